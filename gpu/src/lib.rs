@@ -1,0 +1,1 @@
+//! GPU programs on CUDA devices and on the CPU, in a child process.

@@ -1,0 +1,1 @@
+//! Types, bytes, signatures, limits and money rules of the Ion network.

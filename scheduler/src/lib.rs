@@ -1,0 +1,1 @@
+//! The pure engine of an Ion node: inputs in, effects out.
