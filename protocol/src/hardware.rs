@@ -1,0 +1,97 @@
+//! What a device is and what was measured of it.
+
+use crate::{
+    codec::{Decode, Encode},
+    units::Bytes,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What executes the kernels. Shown with every result, never hidden.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// An NVIDIA GPU through its driver.
+    Cuda,
+    /// This machine's processor, by the PTX interpreter.
+    CpuInterpreter,
+}
+
+impl Engine {
+    /// `CUDA: NVIDIA H100`, `CPU: ptx interpreter`.
+    pub fn label(self, device: &str) -> String {
+        match self {
+            Engine::Cuda => format!("CUDA: {device}"),
+            Engine::CpuInterpreter => "CPU: ptx interpreter".to_owned(),
+        }
+    }
+
+    /// Whether this is real GPU hardware.
+    pub fn is_gpu(self) -> bool {
+        match self {
+            Engine::Cuda => true,
+            Engine::CpuInterpreter => false,
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Cuda => "cuda",
+            Engine::CpuInterpreter => "cpu-interpreter",
+        })
+    }
+}
+
+/// CUDA compute capability, e.g. 9.0.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+pub struct ComputeCapability {
+    /// Before the point.
+    pub major: u8,
+    /// After the point.
+    pub minor: u8,
+}
+
+impl fmt::Display for ComputeCapability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// What the device did in our own kernels when it was measured; zero where it was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct MeasuredPower {
+    /// f32 fused multiply-adds counted as two operations, in 10^6 operations a second.
+    pub f32_mflops: u64,
+    /// Device memory read plus written, in 10^6 bytes a second.
+    pub memory_mbps: u64,
+}
+
+/// One device a provider offers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Device {
+    /// Position on its node, from 0.
+    pub index: u16,
+    /// The driver's or the processor's model name.
+    pub model: String,
+    /// What runs kernels on it.
+    pub engine: Engine,
+    /// Compute capability; for the CPU engine, the highest whose instructions it has.
+    pub capability: ComputeCapability,
+    /// Memory a job may use.
+    pub memory: Bytes,
+    /// Measured, not claimed by a data sheet.
+    pub power: MeasuredPower,
+}
+
+impl Device {
+    /// The engine and device in one line.
+    pub fn label(&self) -> String {
+        self.engine.label(&self.model)
+    }
+}

@@ -1,0 +1,114 @@
+//! What a node writes down before it says it: the body of the journal's entries.
+//!
+//! The engine asks for a record, waits until it is durable, and only then tells a peer. Read in order, the records
+//! rebuild the engine after a crash.
+
+use crate::{
+    codec::{Decode, Encode},
+    deal::{Acceptance, Order},
+    fault::Fault,
+    ids::{Attempt, DocHash, JobId},
+    job::JobSpec,
+    receipt::{Countersignature, Output, Receipt},
+    signed::Signed,
+    units::UnixMillis,
+};
+
+/// One durable fact.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Record {
+    /// Requester: a job was taken on; it will end, whatever is killed.
+    JobSubmitted {
+        /// The job.
+        job: JobId,
+        /// What to run.
+        spec: JobSpec,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Requester: an order was signed. Nothing else may be signed for this job and attempt.
+    OrderSigned {
+        /// The order.
+        order: Signed<Order>,
+    },
+    /// Requester: an attempt came to nothing.
+    AttemptLost {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// Why, for people.
+        why: String,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Requester: outputs are held and checked, and the receipt is countersigned.
+    Countersigned {
+        /// The provider's half.
+        receipt: Signed<Receipt>,
+        /// This node's half.
+        countersignature: Signed<Countersignature>,
+        /// What was delivered.
+        outputs: Vec<Output>,
+    },
+    /// Requester: the job is over.
+    JobEnded {
+        /// The job.
+        job: JobId,
+        /// How.
+        end: JobEnd,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Provider: an order was accepted.
+    LeaseTaken {
+        /// The order.
+        order: Signed<Order>,
+        /// This node's promise.
+        acceptance: Signed<Acceptance>,
+    },
+    /// Provider: an attempt ended and its receipt was signed. Nothing else may be signed for it.
+    ReceiptSigned {
+        /// This node's half.
+        receipt: Signed<Receipt>,
+        /// What came out.
+        outputs: Vec<Output>,
+    },
+    /// Provider: the requester's half arrived.
+    ReceiptSettled {
+        /// The receipt, by hash.
+        receipt: DocHash,
+        /// The requester's half.
+        countersignature: Signed<Countersignature>,
+    },
+    /// Provider: a lease ended without a receipt, or its receipt was refused.
+    LeaseReleased {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// How a job ended for its requester.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "end")]
+pub enum JobEnd {
+    /// Outputs are held; the receipt is countersigned.
+    Done {
+        /// The attempt that succeeded.
+        attempt: Attempt,
+    },
+    /// It fails everywhere, or no more attempts are allowed.
+    Failed {
+        /// The last fault.
+        fault: Fault,
+    },
+    /// Its owner asked for it.
+    Cancelled,
+}
+
+/// Size of an encoded record at most.
+pub const RECORD_BYTES_MAX: usize = 512 * 1024;
