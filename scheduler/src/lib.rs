@@ -1,1 +1,15 @@
 //! The pure engine of an Ion node: inputs in, effects out.
+//!
+//! Reading [`input::Input`] and [`effect::Effect`] is reading the system. The engine does no I/O, reads no clock and
+//! draws no random number it was not given: the same seed and inputs give the same effects, byte for byte. Signing is
+//! arithmetic, so the engine holds the node's key; what it signs leaves only after [`effect::Effect::Record`] came back
+//! as [`input::Input::Recorded`].
+
+pub mod config;
+pub mod effect;
+pub mod event;
+pub mod input;
+
+pub use config::Config;
+pub use effect::Effect;
+pub use input::Input;

@@ -1,0 +1,54 @@
+//! What an operator decides, and the engine's own times.
+
+use ion_protocol::{Bytes, Millis, NanoIo, NetworkId, limits};
+
+/// How this node behaves. Every field has a default that serves a stranger well.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Part of every signature.
+    pub network: NetworkId,
+    /// Whether devices are offered to others.
+    pub provide: bool,
+    /// Price of one second of device time.
+    pub price_per_second: NanoIo,
+    /// Where the operator says the node is; empty if unsaid.
+    pub region: String,
+    /// Longest run time taken on.
+    pub run_max: Millis,
+    /// Most bytes of inputs and outputs of one job taken on.
+    pub blob_bytes_max: Bytes,
+    /// Accepted orders that may wait for a device.
+    pub queue_max: usize,
+    /// Tries of one job before it is given up.
+    pub attempts_max: u32,
+    /// Silence after which a provider that holds an attempt counts as lost.
+    pub silence: Millis,
+    /// How often a provider tells its requesters that it is alive.
+    pub progress_every: Millis,
+    /// How often an unchanged advert is repeated.
+    pub advert_every: Millis,
+    /// How long an advert lives.
+    pub advert_life: Millis,
+    /// How long a requester looks for a provider before it says that there is none.
+    pub seek_max: Millis,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            network: NetworkId::named("ion"),
+            provide: false,
+            price_per_second: NanoIo(500_000),
+            region: String::new(),
+            run_max: Millis(3_600_000),
+            blob_bytes_max: Bytes(8 << 30),
+            queue_max: 16,
+            attempts_max: 5,
+            silence: Millis(5_000),
+            progress_every: Millis(1_000),
+            advert_every: Millis(60_000),
+            advert_life: Millis(limits::ADVERT_LIFE_MS_MAX * 3 / 5),
+            seek_max: Millis(60_000),
+        }
+    }
+}

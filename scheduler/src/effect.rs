@@ -1,0 +1,86 @@
+//! Everything a node can do. No effect returns a value: results come back as inputs with the id they left with.
+//! The driver carries effects out in the order given.
+
+use crate::{
+    event::Event,
+    input::{CallId, FetchId, InboundId, RecordId, WorkId},
+};
+use ion_protocol::{
+    BlobHash, Bytes, Millis, NodeId, Verified,
+    advert::Advert,
+    deal::InlineBlob,
+    job::{JobSpec, Needs},
+    message::{Notice, Request, Response},
+    record::Record,
+};
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Ask a peer; the outcome comes back as [`crate::Input::Answer`], after `timeout` at the latest.
+    Call {
+        /// To recognise the answer.
+        call: CallId,
+        /// Whom.
+        to: NodeId,
+        /// Where it may be reached if it is not connected, as multiaddress text.
+        addresses: Vec<String>,
+        /// What.
+        request: Request,
+        /// How long to wait, dialling included.
+        timeout: Millis,
+    },
+    /// Answer a peer's question; exactly once for each.
+    Answer {
+        /// Which question.
+        inbound: InboundId,
+        /// What.
+        response: Response,
+    },
+    /// Tell a peer, if it is connected; nothing comes back.
+    Notice {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        notice: Notice,
+    },
+    /// Say this to the whole network, and under the DHT's capability keys.
+    Publish(Verified<Advert>),
+    /// Find providers the directory does not know: ask peers for adverts and walk the DHT.
+    Discover(Needs),
+    /// Make a fact durable; comes back as [`crate::Input::Recorded`] or [`crate::Input::RecordFailed`].
+    Record {
+        /// To recognise it.
+        record: RecordId,
+        /// What.
+        body: Box<Record>,
+    },
+    /// Put small blobs into the store; precedes the fetch that needs them.
+    Keep(Vec<InlineBlob>),
+    /// Bring these blobs here, as far as they are not; comes back as [`crate::Input::Fetched`].
+    Fetch {
+        /// To recognise it.
+        fetch: FetchId,
+        /// From whom.
+        from: NodeId,
+        /// Where it may be reached if it is not connected.
+        addresses: Vec<String>,
+        /// What, and how large.
+        blobs: Vec<(BlobHash, Bytes)>,
+    },
+    /// Stop a fetch; nothing comes back for it. What was verified stays.
+    StopFetch(FetchId),
+    /// Run a program whose blobs are all here; comes back as [`crate::Input::WorkDone`].
+    Work {
+        /// To recognise it.
+        work: WorkId,
+        /// On which device.
+        device: u16,
+        /// What.
+        spec: Box<JobSpec>,
+    },
+    /// Kill a program; comes back as `WorkDone` with [`ion_protocol::fault::Fault::Cancelled`].
+    StopWork(WorkId),
+    /// Tell people and programs that watch.
+    Event(Event),
+}

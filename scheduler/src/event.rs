@@ -1,0 +1,92 @@
+//! What happened, for people and programs that watch: a typed catalogue, one line each in the event log.
+
+use ion_protocol::{
+    Attempt, JobId, Millis, NanoIo, Nanos, NodeId, deal::RefusalReason, fault::Fault, hardware::Engine,
+    job::Unmet, message::LeaseState, record::JobEnd,
+};
+use serde::{Deserialize, Serialize};
+
+/// One thing worth telling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+#[allow(missing_docs, reason = "fields are named as in the documents they come from")]
+pub enum Event {
+    /// Requester: a job is durable and will end.
+    JobAccepted { job: JobId },
+    /// Requester: looked at the directory; nobody fits yet.
+    NobodyFits { job: JobId, rejected: Vec<Rejection> },
+    /// Requester: this provider was chosen.
+    Chosen { job: JobId, attempt: Attempt, provider: NodeId, model: String, engine: Engine, candidates: u32 },
+    /// Requester: it took the order.
+    OrderAccepted { job: JobId, attempt: Attempt, provider: NodeId },
+    /// Requester: it did not.
+    OrderRefused { job: JobId, attempt: Attempt, provider: NodeId, reason: RefusalReason },
+    /// Requester: it works.
+    Progress { job: JobId, attempt: Attempt, provider: NodeId, state: LeaseState },
+    /// Requester: it fell silent, or its answer was no use; the job goes elsewhere.
+    AttemptLost { job: JobId, attempt: Attempt, provider: NodeId, silent: Millis, why: String },
+    /// Requester: outputs are announced and being fetched.
+    Delivering { job: JobId, attempt: Attempt, provider: NodeId },
+    /// Requester: the job is over.
+    JobEnded {
+        job: JobId,
+        end: JobEnd,
+        provider: Option<NodeId>,
+        model: String,
+        engine: Option<Engine>,
+        device_time: Nanos,
+        waited: Millis,
+        moved: Millis,
+        ran: Millis,
+        price: NanoIo,
+    },
+    /// Provider: an order was accepted.
+    LeaseTaken { job: JobId, attempt: Attempt, requester: NodeId },
+    /// Provider: an order was refused.
+    LeaseRefused { job: JobId, attempt: Attempt, requester: NodeId, reason: RefusalReason },
+    /// Provider: an attempt's receipt is signed and durable.
+    ReceiptSigned { job: JobId, attempt: Attempt, requester: NodeId, price: NanoIo, fault: Option<Fault> },
+    /// Provider: the requester's half is durable.
+    ReceiptSettled { job: JobId, attempt: Attempt, requester: NodeId, price: NanoIo },
+    /// Provider: a lease ended without pay.
+    LeaseReleased { job: JobId, attempt: Attempt, requester: NodeId, why: String },
+    /// A directory entry is new, or its node came back.
+    OfferSeen { provider: NodeId, devices: u32 },
+    /// A fact could not be written; what it covers was not said.
+    RecordFailed { why: String },
+    /// After a drain: nothing runs any more.
+    Drained,
+}
+
+/// Why a provider was not considered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Rejection {
+    pub provider: NodeId,
+    pub reason: RejectReason,
+}
+
+/// The first filter an offer failed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum RejectReason {
+    #[error("its advert expired")]
+    Expired,
+    #[error("it failed or refused this job and is given {wait} of rest")]
+    Resting { wait: Millis },
+    #[error("none of its devices qualifies: {unmet:?}")]
+    Unmet { unmet: Unmet },
+    #[error("it is in region \"{region}\"")]
+    Region { region: String },
+    #[error("its round trip of {found} is over {limit}")]
+    Latency { found: Millis, limit: Millis },
+    #[error("its round trip is not measured yet")]
+    LatencyUnknown,
+    #[error("it takes jobs of at most {limit}")]
+    RunTime { limit: Millis },
+    #[error("its price of {price_per_second} a second buys less than a millisecond under the job's limit")]
+    Price { price_per_second: NanoIo },
+    #[error("it takes less data than the job has")]
+    Room,
+}
