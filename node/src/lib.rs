@@ -1,0 +1,9 @@
+//! The Ion node: a pure engine (`ion-scheduler`) with a thin driver that feeds it and carries out its effects.
+//!
+//! ```text
+//! peers <-> [net: swarm loop] <--> [driver loop: Engine] <--> control (CLI)
+//!                                     |      |      |
+//!                                  ledger  blobs  workers --> `ion worker` (child) --> gpu
+//! ```
+//! A star: services never talk to each other, the driver is the hub, and each fact has one owner.
+
