@@ -7,3 +7,5 @@
 //! ```
 //! A star: services never talk to each other, the driver is the hub, and each fact has one owner.
 
+pub mod config;
+pub mod control;

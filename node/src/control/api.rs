@@ -1,0 +1,305 @@
+//! What the CLI and the running node say to each other: a closed set of requests and responses, one JSON object a
+//! line. Field names are stable: programs read them.
+//!
+//! A connection opens with a [`Hello`] from each side. Then requests follow one after the other. A plain request gets
+//! one response; [`ControlRequest::Watch`] and [`ControlRequest::Events`] get any number of
+//! [`ControlResponse::Event`] and then [`ControlResponse::End`].
+
+use crate::config::Role;
+use ion_protocol::{
+    BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, NetworkId, NodeId,
+    hardware::Device,
+    job::JobSpec,
+    receipt::{Countersignature, Receipt},
+};
+use ion_scheduler::event::Event;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Version of this language. Both ends are usually one binary; after an update the old node is still running.
+pub const CONTROL_VERSION: u32 = 1;
+
+/// The first line of each side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`CONTROL_VERSION`] of the speaker.
+    pub ion_control: u32,
+    /// Its release, for people.
+    pub release: String,
+}
+
+impl Hello {
+    /// This binary's.
+    pub fn ours() -> Self {
+        Self { ion_control: CONTROL_VERSION, release: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+/// What can be asked of a running node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "request")]
+pub enum ControlRequest {
+    /// How is the node? Answered by [`ControlResponse::Status`].
+    Status,
+    /// Which devices has it? Answered by [`ControlResponse::Devices`].
+    Devices,
+    /// Whose offers does it know? Answered by [`ControlResponse::Offers`].
+    Offers,
+    /// Run this. Answered by [`ControlResponse::Submitted`] once the job is durable. A repeat with the same job id is
+    /// answered like the first time.
+    Submit {
+        /// Drawn at random by the asker.
+        job: JobId,
+        /// What to run.
+        spec: Box<JobSpec>,
+        /// Where on this machine the blobs lie that the specification names.
+        files: Vec<FileRef>,
+    },
+    /// Which jobs of this node's owner are known? Answered by [`ControlResponse::Jobs`].
+    Jobs,
+    /// How is one? Answered by [`ControlResponse::Job`].
+    Job {
+        /// Which.
+        job: JobId,
+    },
+    /// Events of one job, those so far first, until it ends.
+    Watch {
+        /// Which.
+        job: JobId,
+    },
+    /// All events from now on.
+    Events,
+    /// Stop a job. Answered by [`ControlResponse::Noted`]; its end is an event.
+    Cancel {
+        /// Which.
+        job: JobId,
+    },
+    /// Why is it where it is, and why not elsewhere? Answered by [`ControlResponse::Explanation`].
+    Why {
+        /// Which.
+        job: JobId,
+    },
+    /// Who would run this, at what price? Nothing is sent to anybody. Answered by [`ControlResponse::Explanation`].
+    DryRun {
+        /// What would run.
+        spec: Box<JobSpec>,
+    },
+    /// Answered by [`ControlResponse::Receipts`].
+    Receipts {
+        /// Which.
+        filter: ReceiptFilter,
+    },
+    /// One receipt with both signatures. Answered by [`ControlResponse::Receipt`].
+    Receipt {
+        /// The first digits of its hash, or of its job's id.
+        prefix: String,
+    },
+    /// What a finished job left here. Answered by [`ControlResponse::Outputs`].
+    Outputs {
+        /// Which.
+        job: JobId,
+    },
+    /// Take no new work, finish what runs, then stop. Answered by [`ControlResponse::Noted`] at once.
+    Drain,
+    /// Stop now; what runs is resumed or re-run after a restart. Answered by [`ControlResponse::Noted`] at once.
+    Stop,
+}
+
+impl ControlRequest {
+    /// Whether the answer is a stream of events.
+    pub fn is_stream(&self) -> bool {
+        match self {
+            ControlRequest::Watch { .. } | ControlRequest::Events => true,
+            ControlRequest::Status
+            | ControlRequest::Devices
+            | ControlRequest::Offers
+            | ControlRequest::Submit { .. }
+            | ControlRequest::Jobs
+            | ControlRequest::Job { .. }
+            | ControlRequest::Cancel { .. }
+            | ControlRequest::Why { .. }
+            | ControlRequest::DryRun { .. }
+            | ControlRequest::Receipts { .. }
+            | ControlRequest::Receipt { .. }
+            | ControlRequest::Outputs { .. }
+            | ControlRequest::Drain
+            | ControlRequest::Stop => false,
+        }
+    }
+}
+
+/// A blob on this machine's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Its content.
+    pub hash: BlobHash,
+    /// Where it lies; absolute.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: Bytes,
+}
+
+/// Which receipts are wanted. Empty wants all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptFilter {
+    /// Of this job.
+    pub job: Option<JobId>,
+    /// On this side.
+    pub side: Option<Side>,
+    /// At most this many, newest first; 0 for as many as one answer holds.
+    pub limit: u32,
+}
+
+/// Which part this node played in a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// It ran the job.
+    Provider,
+    /// It ordered the job.
+    Requester,
+}
+
+/// What a running node answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "response", content = "body")]
+pub enum ControlResponse {
+    /// To [`ControlRequest::Status`].
+    Status(Box<StatusView>),
+    /// To [`ControlRequest::Devices`].
+    Devices(Vec<DeviceView>),
+    /// To [`ControlRequest::Offers`].
+    Offers(Vec<OfferView>),
+    /// To [`ControlRequest::Submit`]: the job is durable and will end.
+    Submitted {
+        /// Which.
+        job: JobId,
+    },
+    /// To [`ControlRequest::Jobs`], newest first.
+    Jobs(Vec<JobView>),
+    /// To [`ControlRequest::Job`].
+    Job(Box<JobView>),
+    /// To [`ControlRequest::Watch`] and [`ControlRequest::Events`].
+    Event(Event),
+    /// The stream of events is over.
+    End,
+    /// Understood.
+    Noted,
+    /// To [`ControlRequest::Why`] and [`ControlRequest::DryRun`].
+    Explanation(Box<Explanation>),
+    /// To [`ControlRequest::Receipts`], newest first.
+    Receipts(Vec<ReceiptView>),
+    /// To [`ControlRequest::Receipt`].
+    Receipt(Box<SignedReceiptView>),
+    /// To [`ControlRequest::Outputs`].
+    Outputs(Vec<OutputView>),
+    /// It can't be done.
+    Error {
+        /// Why.
+        message: String,
+        /// The way out; may be empty.
+        hint: String,
+    },
+}
+
+/// How the engine sees a job.
+pub type JobView = serde_json::Value;
+/// How the engine sees an offer.
+pub type OfferView = serde_json::Value;
+/// Why a job is, or would be, where it is.
+pub type Explanation = serde_json::Value;
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Who it is.
+    pub node: NodeId,
+    /// Its release.
+    pub release: String,
+    /// What it does.
+    pub role: Role,
+    /// Name of its network.
+    pub network: String,
+    /// The network's id.
+    pub network_id: NetworkId,
+    /// Its directory.
+    pub data_dir: PathBuf,
+    /// Since its start.
+    pub uptime: Millis,
+    /// Where it can be reached, with its id, ready to be somebody's `--bootstrap`.
+    pub addresses: Vec<String>,
+    /// Connected peers.
+    pub peers: u32,
+    /// Offers in its directory.
+    pub offers: u32,
+    /// What it has to offer.
+    pub devices: Vec<DeviceView>,
+    /// Its price of one second of device time.
+    pub price_per_second: NanoIo,
+    /// Own jobs that have not ended.
+    pub jobs_open: u32,
+    /// Others' jobs accepted and not ended.
+    pub leases_open: u32,
+    /// Bytes in the blob store.
+    pub blob_bytes: Bytes,
+    /// Whether it takes no new work.
+    pub draining: bool,
+}
+
+/// A device of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// What it is and what was measured of it.
+    #[serde(flatten)]
+    pub device: Device,
+    /// What runs on it now.
+    pub job: Option<JobId>,
+}
+
+/// One receipt in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptView {
+    /// Its hash.
+    pub hash: DocHash,
+    /// This node's part in it.
+    pub side: Side,
+    /// What it says.
+    pub receipt: Receipt,
+    /// The requester's half, where it is held.
+    pub countersignature: Option<Countersignature>,
+}
+
+/// A receipt as it was signed, to be exported and verified anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedReceiptView {
+    /// Hash of the provider's half.
+    pub hash: DocHash,
+    /// Name of the network it was signed for.
+    pub network: String,
+    /// The provider's half.
+    pub receipt: SignedParts,
+    /// The requester's half, where it is held.
+    pub countersignature: Option<SignedParts>,
+}
+
+/// A signed document's exact bytes, in hex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedParts {
+    /// What was signed, apart from tag and network.
+    pub body: String,
+    /// 64 bytes.
+    pub signature: String,
+}
+
+/// One buffer that a finished job left here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputView {
+    /// The buffer's name.
+    pub buffer: String,
+    /// Its content.
+    pub hash: BlobHash,
+    /// Its size.
+    pub bytes: Bytes,
+    /// Where it lies now; to be read, not changed or moved.
+    pub path: PathBuf,
+}
