@@ -1,1 +1,3 @@
+//! The binary `ion`.
+
 fn main() {}
