@@ -7,7 +7,7 @@ use crate::{
     codec::{Decode, Encode},
     deal::{Acceptance, Order},
     fault::Fault,
-    ids::{Attempt, DocHash, JobId},
+    ids::{Attempt, DocHash, JobId, NodeId},
     job::JobSpec,
     receipt::{Countersignature, Output, Receipt},
     signed::Signed,
@@ -83,6 +83,8 @@ pub enum Record {
     },
     /// Provider: a lease ended without a receipt, or its receipt was refused.
     LeaseReleased {
+        /// For whom; job ids are drawn by requesters, so two may use the same.
+        requester: NodeId,
         /// The job.
         job: JobId,
         /// Which try.
