@@ -31,6 +31,17 @@ pub struct Config {
     pub advert_life: Millis,
     /// How long a requester looks for a provider before it says that there is none.
     pub seek_max: Millis,
+    /// How long a job may stay without a running attempt where fitting providers exist but are busy.
+    pub wait_max: Millis,
+    /// What a second of waiting is worth to this node's jobs; equal to a price, a second of waiting weighs as much as
+    /// a second of device time.
+    pub value_of_time_per_second: NanoIo,
+    /// How long an answer to a question may take, dialling included.
+    pub call_timeout: Millis,
+    /// How long an undelivered result is offered to its requester before its outputs are let go.
+    pub deliver_max: Millis,
+    /// Finished jobs, and as many finished leases, kept in memory for views.
+    pub finished_max: usize,
 }
 
 impl Default for Config {
@@ -49,6 +60,11 @@ impl Default for Config {
             advert_every: Millis(60_000),
             advert_life: Millis(limits::ADVERT_LIFE_MS_MAX * 3 / 5),
             seek_max: Millis(60_000),
+            wait_max: Millis(3_600_000),
+            value_of_time_per_second: NanoIo(500_000),
+            call_timeout: Millis(3_000),
+            deliver_max: Millis(600_000),
+            finished_max: 1_000,
         }
     }
 }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// Requester: a job is durable and will end.
     JobAccepted { job: JobId },
+    /// Requester: a job was not taken on.
+    JobRefused { job: JobId, why: String },
     /// Requester: looked at the directory; nobody fits yet.
     NobodyFits { job: JobId, rejected: Vec<Rejection> },
     /// Requester: this provider was chosen.
@@ -89,4 +91,6 @@ pub enum RejectReason {
     Price { price_per_second: NanoIo },
     #[error("it takes less data than the job has")]
     Room,
+    #[error("it offers no devices at the moment")]
+    NoDevices,
 }

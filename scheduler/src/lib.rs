@@ -7,9 +7,12 @@
 
 pub mod config;
 pub mod effect;
+pub mod engine;
 pub mod event;
 pub mod input;
+pub mod view;
 
 pub use config::Config;
 pub use effect::Effect;
+pub use engine::Engine;
 pub use input::Input;
