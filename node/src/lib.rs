@@ -6,9 +6,6 @@
 //!                                  ledger  blobs  workers --> `ion worker` (child) --> gpu
 //! ```
 //! A star: services never talk to each other, the driver is the hub, and each fact has one owner.
-<<<<<<< HEAD
 
 pub mod config;
 pub mod control;
-=======
->>>>>>> a052648 (Licence, CI script, the tidy test, golden vectors and documents that must not be believed)
