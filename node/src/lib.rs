@@ -7,5 +7,8 @@
 //! ```
 //! A star: services never talk to each other, the driver is the hub, and each fact has one owner.
 
+pub mod blobs;
 pub mod config;
 pub mod control;
+pub mod files;
+pub mod identity;
