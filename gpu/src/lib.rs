@@ -1,1 +1,5 @@
 //! GPU programs on CUDA devices and on the CPU, in a child process.
+
+pub mod backend;
+pub mod program;
+pub mod ptx;

@@ -1,0 +1,302 @@
+//! A program ready to run: its modules read, its buffers filled, every launch held against its kernel.
+//!
+//! Owns: [`LoadedProgram`] and everything that can be wrong with a program before a device is touched.
+//! Never: runs anything, fetches anything: texts and first contents come through [`Sources`].
+//! Limits: those of `ptx::limits`, `ion_protocol::limits` and [`RunLimits`].
+//! Tests: `gpu/tests/cpu_programs.rs`.
+
+use crate::{
+    backend::RunLimits,
+    ptx::{self, Canonical, Function, Module, ir::Param, ir::Space, words::Kind},
+};
+use ion_protocol::{
+    BlobHash, Bytes,
+    fault::Fault,
+    job::{Arg, Element, Init, Launch, Program, Source, Step, check_extents},
+    limits,
+};
+
+/// Where texts and first contents come from.
+pub struct Sources<'a> {
+    /// The bytes of a blob; their number is checked here, their hash by whoever fetched them.
+    pub blob: &'a mut dyn FnMut(BlobHash, Bytes) -> Result<Vec<u8>, Fault>,
+    /// CUDA C to PTX; takes the module's name and text. [`no_compiler`] where there is none.
+    pub compile: &'a mut dyn FnMut(&str, &str) -> Result<String, Fault>,
+}
+
+/// The compiler of a machine that has none.
+pub fn no_compiler(name: &str, _: &str) -> Result<String, Fault> {
+    let message = format!("module `{name}` is CUDA C and no NVRTC is found here; compile it to PTX first");
+    Err(Fault::NoDevice { message })
+}
+
+/// One module, read and checked.
+#[derive(Debug, Clone)]
+pub struct LoadedModule {
+    pub name: String,
+    pub module: Module,
+    /// The only text that a driver may see.
+    pub canonical: Canonical,
+}
+
+/// A program of which everything that can be checked beforehand has been.
+#[derive(Debug, Clone)]
+pub struct LoadedProgram {
+    program: Program,
+    modules: Vec<LoadedModule>,
+    /// First content of each buffer; `None` for zeros.
+    contents: Vec<Option<Vec<u8>>>,
+}
+
+fn wrong(message: String) -> Fault {
+    Fault::Program { message }.bounded()
+}
+
+impl LoadedProgram {
+    /// Fetches, reads and checks all of `program`.
+    pub fn load(program: Program, limits: &RunLimits, sources: &mut Sources<'_>) -> Result<Self, Fault> {
+        count("modules", program.modules.len(), limits::MODULES_MAX)?;
+        count("buffers", program.buffers.len(), limits::BUFFERS_MAX)?;
+        count("phases", program.phases.len(), limits::PHASES_MAX)?;
+        if program.launches() > limits::LAUNCHES_MAX {
+            let (found, max) = (program.launches(), limits::LAUNCHES_MAX);
+            return Err(wrong(format!("{found} launches; expected at most {max}")));
+        }
+        // Sizes come before contents: nothing is fetched for a program that cannot fit.
+        if program.memory() > limits.memory {
+            return Err(Fault::Memory { needed: program.memory(), limit: limits.memory });
+        }
+        let modules: Vec<LoadedModule> =
+            program.modules.iter().map(|m| load_module(m, sources)).collect::<Result<_, _>>()?;
+        let variables: u64 = modules.iter().flat_map(|m| &m.module.variables).map(|v| v.bytes()).sum();
+        let needed = program.memory().saturating_add(Bytes(variables));
+        if needed > limits.memory {
+            return Err(Fault::Memory { needed, limit: limits.memory });
+        }
+        check_steps(&program, &modules)?;
+        let mut contents = Vec::with_capacity(program.buffers.len());
+        for buffer in &program.buffers {
+            contents.push(match buffer.init {
+                Init::Zero => None,
+                Init::Blob(hash) => Some(fetch(&buffer.name, hash, buffer.bytes, sources)?),
+            });
+        }
+        Ok(LoadedProgram { program, modules, contents })
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    pub fn modules(&self) -> &[LoadedModule] {
+        &self.modules
+    }
+
+    /// Takes the first content of a buffer away, so that a large one need not be held twice. `None` for zeros.
+    pub fn take_content(&mut self, buffer: u16) -> Option<Vec<u8>> {
+        self.contents.get_mut(usize::from(buffer)).and_then(Option::take)
+    }
+
+    /// All steps in order, repeats counted out.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.program.phases.iter().flat_map(|p| (0..p.times).flat_map(|_| &p.steps))
+    }
+
+    /// The kernel of a launch of this program.
+    pub fn kernel(&self, launch: &Launch) -> Result<&Function, Fault> {
+        kernel(&self.modules, launch)
+    }
+}
+
+fn count(what: &str, found: usize, max: usize) -> Result<(), Fault> {
+    if found > max {
+        return Err(wrong(format!("{found} {what}; expected at most {max}")));
+    }
+    Ok(())
+}
+
+fn fetch(name: &str, hash: BlobHash, bytes: Bytes, sources: &mut Sources<'_>) -> Result<Vec<u8>, Fault> {
+    let content = (sources.blob)(hash, bytes)?;
+    if content.len() as u64 != bytes.0 {
+        let found = Bytes(content.len() as u64);
+        return Err(Fault::Inputs { message: format!("`{name}` came with {found}; expected {bytes}") });
+    }
+    Ok(content)
+}
+
+fn load_module(module: &ion_protocol::job::Module, sources: &mut Sources<'_>) -> Result<LoadedModule, Fault> {
+    let name = module.name.clone();
+    if module.bytes.0 > limits::MODULE_BYTES_MAX as u64 {
+        let max = Bytes(limits::MODULE_BYTES_MAX as u64);
+        return Err(wrong(format!("module `{name}` has {}; expected at most {max}", module.bytes)));
+    }
+    let text = fetch(&name, module.blob, module.bytes, sources)?;
+    let text = String::from_utf8(text)
+        .map_err(|_| wrong(format!("module `{name}` is not UTF-8 text; give PTX or CUDA C, not a binary")))?;
+    let text = match module.source {
+        Source::Ptx => text,
+        Source::CudaC => (sources.compile)(&name, &text)?,
+    };
+    let module = ptx::parse(&text).map_err(|refusal| {
+        let (line, column) = (refusal.at.line, refusal.at.column);
+        Fault::Ptx { module: name.clone(), line, column, message: refusal.what.to_string() }.bounded()
+    })?;
+    let canonical = ptx::canonical(&module);
+    Ok(LoadedModule { name, module, canonical })
+}
+
+fn kernel<'a>(modules: &'a [LoadedModule], launch: &Launch) -> Result<&'a Function, Fault> {
+    let Some(module) = modules.get(usize::from(launch.module)) else {
+        let count = modules.len();
+        return Err(wrong(format!("a launch names module {}; expected one of {count}", launch.module)));
+    };
+    module.module.kernel(&launch.kernel).ok_or_else(|| {
+        let mut names: Vec<&str> = module.module.kernels().map(|k| k.name.as_str()).take(8).collect();
+        names.sort_unstable();
+        let (name, found) = (&module.name, &launch.kernel);
+        wrong(format!("module `{name}` has no kernel `{found}`; it has {}", names.join(", ")))
+    })
+}
+
+fn check_steps(program: &Program, modules: &[LoadedModule]) -> Result<(), Fault> {
+    for (p, phase) in program.phases.iter().enumerate() {
+        count("steps in a phase", phase.steps.len(), limits::STEPS_MAX)?;
+        for (s, step) in phase.steps.iter().enumerate() {
+            let place = format!("step {s} of phase {p}");
+            match step {
+                Step::Launch(launch) => check_launch(program, modules, launch, &place)?,
+                Step::Swap { a, b } => check_swap(program, *a, *b, &place)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_swap(program: &Program, a: u16, b: u16, place: &str) -> Result<(), Fault> {
+    let get = |n: u16| program.buffers.get(usize::from(n));
+    match (get(a), get(b)) {
+        (Some(x), Some(y)) if x.bytes == y.bytes => Ok(()),
+        (Some(x), Some(y)) => {
+            let message = format!(
+                "{place}: swaps `{}` ({}) with `{}` ({}); expected equal sizes",
+                x.name, x.bytes, y.name, y.bytes
+            );
+            Err(wrong(message))
+        }
+        _ => {
+            let count = program.buffers.len();
+            Err(wrong(format!("{place}: swaps buffers {a} and {b}; expected two of the {count}")))
+        }
+    }
+}
+
+fn check_launch(
+    program: &Program,
+    modules: &[LoadedModule],
+    launch: &Launch,
+    place: &str,
+) -> Result<(), Fault> {
+    let function = kernel(modules, launch)?;
+    let name = &launch.kernel;
+    let refuse = |found: String, expected: String| {
+        Err(wrong(format!("{place}: kernel `{name}`: {found}; expected {expected}")))
+    };
+    if let Err((found, expected)) = check_extents(launch.grid, launch.block) {
+        return refuse(found, expected);
+    }
+    let threads = |extents: [u32; 3]| extents.iter().map(|n| u64::from(*n)).product::<u64>();
+    if let Some(max) = function.maxntid.filter(|max| threads(launch.block) > threads(*max)) {
+        return refuse(
+            format!("blocks of {}", threads(launch.block)),
+            format!("at most {} threads", threads(max)),
+        );
+    }
+    if let Some(required) = function.reqntid.filter(|r| *r != launch.block) {
+        return refuse(format!("block {:?}", launch.block), format!("{required:?}, as the kernel requires"));
+    }
+    let module = &modules[usize::from(launch.module)].module;
+    let functions = ptx::reachable(module, function);
+    let shared = shared_bytes(module, &functions) + u64::from(launch.shared_bytes);
+    if shared > u64::from(limits::SHARED_BYTES_MAX) {
+        let max = limits::SHARED_BYTES_MAX;
+        return refuse(format!("{shared} bytes of shared memory"), format!("at most {max}"));
+    }
+    if launch.args.len() != function.params.len() {
+        let (found, expected) = (launch.args.len(), function.params.len());
+        return refuse(format!("{found} arguments"), format!("{expected}"));
+    }
+    for (n, (arg, param)) in launch.args.iter().zip(&function.params).enumerate() {
+        if let Arg::Buffer(index) = arg
+            && usize::from(*index) >= program.buffers.len()
+        {
+            let count = program.buffers.len();
+            return refuse(
+                format!("argument {n} names buffer {index}"),
+                format!("one of the {count} buffers"),
+            );
+        }
+        if !accepts(param, arg) {
+            let found = match arg {
+                Arg::Buffer(_) => "a buffer".to_string(),
+                Arg::Scalar { element, .. } => format!("a scalar of type {element}"),
+            };
+            let count = param.count.map_or(String::new(), |c| format!("[{c}]"));
+            return refuse(
+                format!("argument {n} is {found}"),
+                format!("a .{}{count} value", param.element.text()),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Static shared memory of a kernel with what it calls, laid out as the CPU engine does.
+pub(crate) fn shared_bytes(module: &Module, functions: &[&Function]) -> u64 {
+    let own = functions
+        .iter()
+        .fold(0, |end, f| ptx::limits::aligned(end, 16) + ptx::limits::layout_bytes(f, Space::Shared));
+    let used = ptx::used_variables(module, functions);
+    module
+        .variables
+        .iter()
+        .zip(used)
+        .filter(|(v, used)| *used && v.space == Space::Shared)
+        .fold(own, |end, (v, _)| ptx::limits::aligned(end, v.align) + v.bytes())
+}
+
+/// Whether an argument has the size and kind of a parameter.
+fn accepts(param: &Param, arg: &Arg) -> bool {
+    let Some((kind, bits)) = param.element.kind() else { return false };
+    match arg {
+        Arg::Buffer(_) => param.count.is_none() && bits == 64 && kind != Kind::Float,
+        // A small struct, such as a half-precision number, arrives as an array of bytes.
+        Arg::Scalar { element, .. } if param.count.is_some() => u64::from(param.bytes()) == element.size(),
+        Arg::Scalar { element, .. } => {
+            let float = matches!(element, Element::F16 | Element::Bf16 | Element::F32 | Element::F64);
+            let kinds = match kind {
+                Kind::Bits => true,
+                Kind::Unsigned | Kind::Signed => !float || bits == 16,
+                Kind::Float => matches!(element, Element::F16 | Element::F32 | Element::F64),
+                Kind::Bfloat => *element == Element::Bf16,
+                Kind::Pair | Kind::Predicate => false,
+            };
+            kinds && u64::from(bits) == element.size() * 8
+        }
+    }
+}
+
+/// The parameter block of a launch; `address` gives where a buffer lives.
+pub fn param_block(function: &Function, launch: &Launch, address: impl Fn(u16) -> u64) -> Vec<u8> {
+    let mut block = vec![0u8; function.param_bytes() as usize];
+    for (param, arg) in function.params.iter().zip(&launch.args) {
+        let bits = match arg {
+            Arg::Buffer(index) => address(*index),
+            Arg::Scalar { bits, .. } => *bits,
+        };
+        let (start, size) = (param.offset as usize, (param.bytes() as usize).min(8));
+        if let Some(place) = block.get_mut(start..start + size) {
+            place.copy_from_slice(&bits.to_le_bytes()[..size]);
+        }
+    }
+    block
+}

@@ -1,0 +1,28 @@
+//! PTX text: reading, checking, judging and printing.
+//!
+//! [`parse`] is the only door: it reads text of PTX 6.0 to 9.0 and refuses, with line, column and reason, whatever is
+//! outside the covered set (`table.rs`, `words.rs`). A [`Module`] is therefore a checked one. [`canonical`] gives the
+//! text that identifies a module and that drivers see; [`profile()`] says how far results can be checked.
+//!
+//! Never: runs anything (`cpu/`, `cuda/`), reads files, or keeps foreign text.
+//! Limits: `limits.rs`; the parser takes time and memory in proportion to the text.
+//! Tests: `ptx/tests.rs`; hostile texts in `gpu/tests/ptx_hostile.rs`; meaning in `gpu/tests/cpu_*.rs`.
+
+pub mod error;
+mod forms;
+pub mod ir;
+mod lex;
+pub mod limits;
+mod parse;
+mod print;
+mod profile;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod words;
+
+pub use error::{At, Refusal, What};
+pub use ir::{Function, Module};
+pub use parse::parse;
+pub use print::{Canonical, canonical, print};
+pub use profile::{Profile, Resources, profile, reachable, resources, used_variables};

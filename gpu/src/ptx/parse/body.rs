@@ -1,0 +1,622 @@
+//! Bodies: declarations, labels and instructions, with names resolved scope by scope.
+
+use super::{Global, Parsed, Parser};
+use crate::ptx::{
+    error::{At, Refusal, What, quote},
+    forms,
+    ir::{Base, Class, Function, Guard, Instruction, Line, Mods, Operand, SINK, Space, Symbol},
+    lex::Tok,
+    limits,
+    words::{self, Kind, Mod, Op, Special},
+};
+use std::collections::HashMap;
+
+/// What a name inside a body stands for.
+#[derive(Debug, Clone, Copy)]
+enum Local {
+    /// Declared; gets its number at first use.
+    Unused(Class),
+    Register(u32),
+    /// `%r<100>` declares `%r0` to `%r99`; kept under `%r`.
+    Range(Class, u32),
+    Symbol(Symbol),
+    Label(u32),
+}
+
+/// Registers and variables live in one table keyed by scope; ranges and labels have tables of their own, because
+/// `%r<4>` and `%r` do not clash.
+struct Body<'a> {
+    names: HashMap<(u32, &'a str), Local>,
+    ranges: HashMap<(u32, &'a str), Local>,
+    labels: HashMap<(u32, &'a str), Local>,
+    /// The enclosing scope of each scope; the outermost is its own.
+    parents: Vec<u32>,
+    scope: u32,
+    depth: u64,
+    declared: u64,
+    /// Branches to labels: operand, scope, name and place; resolved at the end of the body.
+    pending: Vec<(u32, u32, &'a str, At)>,
+    /// Kept between instructions to spare allocations.
+    operands: Vec<Operand>,
+    places: Vec<At>,
+    mod_places: Vec<At>,
+}
+
+impl<'a> Parser<'a> {
+    /// Everything after the `{` of a function, up to and with its `}`.
+    pub(super) fn body(&mut self, function: &mut Function) -> Parsed<()> {
+        let mut body = Body {
+            names: HashMap::new(),
+            ranges: HashMap::new(),
+            labels: HashMap::new(),
+            parents: vec![0],
+            scope: 0,
+            depth: 0,
+            declared: 0,
+            pending: Vec::new(),
+            operands: Vec::new(),
+            places: Vec::new(),
+            mod_places: Vec::new(),
+        };
+        self.enter_params(function, &mut body)?;
+        loop {
+            match self.tok.tok {
+                Tok::Punct(b'{') => self.open_scope(&mut body)?,
+                Tok::Punct(b'}') => {
+                    self.bump()?;
+                    if body.depth == 0 {
+                        break;
+                    }
+                    body.depth -= 1;
+                    body.scope = body.parents[body.scope as usize];
+                }
+                Tok::Punct(b';') => {
+                    self.bump()?;
+                }
+                Tok::Dot(word) => self.body_directive(word, function, &mut body)?,
+                Tok::Punct(b'@') => {
+                    let guard = self.guard(function, &mut body)?;
+                    let (name, at) = self.word("an instruction")?;
+                    self.instruction(name, at, Some(guard), function, &mut body)?;
+                }
+                Tok::Word(_) => {
+                    let (name, at) = self.word("an instruction or a label")?;
+                    if self.eat(b':')? {
+                        self.label(name, at, function, &mut body)?;
+                    } else {
+                        self.instruction(name, at, None, function, &mut body)?;
+                    }
+                }
+                _ => return self.unexpected("an instruction, a label, a directive or `}`"),
+            }
+        }
+        self.resolve_labels(function, &body)?;
+        function.registers.shrink_to_fit();
+        function.instructions.shrink_to_fit();
+        function.operands.shrink_to_fit();
+        let at = At { line: function.line.0, column: 1, length: 1 };
+        for (space, what, max) in [
+            (Space::Shared, "bytes of static shared memory", limits::SHARED_BYTES_MAX),
+            (Space::Local, "bytes of local memory a thread", limits::LOCAL_BYTES_MAX),
+            (Space::Param, "bytes of call parameters", limits::LOCAL_BYTES_MAX),
+        ] {
+            if limits::layout_bytes(function, space) > max {
+                return Err(Refusal::limit(at, what, max));
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_params(&mut self, function: &Function, body: &mut Body<'a>) -> Parsed<()> {
+        let names = std::mem::take(&mut self.param_names);
+        let returns = std::mem::take(&mut self.return_names);
+        let params = names.iter().enumerate().map(|(n, p)| (p, Symbol::Param(n as u32)));
+        let returns = returns.iter().enumerate().map(|(n, p)| (p, Symbol::Return(n as u32)));
+        let sizes = (function.params.len(), function.returns.len());
+        debug_assert_eq!(sizes, (params.len(), returns.len()), "names and parameters are read together");
+        for ((name, at), symbol) in params.chain(returns) {
+            if body.names.insert((0, name), Local::Symbol(symbol)).is_some() {
+                return Err(Refusal::twice(*at, name));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_scope(&mut self, body: &mut Body<'a>) -> Parsed<()> {
+        let at = self.bump()?.at;
+        if body.depth >= limits::NESTING_MAX {
+            return Err(Refusal::limit(at, "nested blocks", limits::NESTING_MAX));
+        }
+        body.depth += 1;
+        body.parents.push(body.scope);
+        body.scope = (body.parents.len() - 1) as u32;
+        Ok(())
+    }
+
+    fn body_directive(&mut self, word: &'a str, function: &mut Function, body: &mut Body<'a>) -> Parsed<()> {
+        let at = self.tok.at;
+        match word {
+            "reg" => self.registers(body),
+            "shared" | "local" | "param" | "global" | "const" => {
+                self.bump()?;
+                let space = match word {
+                    "shared" => Space::Shared,
+                    "local" => Space::Local,
+                    "param" => Space::Param,
+                    _ => {
+                        let why = "declare .global and .const variables at the module level";
+                        return Err(Refusal::unsupported(at, word, why));
+                    }
+                };
+                let head = self.variable_head(space)?;
+                loop {
+                    let (name, at) = self.word("a variable's name")?;
+                    let index = function.variables.len() as u32;
+                    let variable = self.variable_tail(space, head, false)?;
+                    function.variables.push(variable);
+                    body.declare(name, Local::Symbol(Symbol::Local(index)), at)?;
+                    if !self.eat(b',')? {
+                        return self.expect(b';');
+                    }
+                }
+            }
+            "loc" | "file" => self.skip_line(),
+            "pragma" => self.skip_pragma(),
+            _ => {
+                let why = "only .reg, .shared, .local and .param are declared in a body";
+                Err(Refusal::unsupported(at, self.tok.text, why))
+            }
+        }
+    }
+
+    fn registers(&mut self, body: &mut Body<'a>) -> Parsed<()> {
+        self.bump()?;
+        let Tok::Dot(word) = self.tok.tok else { return self.unexpected("a register type such as `.b32`") };
+        let class = Mod::named(word).and_then(|m| match m.kind()? {
+            (Kind::Predicate, _) => Some(Class::Pred),
+            (Kind::Float, 32) => Some(Class::F32),
+            (Kind::Float, 64) => Some(Class::F64),
+            // Bytes live in 16-bit registers: only loads, stores and cvt touch them.
+            (_, 8 | 16) => Some(Class::B16),
+            (_, 32) => Some(Class::B32),
+            (_, 64) => Some(Class::B64),
+            _ => None,
+        });
+        let Some(class) = class else { return self.unexpected("a register type such as `.b32`") };
+        self.bump()?;
+        loop {
+            let (name, at) = self.word("a register's name")?;
+            if Special::named(name).is_some() {
+                return Err(Refusal::twice(at, name));
+            }
+            let mut count = 1;
+            if self.eat(b'<')? {
+                count = self.int(limits::DECLARED_REGISTERS_MAX, "declared registers in a function")?;
+                self.expect(b'>')?;
+                if body.ranges.insert((body.scope, name), Local::Range(class, count as u32)).is_some() {
+                    return Err(Refusal::twice(at, name));
+                }
+            } else {
+                body.declare(name, Local::Unused(class), at)?;
+            }
+            body.declared += count;
+            if body.declared > limits::DECLARED_REGISTERS_MAX {
+                let what = "declared registers in a function";
+                return Err(Refusal::limit(at, what, limits::DECLARED_REGISTERS_MAX));
+            }
+            if !self.eat(b',')? {
+                return self.expect(b';');
+            }
+        }
+    }
+
+    fn label(&mut self, name: &'a str, at: At, function: &mut Function, body: &mut Body<'a>) -> Parsed<()> {
+        self.labels += 1;
+        if self.labels > limits::LABELS_MAX {
+            return Err(Refusal::limit(at, "labels in a module", limits::LABELS_MAX));
+        }
+        let index = function.labels.len() as u32;
+        function.labels.push(function.instructions.len() as u32);
+        match body.labels.insert((body.scope, name), Local::Label(index)) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::twice(at, name)),
+        }
+    }
+
+    fn resolve_labels(&self, function: &mut Function, body: &Body<'a>) -> Parsed<()> {
+        for (operand, scope, name, at) in &body.pending {
+            let found = body.walk(*scope, |scope| match body.labels.get(&(scope, *name)) {
+                Some(Local::Label(n)) => Some(*n),
+                _ => None,
+            });
+            match (found, function.operands.get_mut(*operand as usize)) {
+                (Some(label), Some(place)) => *place = Operand::Label(label),
+                _ => return Err(Refusal::undeclared(*at, "label", name)),
+            }
+        }
+        Ok(())
+    }
+
+    fn guard(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Guard> {
+        self.bump()?;
+        let negated = self.eat(b'!')?;
+        let (name, at) = self.word("a predicate")?;
+        let register = self.register(name, at, function, body)?;
+        if function.registers[register as usize] != Class::Pred {
+            return Err(Refusal::unexpected(at, &format!("`{name}`"), "a .pred register"));
+        }
+        Ok(Guard { register, negated })
+    }
+
+    fn instruction(
+        &mut self,
+        name: &'a str,
+        at: At,
+        guard: Option<Guard>,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<()> {
+        let Some(op) = Op::named(name) else { return self.refuse_instruction(name, at) };
+        let mut mods = Mods::default();
+        body.mod_places.clear();
+        while let Tok::Dot(word) = self.tok.tok {
+            let place = self.tok.at;
+            let Some(m) = Mod::named(word) else {
+                let what = What::Form {
+                    instruction: name.to_string(),
+                    found: format!("`.{}`", quote(word)),
+                    expected: "a modifier of the covered set".to_string(),
+                };
+                return Err(Refusal { at: place, what });
+            };
+            if !mods.push(m) {
+                return Err(Refusal::limit(
+                    place,
+                    "modifiers on an instruction",
+                    crate::ptx::ir::MODS_MAX as u64,
+                ));
+            }
+            body.mod_places.push(place);
+            self.bump()?;
+        }
+        body.operands.clear();
+        body.places.clear();
+        while !self.is(b';') {
+            if !body.operands.is_empty() {
+                self.expect(b',')?;
+            }
+            body.places.push(self.tok.at);
+            let operand = self.operand(op, function, body)?;
+            body.operands.push(operand);
+            if body.operands.len() > 8 {
+                return Err(Refusal::limit(self.tok.at, "operands of an instruction", 8));
+            }
+        }
+        let scope = forms::Scope { function, variables: &self.module.variables };
+        if op == Op::Call {
+            self.check_call(&mods, function, body, at)?;
+        } else {
+            forms::check(op, &mods, &body.operands, &scope, at, &body.mod_places, &body.places)?;
+        }
+        self.expect(b';')?;
+        let first = function.operands.len() as u32;
+        for (n, operand) in body.operands.iter().enumerate() {
+            if let Operand::Label(pending) = operand
+                && let Some(entry) = body.pending.get_mut(*pending as usize)
+            {
+                entry.0 = first + n as u32;
+            }
+        }
+        function.operands.extend_from_slice(&body.operands);
+        let count = body.operands.len() as u8;
+        function.instructions.push(Instruction { op, mods, guard, first, count, line: Line(at.line) });
+        self.instructions += 1;
+        self.operands += u64::from(count);
+        if self.instructions > limits::INSTRUCTIONS_MAX {
+            return Err(Refusal::limit(at, "instructions in a module", limits::INSTRUCTIONS_MAX));
+        }
+        if self.operands > limits::OPERANDS_MAX {
+            return Err(Refusal::limit(at, "operands in a module", limits::OPERANDS_MAX));
+        }
+        Ok(())
+    }
+
+    /// Names a refused instruction in full, modifiers included.
+    fn refuse_instruction(&mut self, name: &str, at: At) -> Parsed<()> {
+        let mut full = name.to_string();
+        while let Tok::Dot(word) = self.tok.tok
+            && full.len() < 200
+        {
+            full = full + "." + word;
+            self.bump()?;
+        }
+        match words::refused(name) {
+            Some(why) => Err(Refusal::unsupported(at, &full, why)),
+            None => Err(Refusal { at, what: What::UnknownInstruction { name: quote(&full) } }),
+        }
+    }
+
+    fn operand(&mut self, op: Op, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
+        match self.tok.tok {
+            Tok::Punct(b'[') => self.address(function, body),
+            Tok::Punct(b'{') => {
+                self.bump()?;
+                let (first, count) = self.parts(b'}', op, function, body)?;
+                Ok(Operand::Vector(first, count))
+            }
+            Tok::Punct(b'(') if op == Op::Call => {
+                self.bump()?;
+                let (first, count) = self.parts(b')', op, function, body)?;
+                Ok(Operand::List(first, count))
+            }
+            Tok::Punct(b'!') => {
+                self.bump()?;
+                let (name, at) = self.word("a predicate")?;
+                Ok(Operand::Not(self.register(name, at, function, body)?))
+            }
+            Tok::Word(name) if op == Op::Bra => {
+                let at = self.bump()?.at;
+                // The number of the pending branch stands in for the label until the body has been read.
+                body.pending.push((u32::MAX, body.scope, name, at));
+                Ok(Operand::Label((body.pending.len() - 1) as u32))
+            }
+            Tok::Punct(b'(') => {
+                let why = "constant expressions are not covered; write the value";
+                Err(Refusal::unsupported(self.tok.at, "(", why))
+            }
+            _ => self.simple(function, body),
+        }
+    }
+
+    /// The parts of `{...}` or `(...)`. They go before the instruction's own operands.
+    fn parts(&mut self, end: u8, op: Op, function: &mut Function, body: &mut Body<'a>) -> Parsed<(u32, u8)> {
+        let first = function.operands.len();
+        while !self.eat(end)? {
+            if function.operands.len() > first {
+                self.expect(b',')?;
+            }
+            let at = self.tok.at;
+            let part = self.simple(function, body)?;
+            if matches!(part, Operand::Pair(..)) || (op != Op::Call && matches!(part, Operand::Symbol(..))) {
+                return Err(Refusal::unexpected(at, "a part that is no value", "a register or a constant"));
+            }
+            function.operands.push(part);
+            self.operands += 1;
+            if (function.operands.len() - first) as u64 > limits::PARTS_MAX {
+                return Err(Refusal::limit(at, "parts of an operand", limits::PARTS_MAX));
+            }
+        }
+        Ok((first as u32, (function.operands.len() - first) as u8))
+    }
+
+    /// A register, constant, special register, variable or pair.
+    fn simple(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
+        let at = self.tok.at;
+        match self.tok.tok {
+            Tok::Punct(b'-') => {
+                self.bump()?;
+                let operand = match self.tok.tok {
+                    Tok::Int(v) => Operand::Int((v as i64).wrapping_neg()),
+                    Tok::F32(v) => Operand::F32(v ^ 1 << 31),
+                    Tok::F64(v) => Operand::F64(v ^ 1 << 63),
+                    _ => return self.unexpected("a number"),
+                };
+                self.bump()?;
+                Ok(operand)
+            }
+            Tok::Int(v) => self.bump().map(|_| Operand::Int(v as i64)),
+            Tok::F32(v) => self.bump().map(|_| Operand::F32(v)),
+            Tok::F64(v) => self.bump().map(|_| Operand::F64(v)),
+            Tok::Word(name) => {
+                self.bump()?;
+                if self.eat(b'|')? {
+                    let left = if name == "_" { SINK } else { self.register(name, at, function, body)? };
+                    let Tok::Word(name) = self.tok.tok else { return self.unexpected("a register") };
+                    let at = self.bump()?.at;
+                    let right = if name == "_" { SINK } else { self.register(name, at, function, body)? };
+                    if left == SINK && right == SINK {
+                        return Err(Refusal::unexpected(at, "`_|_`", "at least one register"));
+                    }
+                    return Ok(Operand::Pair(left, right));
+                }
+                self.named(name, at, function, body)
+            }
+            _ => self.unexpected("an operand"),
+        }
+    }
+
+    fn named(
+        &mut self,
+        name: &'a str,
+        at: At,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<Operand> {
+        if name == "_" {
+            return Ok(Operand::Sink);
+        }
+        if let Some(special) = Special::named(name) {
+            let mut part = 0;
+            if special.has_parts() {
+                part = match self.tok.tok {
+                    Tok::Dot("x") => 0,
+                    Tok::Dot("y") => 1,
+                    Tok::Dot("z") => 2,
+                    _ => return self.unexpected("`.x`, `.y` or `.z`"),
+                };
+                self.bump()?;
+            }
+            return Ok(Operand::Special(special, part));
+        }
+        if let Some(symbol) = self.symbol(name, body) {
+            let mut offset = 0;
+            if self.is(b'+') {
+                offset = self.offset()?;
+            }
+            return Ok(Operand::Symbol(symbol, offset));
+        }
+        if let Some(Global::Function(n)) = self.names.get(name) {
+            return Ok(Operand::Function(*n));
+        }
+        self.register(name, at, function, body).map(Operand::Register)
+    }
+
+    fn address(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
+        self.bump()?;
+        let (base, offset) = match self.tok.tok {
+            Tok::Int(v) => {
+                self.bump()?;
+                (Base::Absolute, v as i64)
+            }
+            Tok::Word(name) => {
+                let at = self.bump()?.at;
+                let base = match self.symbol(name, body) {
+                    Some(symbol) => Base::Symbol(symbol),
+                    None => Base::Register(self.register(name, at, function, body)?),
+                };
+                let offset = if self.is(b'+') || self.is(b'-') { self.offset()? } else { 0 };
+                (base, offset)
+            }
+            _ => return self.unexpected("a register, a variable or an address"),
+        };
+        self.expect(b']')?;
+        Ok(Operand::Address(base, offset))
+    }
+
+    /// `+8`, `+-8` or `-8`.
+    fn offset(&mut self) -> Parsed<i64> {
+        self.eat(b'+')?;
+        let negative = self.eat(b'-')?;
+        let value = self.int(u64::MAX, "bytes of offset")? as i64;
+        Ok(if negative { value.wrapping_neg() } else { value })
+    }
+
+    fn symbol(&self, name: &str, body: &Body<'a>) -> Option<Symbol> {
+        let local = body.walk(body.scope, |scope| body.names.get(&(scope, name)).copied());
+        match (local, self.names.get(name)) {
+            (Some(Local::Symbol(symbol)), _) => Some(symbol),
+            (None, Some(Global::Variable(n))) => Some(Symbol::Module(*n)),
+            _ => None,
+        }
+    }
+
+    /// The number of a register, given at its first use.
+    fn register(&self, name: &'a str, at: At, function: &mut Function, body: &mut Body<'a>) -> Parsed<u32> {
+        let found = body.walk(body.scope, |scope| {
+            if let Some(local) = body.names.get(&(scope, name)) {
+                return Some((scope, *local));
+            }
+            body.range(scope, name).map(|class| (scope, Local::Unused(class)))
+        });
+        match found {
+            Some((_, Local::Register(n))) => Ok(n),
+            Some((scope, Local::Unused(class))) => {
+                let number = function.registers.len() as u32;
+                if u64::from(number) >= limits::REGISTERS_MAX {
+                    return Err(Refusal::limit(at, "registers in a function", limits::REGISTERS_MAX));
+                }
+                function.registers.push(class);
+                body.names.insert((scope, name), Local::Register(number));
+                Ok(number)
+            }
+            _ => Err(Refusal::undeclared(at, "register or variable", name)),
+        }
+    }
+
+    /// `call (ret), name, (a, b)`: a function declared before, with parameters of the same sizes.
+    fn check_call(&self, mods: &Mods, function: &mut Function, body: &mut Body<'a>, at: At) -> Parsed<()> {
+        let refuse = |found: &str, expected: &str| {
+            let what = What::Form {
+                instruction: "call".to_string(),
+                found: found.to_string(),
+                expected: expected.to_string(),
+            };
+            Err(Refusal { at, what })
+        };
+        if mods.as_slice().iter().any(|m| *m != Mod::Uni) || mods.as_slice().len() > 1 {
+            return refuse("these modifiers", "`.uni` or nothing");
+        }
+        let empty = Operand::List(0, 0);
+        let (returned, callee, given) = match body.operands.as_slice() {
+            [r @ Operand::List(..), Operand::Function(f), a @ Operand::List(..)] => (*r, *f, *a),
+            [r @ Operand::List(..), Operand::Function(f)] => (*r, *f, empty),
+            [Operand::Function(f), a @ Operand::List(..)] => (empty, *f, *a),
+            [Operand::Function(f)] => (empty, *f, empty),
+            _ => {
+                return refuse(
+                    "these operands",
+                    "a function declared before, with its lists; pointers are not covered",
+                );
+            }
+        };
+        let target = &self.module.functions[callee as usize];
+        if target.kernel {
+            return refuse("a kernel", "a .func");
+        }
+        for (list, params, which) in
+            [(returned, &target.returns, "results"), (given, &target.params, "parameters")]
+        {
+            let parts = function.parts(&list);
+            if parts.len() != params.len() {
+                return refuse(&format!("{} {which}", parts.len()), &params.len().to_string());
+            }
+            for (part, param) in parts.iter().zip(params) {
+                let bytes = match part {
+                    Operand::Symbol(Symbol::Local(n), 0) => function.variables.get(*n as usize),
+                    _ => None,
+                };
+                let fits =
+                    bytes.is_some_and(|v| v.space == Space::Param && v.bytes() == u64::from(param.bytes()));
+                if !fits {
+                    return refuse(
+                        &format!("another kind of {which}"),
+                        ".param variables of the declared sizes",
+                    );
+                }
+            }
+        }
+        // One shape for all spellings.
+        body.operands = vec![returned, Operand::Function(callee), given];
+        Ok(())
+    }
+}
+
+impl<'a> Body<'a> {
+    /// Asks `find` for each scope from `scope` outwards. Depth is bounded, so this is a short loop.
+    fn walk<T>(&self, mut scope: u32, find: impl Fn(u32) -> Option<T>) -> Option<T> {
+        loop {
+            if let Some(found) = find(scope) {
+                return Some(found);
+            }
+            let parent = self.parents[scope as usize];
+            if parent == scope {
+                return None;
+            }
+            scope = parent;
+        }
+    }
+
+    fn declare(&mut self, name: &'a str, local: Local, at: At) -> Parsed<()> {
+        match self.names.insert((self.scope, name), local) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::twice(at, name)),
+        }
+    }
+
+    /// Whether a `name<count>` of this scope declares the register: tries every way to part the final digits.
+    fn range(&self, scope: u32, name: &str) -> Option<Class> {
+        let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count().min(7);
+        for n in 1..=digits {
+            let (prefix, number) = name.split_at(name.len() - n);
+            if n > 1 && number.starts_with('0') {
+                continue;
+            }
+            if let Some(Local::Range(class, count)) = self.ranges.get(&(scope, prefix))
+                && number.parse::<u32>().is_ok_and(|i| i < *count)
+            {
+                return Some(*class);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,313 @@
+//! Variables, their first values, and parameter lists.
+
+use super::{Global, Parsed, Parser, data_type};
+use crate::ptx::{
+    error::Refusal,
+    ir::{Param, Space, Variable},
+    lex::Tok,
+    limits,
+    words::Mod,
+};
+
+/// Dimensions that an array may have.
+const DIMENSIONS_MAX: usize = 8;
+
+impl<'a> Parser<'a> {
+    pub(super) fn module_variables(&mut self, space: Space, external: bool) -> Parsed<()> {
+        let shape = self.variable_head(space)?;
+        loop {
+            let (name, at) = self.word("a variable's name")?;
+            if name.starts_with('%') {
+                return Err(Refusal::unexpected(at, &format!("`{name}`"), "a name without `%`"));
+            }
+            let variable = self.variable_tail(space, shape, external)?;
+            let index = self.module.variables.len() as u32;
+            if self.names.insert(name, Global::Variable(index)).is_some() {
+                return Err(Refusal::twice(at, name));
+            }
+            self.module.variables.push(variable);
+            let (what, max) = match space {
+                Space::Global => ("bytes of global variables", limits::GLOBAL_BYTES_MAX),
+                Space::Const => ("bytes of constant variables", limits::CONST_BYTES_MAX),
+                Space::Shared | Space::Local | Space::Param => {
+                    ("bytes of static shared memory", limits::SHARED_BYTES_MAX)
+                }
+            };
+            let all = self.module.variables.iter().filter(|v| v.space == space);
+            // Shared variables of the module count when a kernel uses them; alone each must fit.
+            let total = if space == Space::Shared {
+                self.module.variables[index as usize].bytes()
+            } else {
+                all.fold(0, |end: u64, v| limits::aligned(end, v.align).saturating_add(v.bytes()))
+            };
+            if total > max {
+                return Err(Refusal::limit(at, what, max));
+            }
+            if !self.eat(b',')? {
+                return self.expect(b';');
+            }
+        }
+    }
+
+    /// `.align 8 .v4 .f32`: alignment, element and elements a name stands for.
+    pub(super) fn variable_head(&mut self, space: Space) -> Parsed<(Option<u32>, Mod, u64)> {
+        let mut align = None;
+        let mut lanes = 1;
+        loop {
+            let Tok::Dot(word) = self.tok.tok else { return self.unexpected("a type such as `.b8`") };
+            let at = self.tok.at;
+            match word {
+                "align" => {
+                    self.bump()?;
+                    align = Some(self.alignment()?);
+                }
+                "v2" | "v4" => {
+                    self.bump()?;
+                    lanes = if word == "v2" { 2 } else { 4 };
+                }
+                _ => {
+                    let Some(element) = data_type(word) else {
+                        let place = space.text();
+                        return Err(Refusal::unexpected(
+                            at,
+                            &format!("`.{word}`"),
+                            &format!("a type in .{place}"),
+                        ));
+                    };
+                    self.bump()?;
+                    return Ok((align, element, lanes));
+                }
+            }
+        }
+    }
+
+    pub(super) fn alignment(&mut self) -> Parsed<u32> {
+        let at = self.tok.at;
+        let align = self.int(limits::ALIGN_MAX, "bytes of alignment")?;
+        if !align.is_power_of_two() {
+            return Err(Refusal::unexpected(at, &format!("alignment {align}"), "a power of two"));
+        }
+        Ok(align as u32)
+    }
+
+    /// `[4][8] = {...}` after a variable's name.
+    pub(super) fn variable_tail(
+        &mut self,
+        space: Space,
+        (align, element, lanes): (Option<u32>, Mod, u64),
+        external: bool,
+    ) -> Parsed<Variable> {
+        let at = self.tok.at;
+        self.variables += 1;
+        if self.variables > limits::VARIABLES_MAX {
+            return Err(Refusal::limit(at, "variables in a module", limits::VARIABLES_MAX));
+        }
+        let mut dims = Vec::new();
+        let mut open_ended = false;
+        while self.eat(b'[')? {
+            if dims.len() + 1 > DIMENSIONS_MAX {
+                return Err(Refusal::limit(at, "dimensions of an array", DIMENSIONS_MAX as u64));
+            }
+            if dims.is_empty() && !open_ended && self.is(b']') {
+                open_ended = true;
+                dims.push(0);
+            } else {
+                dims.push(self.int(limits::GLOBAL_BYTES_MAX, "elements in an array")?);
+            }
+            self.expect(b']')?;
+        }
+        if lanes > 1 {
+            dims.push(lanes);
+        }
+        let size = u64::from(element.bits() / 8);
+        let inner = dims.iter().skip(usize::from(open_ended)).try_fold(1u64, |n, d| n.checked_mul(*d));
+        let inner = inner.filter(|n| *n <= limits::GLOBAL_BYTES_MAX);
+        let Some(inner) = inner else {
+            return Err(Refusal::limit(at, "elements in an array", limits::GLOBAL_BYTES_MAX));
+        };
+        let mut init = Vec::new();
+        let mut count = if open_ended { 0 } else { inner };
+        if self.eat(b'=')? {
+            if !matches!(space, Space::Global | Space::Const) {
+                return Err(Refusal::unsupported(
+                    at,
+                    "=",
+                    "only .global and .const variables have first values",
+                ));
+            }
+            let room = if open_ended { limits::GLOBAL_BYTES_MAX } else { inner * size };
+            init = self.initializer(element, &dims, open_ended, room)?;
+            if open_ended {
+                let row = (inner * size).max(1);
+                count = (init.len() as u64).div_ceil(row) * inner;
+            }
+            while init.last() == Some(&0) {
+                init.pop();
+            }
+        }
+        let dynamic = external && space == Space::Shared && open_ended;
+        if count == 0 && !dynamic {
+            return Err(Refusal::unexpected(
+                at,
+                "an array without elements",
+                "a size, or `.extern .shared` and `[]`",
+            ));
+        }
+        if external && !dynamic {
+            return Err(Refusal::unsupported(
+                at,
+                ".extern",
+                "only dynamic shared memory, as `name[]`, is external",
+            ));
+        }
+        let align = align.unwrap_or(1).max(element.bits() / 8 * lanes as u32);
+        Ok(Variable { space, align, element, count, init })
+    }
+
+    /// A value, or values in nested braces; rows that are cut short are filled with zero.
+    fn initializer(&mut self, element: Mod, dims: &[u64], open_ended: bool, room: u64) -> Parsed<Vec<u8>> {
+        let size = u64::from(element.bits() / 8);
+        // Bytes that one item at each depth stands for.
+        let mut strides = vec![size];
+        for d in dims.iter().skip(1).rev() {
+            strides.insert(0, strides[0].saturating_mul(*d));
+        }
+        let mut bytes = Vec::new();
+        let mut depth = 0usize;
+        // Where the item that is open at each depth began.
+        let mut starts: Vec<u64> = Vec::new();
+        loop {
+            let at = self.tok.at;
+            if self.eat(b'{')? {
+                if depth >= dims.len() {
+                    return Err(Refusal::unexpected(at, "`{`", "a value"));
+                }
+                starts.push(bytes.len() as u64);
+                depth += 1;
+                if self.is(b'}') {
+                    return self.unexpected("a value");
+                }
+                continue;
+            }
+            self.value(element, &mut bytes)?;
+            if bytes.len() as u64 > room {
+                return Err(Refusal::limit(at, "bytes of first values for this variable", room));
+            }
+            while depth > 0 && self.eat(b'}')? {
+                depth -= 1;
+                let start = starts.pop().unwrap_or(0);
+                // The outermost brace stands for the whole variable, whose rest is zero anyway.
+                if depth > 0 {
+                    let row = strides[depth - 1];
+                    let end = start.saturating_add(row).min(room);
+                    if bytes.len() as u64 > start.saturating_add(row) {
+                        return Err(Refusal::limit(at, "bytes of first values for this row", row));
+                    }
+                    bytes.resize(end as usize, 0);
+                }
+            }
+            if depth == 0 {
+                break;
+            }
+            self.expect(b',')?;
+        }
+        if dims.is_empty() && open_ended {
+            return self.unexpected("an array");
+        }
+        Ok(bytes)
+    }
+
+    fn value(&mut self, element: Mod, bytes: &mut Vec<u8>) -> Parsed<()> {
+        let negative = self.eat(b'-')?;
+        let bits = match self.tok.tok {
+            Tok::Int(v) if !element.is_float() => {
+                if negative {
+                    v.wrapping_neg()
+                } else {
+                    v
+                }
+            }
+            Tok::F32(v) if element == Mod::F32 => u64::from(v) ^ u64::from(negative) << 31,
+            Tok::F32(v) if element == Mod::F64 => {
+                f64::from(f32::from_bits(v)).to_bits() ^ u64::from(negative) << 63
+            }
+            Tok::F64(v) if element == Mod::F64 => v ^ u64::from(negative) << 63,
+            Tok::F64(v) if element == Mod::F32 => {
+                u64::from((f64::from_bits(v) as f32).to_bits()) ^ u64::from(negative) << 31
+            }
+            Tok::Word(_) => {
+                let why = "addresses as first values are not covered; take them with mov in the kernel";
+                return Err(Refusal::unsupported(self.tok.at, self.tok.text, why));
+            }
+            _ => return self.unexpected(&format!("a .{} value", element.text())),
+        };
+        self.bump()?;
+        bytes.extend_from_slice(&bits.to_le_bytes()[..(element.bits() / 8) as usize]);
+        Ok(())
+    }
+
+    /// `( .param .u64 a, .param .align 8 .b8 b[16] )`. Names are entered when the body begins.
+    pub(super) fn params(&mut self) -> Parsed<Vec<Param>> {
+        self.expect(b'(')?;
+        let mut params = Vec::new();
+        self.param_names.clear();
+        let mut offset = 0u64;
+        while !self.eat(b')')? {
+            if !params.is_empty() {
+                self.expect(b',')?;
+            }
+            let at = self.tok.at;
+            let (mut param, name) = self.param()?;
+            offset = limits::aligned(offset, param.align);
+            param.offset = offset as u32;
+            offset += u64::from(param.bytes());
+            if offset > limits::PARAM_BYTES_MAX {
+                return Err(Refusal::limit(at, "bytes of parameters", limits::PARAM_BYTES_MAX));
+            }
+            if params.len() as u64 >= limits::PARAMS_MAX {
+                return Err(Refusal::limit(at, "parameters", limits::PARAMS_MAX));
+            }
+            params.push(param);
+            self.param_names.push((name, at));
+        }
+        Ok(params)
+    }
+
+    fn param(&mut self) -> Parsed<(Param, &'a str)> {
+        self.expect_dot("param")?;
+        let (mut align, element, lanes) = self.variable_head(Space::Param)?;
+        if lanes > 1 {
+            return self.unexpected("a scalar or an array parameter");
+        }
+        let mut pointer = None;
+        if self.tok.tok == Tok::Dot("ptr") {
+            self.bump()?;
+            let mut space = None;
+            let mut to = 4;
+            while let Tok::Dot(word) = self.tok.tok {
+                self.bump()?;
+                match word {
+                    "global" => space = Some(Space::Global),
+                    "const" => space = Some(Space::Const),
+                    "shared" => space = Some(Space::Shared),
+                    "local" => space = Some(Space::Local),
+                    "align" => to = self.alignment()?,
+                    _ => return self.unexpected("`.global` or `.align` after `.ptr`"),
+                }
+            }
+            if element.bits() != 64 || element.is_float() {
+                return self.unexpected("`.u64` before `.ptr`");
+            }
+            pointer = Some((space, to));
+        }
+        let (name, _) = self.word("a parameter's name")?;
+        let mut count = None;
+        if self.eat(b'[')? {
+            count = Some(self.int(limits::PARAM_BYTES_MAX, "bytes of parameters")?.max(1) as u32);
+            self.expect(b']')?;
+        }
+        let size = element.bits() / 8;
+        align = Some(align.unwrap_or(1).max(size));
+        Ok((Param { element, align: align.unwrap_or(size), count, pointer, offset: 0 }, name))
+    }
+}

@@ -1,0 +1,275 @@
+//! A module back to text, and its canonical form.
+//!
+//! Owns: the only text that a driver may see. [`print()`] writes what was read: parsing it again gives an equal
+//! module. [`canonical`] also writes `.rn` where an addition, subtraction or multiplication of floating-point numbers
+//! names no rounding: without it a driver's assembler may fuse `mul` and `add` into one `fma`, and two devices would
+//! then compute different bits.
+//! Never: repeats foreign text other than kernel names, which are plain identifiers.
+//! Tests: `ptx/tests.rs`.
+
+use super::{
+    ir::{Base, Class, Function, Instruction, Module, Operand, Param, SINK, Symbol, Variable},
+    words::{Mod, Op},
+};
+use ion_protocol::BlobHash;
+use std::fmt::Write;
+
+/// The text that identifies a module, and its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canonical {
+    pub text: String,
+    pub hash: BlobHash,
+}
+
+pub fn print(module: &Module) -> String {
+    Printer { module, rounding: false, out: String::new() }.module()
+}
+
+pub fn canonical(module: &Module) -> Canonical {
+    let text = Printer { module, rounding: true, out: String::new() }.module();
+    let hash = BlobHash::of(text.as_bytes());
+    Canonical { text, hash }
+}
+
+struct Printer<'a> {
+    module: &'a Module,
+    rounding: bool,
+    out: String,
+}
+
+/// Writing to a string cannot fail, so the result of `write!` says nothing.
+macro_rules! put {
+    ($printer:expr, $($arg:tt)*) => {{ let _ = write!($printer.out, $($arg)*); }};
+}
+
+impl Printer<'_> {
+    fn module(mut self) -> String {
+        let module = self.module;
+        put!(self, ".version {}.{}\n.target sm_{}\n", module.version.0, module.version.1, module.target);
+        put!(self, ".address_size 64\n");
+        for (n, variable) in module.variables.iter().enumerate() {
+            self.variable(variable, &format!("$m{n}"));
+        }
+        // Functions are declared at their place and defined at the end, so that any may call any other.
+        for (n, function) in module.functions.iter().enumerate() {
+            self.head(n, function);
+            if function.kernel {
+                self.body(function);
+            } else {
+                put!(self, ";\n");
+            }
+        }
+        for (n, function) in module.functions.iter().enumerate() {
+            if !function.kernel && !function.external {
+                self.head(n, function);
+                self.body(function);
+            }
+        }
+        self.out
+    }
+
+    fn variable(&mut self, v: &Variable, name: &str) {
+        let external = if v.is_dynamic() { ".extern " } else { "" };
+        put!(self, "{external}.{} .align {} .{} {name}", v.space.text(), v.align, v.element.text());
+        if v.is_dynamic() {
+            put!(self, "[]");
+        } else {
+            put!(self, "[{}]", v.count);
+        }
+        let size = (v.element.bits() / 8) as usize;
+        for (n, chunk) in v.init.chunks(size.max(1)).enumerate() {
+            let mut bytes = [0u8; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            let bits = u64::from_le_bytes(bytes);
+            put!(self, "{}", if n == 0 { " = {" } else { ", " });
+            match v.element {
+                Mod::F32 => put!(self, "0f{bits:08X}"),
+                Mod::F64 => put!(self, "0d{bits:016X}"),
+                _ => put!(self, "{bits}"),
+            }
+        }
+        put!(self, "{};\n", if v.init.is_empty() { "" } else { "}" });
+    }
+
+    fn params(&mut self, params: &[Param], prefix: &str) {
+        put!(self, "(");
+        for (n, p) in params.iter().enumerate() {
+            put!(self, "{}.param", if n == 0 { "" } else { ", " });
+            if p.count.is_some() || p.align != p.element.bits() / 8 {
+                put!(self, " .align {}", p.align);
+            }
+            put!(self, " .{}", p.element.text());
+            if let Some((space, align)) = p.pointer {
+                let space = space.map_or(String::new(), |s| format!(" .{}", s.text()));
+                put!(self, " .ptr{space} .align {align}");
+            }
+            put!(self, " {prefix}{n}");
+            if let Some(count) = p.count {
+                put!(self, "[{count}]");
+            }
+        }
+        put!(self, ")");
+    }
+
+    fn function_name(&self, n: usize) -> String {
+        match self.module.functions.get(n) {
+            Some(f) if f.kernel || f.external => f.name.clone(),
+            _ => format!("$f{n}"),
+        }
+    }
+
+    fn head(&mut self, n: usize, f: &Function) {
+        let name = self.function_name(n);
+        if f.kernel {
+            put!(self, ".visible .entry {name}");
+        } else {
+            put!(self, "{}.func ", if f.external { ".extern " } else { "" });
+            if !f.returns.is_empty() {
+                self.params(&f.returns, "$r");
+                put!(self, " ");
+            }
+            put!(self, "{name}");
+        }
+        self.params(&f.params, "$p");
+        for (word, extents) in [("maxntid", f.maxntid), ("reqntid", f.reqntid)] {
+            if let Some([x, y, z]) = extents {
+                put!(self, " .{word} {x}, {y}, {z}");
+            }
+        }
+    }
+
+    fn body(&mut self, f: &Function) {
+        put!(self, "\n{{\n");
+        let numbers = register_numbers(f);
+        for class in Class::ALL {
+            let count = f.registers.iter().filter(|c| **c == class).count();
+            if count > 0 {
+                put!(self, ".reg .{} {}<{count}>;\n", class.type_text(), class.prefix());
+            }
+        }
+        for (n, variable) in f.variables.iter().enumerate() {
+            self.variable(variable, &format!("$v{n}"));
+        }
+        let mut label = 0;
+        for n in 0..=f.instructions.len() {
+            while f.labels.get(label).is_some_and(|at| *at as usize == n) {
+                put!(self, "$L{label}:\n");
+                label += 1;
+            }
+            if let Some(instruction) = f.instructions.get(n) {
+                self.instruction(f, &numbers, instruction);
+            }
+        }
+        put!(self, "}}\n");
+    }
+
+    fn instruction(&mut self, f: &Function, numbers: &[String], i: &Instruction) {
+        put!(self, "\t");
+        if let Some(guard) = i.guard {
+            put!(self, "@{}{} ", if guard.negated { "!" } else { "" }, numbers[guard.register as usize]);
+        }
+        put!(self, "{}", i.op.text());
+        if self.rounding && lacks_rounding(i) {
+            put!(self, ".rn");
+        }
+        for m in i.mods.as_slice() {
+            put!(self, ".{}", m.text());
+        }
+        let mut first = true;
+        for operand in f.operands_of(i) {
+            if matches!(operand, Operand::List(_, 0)) {
+                continue;
+            }
+            put!(self, "{}", if first { " " } else { ", " });
+            first = false;
+            self.operand(f, numbers, operand);
+        }
+        put!(self, ";\n");
+    }
+
+    fn operand(&mut self, f: &Function, numbers: &[String], operand: &Operand) {
+        let (open, parts, close) = match operand {
+            Operand::Vector(..) => ("{", f.parts(operand), "}"),
+            Operand::List(..) => ("(", f.parts(operand), ")"),
+            other => return self.simple(numbers, other),
+        };
+        put!(self, "{open}");
+        for (n, part) in parts.iter().enumerate() {
+            put!(self, "{}", if n == 0 { "" } else { ", " });
+            self.simple(numbers, part);
+        }
+        put!(self, "{close}");
+    }
+
+    fn simple(&mut self, numbers: &[String], operand: &Operand) {
+        let register = |r: u32| if r == SINK { "_" } else { numbers[r as usize].as_str() };
+        match *operand {
+            Operand::Register(r) => put!(self, "{}", register(r)),
+            Operand::Not(r) => put!(self, "!{}", register(r)),
+            Operand::Pair(a, b) => put!(self, "{}|{}", register(a), register(b)),
+            Operand::Int(v) => put!(self, "{v}"),
+            Operand::F32(bits) => put!(self, "0f{bits:08X}"),
+            Operand::F64(bits) => put!(self, "0d{bits:016X}"),
+            Operand::Special(s, part) => {
+                let part = if s.has_parts() { [".x", ".y", ".z"][usize::from(part.min(2))] } else { "" };
+                put!(self, "{}{part}", s.text());
+            }
+            Operand::Address(base, offset) => {
+                put!(self, "[");
+                match base {
+                    Base::Absolute => {
+                        put!(self, "{}]", offset as u64);
+                        return;
+                    }
+                    Base::Register(r) => put!(self, "{}", register(r)),
+                    Base::Symbol(s) => put!(self, "{}", symbol(s)),
+                }
+                self.offset(offset);
+                put!(self, "]");
+            }
+            Operand::Symbol(s, offset) => {
+                put!(self, "{}", symbol(s));
+                self.offset(offset);
+            }
+            Operand::Label(n) => put!(self, "$L{n}"),
+            Operand::Function(n) => put!(self, "{}", self.function_name(n as usize)),
+            // Lists do not nest: the parser makes them of simple operands only.
+            Operand::Vector(..) | Operand::List(..) | Operand::Sink => put!(self, "_"),
+        }
+    }
+
+    fn offset(&mut self, offset: i64) {
+        if offset != 0 {
+            put!(self, "+{offset}");
+        }
+    }
+}
+
+fn symbol(s: Symbol) -> String {
+    match s {
+        Symbol::Module(n) => format!("$m{n}"),
+        Symbol::Local(n) => format!("$v{n}"),
+        Symbol::Param(n) => format!("$p{n}"),
+        Symbol::Return(n) => format!("$r{n}"),
+    }
+}
+
+/// Each register's canonical name: its class and its place among that class.
+fn register_numbers(f: &Function) -> Vec<String> {
+    let mut counts = [0u32; Class::ALL.len()];
+    f.registers
+        .iter()
+        .map(|class| {
+            let count = &mut counts[*class as usize];
+            *count += 1;
+            format!("{}{}", class.prefix(), *count - 1)
+        })
+        .collect()
+}
+
+/// Whether an assembler would be free to fuse this instruction with another.
+fn lacks_rounding(i: &Instruction) -> bool {
+    let float = i.mods.ty(0).is_some_and(Mod::is_float);
+    let rounding = [Mod::Rn, Mod::Rz, Mod::Rm, Mod::Rp];
+    matches!(i.op, Op::Add | Op::Sub | Op::Mul) && float && i.mods.one_of(&rounding).is_none()
+}

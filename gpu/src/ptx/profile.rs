@@ -1,0 +1,177 @@
+//! How far a kernel's result can be checked by running some of its blocks again, and what it needs.
+//!
+//! Owns: [`Profile`] and [`Resources`], found by reading the kernel and the functions it calls.
+//! Never: runs anything. The judgement is on the safe side: a kernel is called exact only if its instructions are,
+//! and if blocks cannot have told each other anything while running.
+//! Tests: `ptx/tests.rs`.
+
+use super::{
+    ir::{Base, Class, Function, Module, Operand, Space, Symbol},
+    limits,
+    words::{Mod, Op, Special},
+};
+use std::fmt;
+
+/// What may be expected of two runs of the same block. Ordered from best to worst.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// Every device computes the same bits.
+    Exact,
+    /// The same bits: blocks meet only in integer atomics whose order does not matter.
+    IntegerAtomics { line: u32 },
+    /// Devices may differ in the last bits.
+    Approximate { line: u32, instruction: &'static str },
+    /// What a block computes may depend on other blocks, on order or on the clock.
+    NotCheckable { line: u32, why: &'static str },
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Profile::Exact => write!(f, "exact"),
+            Profile::IntegerAtomics { line } => {
+                write!(f, "exact; blocks meet in integer atomics (line {line})")
+            }
+            Profile::Approximate { line, instruction } => {
+                write!(f, "approximate: `{instruction}` with `.approx` or `.full` (line {line})")
+            }
+            Profile::NotCheckable { line, why } => {
+                write!(f, "not checkable block by block: {why} (line {line})")
+            }
+        }
+    }
+}
+
+/// What a kernel takes of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resources {
+    /// Instructions in the text, called functions included once.
+    pub instructions: u64,
+    /// Registers by class, as [`Class::ALL`] lists them; a driver's assembler needs fewer.
+    pub registers: [u32; Class::ALL.len()],
+    /// Static shared memory of a block.
+    pub shared_bytes: u64,
+    /// Whether it also uses the shared memory that a launch adds.
+    pub dynamic_shared: bool,
+    /// Local memory of a thread.
+    pub local_bytes: u64,
+    pub param_bytes: u32,
+    pub profile: Option<Profile>,
+}
+
+/// The kernel and every function it calls, each once.
+pub fn reachable<'a>(module: &'a Module, kernel: &'a Function) -> Vec<&'a Function> {
+    let mut seen = vec![false; module.functions.len()];
+    let mut found = vec![kernel];
+    let mut next = 0;
+    while let Some(function) = found.get(next).copied() {
+        next += 1;
+        for instruction in function.instructions.iter().filter(|i| i.op == Op::Call) {
+            for operand in function.operands_of(instruction) {
+                let Operand::Function(n) = operand else { continue };
+                if let Some(callee) = module.functions.get(*n as usize)
+                    && !std::mem::replace(&mut seen[*n as usize], true)
+                {
+                    found.push(callee);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Variables of the module that some function of `functions` names.
+pub fn used_variables(module: &Module, functions: &[&Function]) -> Vec<bool> {
+    let mut used = vec![false; module.variables.len()];
+    for operand in functions.iter().flat_map(|f| &f.operands) {
+        if let Operand::Address(Base::Symbol(Symbol::Module(n)), _) | Operand::Symbol(Symbol::Module(n), _) =
+            operand
+            && let Some(place) = used.get_mut(*n as usize)
+        {
+            *place = true;
+        }
+    }
+    used
+}
+
+pub fn resources(module: &Module, kernel: &Function) -> Resources {
+    let functions = reachable(module, kernel);
+    let mut r = Resources { param_bytes: kernel.param_bytes(), ..Resources::default() };
+    for function in &functions {
+        r.instructions += function.instructions.len() as u64;
+        for class in &function.registers {
+            r.registers[*class as usize] += 1;
+        }
+        r.shared_bytes = limits::aligned(r.shared_bytes, 16) + limits::layout_bytes(function, Space::Shared);
+        r.local_bytes = limits::aligned(r.local_bytes, 16) + limits::layout_bytes(function, Space::Local);
+    }
+    let used = used_variables(module, &functions);
+    for (variable, _) in
+        module.variables.iter().zip(used).filter(|(v, used)| *used && v.space == Space::Shared)
+    {
+        r.dynamic_shared |= variable.is_dynamic();
+        r.shared_bytes = limits::aligned(r.shared_bytes, variable.align) + variable.bytes();
+    }
+    r.profile = Some(profile(module, kernel));
+    r
+}
+
+pub fn profile(module: &Module, kernel: &Function) -> Profile {
+    let functions = reachable(module, kernel);
+    let each = functions.iter().flat_map(|f| f.instructions.iter().map(move |i| judge(f, i)));
+    each.max().unwrap_or(Profile::Exact)
+}
+
+fn judge(f: &Function, i: &super::ir::Instruction) -> Profile {
+    let line = i.line.0;
+    let not = |why| Profile::NotCheckable { line, why };
+    let shared = i.mods.one_of(&[Mod::Shared, Mod::SharedCta]).is_some();
+    let clock = f.operands_of(i).iter().find_map(|o| match o {
+        Operand::Special(s, _) => match s {
+            Special::Clock | Special::Clock64 | Special::Globaltimer | Special::GlobaltimerLo => {
+                Some("it reads a clock")
+            }
+            Special::Smid | Special::Nsmid | Special::Warpid | Special::Nwarpid | Special::Gridid => {
+                Some("it asks where on the device it runs")
+            }
+            _ => None,
+        },
+        _ => None,
+    });
+    if let Some(why) = clock {
+        return not(why);
+    }
+    match i.op {
+        Op::Atom | Op::Red => {
+            if i.mods.ty(0).is_some_and(Mod::is_float) {
+                return not("floating-point atomics round in the order in which they arrive");
+            }
+            if i.mods.one_of(&[Mod::Exch, Mod::Cas]).is_some() {
+                return not("atomic exchange depends on the order of arrival");
+            }
+            let used = i.op == Op::Atom && !matches!(f.operands_of(i).first(), Some(Operand::Sink));
+            if used && !shared {
+                return not("it uses what an atomic returned, which depends on the order of arrival");
+            }
+            if used {
+                return not("it uses what an atomic returned, which depends on the order of warps");
+            }
+            if i.mods.one_of(&[Mod::Inc, Mod::Dec]).is_some() {
+                return not("atomic inc and dec wrap, so their order matters");
+            }
+            if shared { Profile::Exact } else { Profile::IntegerAtomics { line } }
+        }
+        Op::Ld | Op::Ldu if !shared => {
+            let talk = [Mod::Volatile, Mod::Acquire, Mod::Relaxed];
+            if i.mods.one_of(&talk).is_some() {
+                not("it waits for what other blocks write")
+            } else {
+                Profile::Exact
+            }
+        }
+        _ if i.mods.one_of(&[Mod::Approx, Mod::Full]).is_some() => {
+            Profile::Approximate { line, instruction: i.op.text() }
+        }
+        _ => Profile::Exact,
+    }
+}
