@@ -13,3 +13,4 @@ pub mod control;
 pub mod files;
 pub mod identity;
 pub mod net;
+pub mod workers;
