@@ -12,5 +12,6 @@ pub mod config;
 pub mod control;
 pub mod files;
 pub mod identity;
+pub mod ledger;
 pub mod net;
 pub mod workers;

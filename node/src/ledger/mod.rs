@@ -1,0 +1,238 @@
+//! The ledger: what this node must never forget, and the receipts in it.
+//!
+//! The journal is the truth: appended, synced, then told (`writer`). The index of receipts is a convenience rebuilt from
+//! it at will (`index`). Each has its own thread; the driver never waits for either.
+//!
+//! ```text
+//! append -> [queue] -> journal thread -- write, sync --> Input::Recorded
+//!                             '---------> index thread (reads the journal) --> receipts, receipt
+//! ```
+//! One node owns a data directory: `lock` in it says which. Tests: `tests/`.
+
+mod bench;
+mod frame;
+mod index;
+mod journal;
+mod queue;
+mod receipts;
+mod store;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use bench::{BenchAppends, BenchError, bench_appends};
+pub use frame::HeaderFault;
+pub use index::{LookupError, RECEIPTS_PER_ANSWER_MAX};
+pub use journal::{JOURNAL_FILE, JournalError, MARK_FILE, Recovery};
+pub use queue::Busy;
+pub use receipts::{
+    FILE_BYTES_MAX, FORMAT, FileError, ReceiptFilter, ReceiptReport, Side, StoredReceipt, export, verify_file,
+};
+
+use crate::files;
+use index::{Ask, Index};
+use ion_protocol::{NetworkId, NodeId, record::Record};
+use ion_scheduler::{Input, input::RecordId};
+use journal::Journal;
+use queue::Queue;
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::AtomicU64,
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use writer::Writer;
+
+/// Name of the lock file in the data directory.
+pub const LOCK_FILE: &str = "lock";
+/// Name of the directory with the index of receipts; it may be removed while no node runs.
+pub const INDEX_DIR: &str = "receipt-index";
+/// Questions about receipts that may wait: people ask, and each answer takes milliseconds.
+const ASKS_MAX: usize = 32;
+
+/// Why there is no ledger.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum LedgerError {
+    #[error(
+        "another node{holder} uses the data directory {dir}; stop it, or choose another with `--data-dir`"
+    )]
+    InUse { dir: PathBuf, holder: String },
+    #[error("cannot {action} in the data directory {dir}: {source}")]
+    Io { action: &'static str, dir: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// The open ledger of this node. Dropping it waits until everything taken on is durable.
+#[derive(Debug)]
+pub struct Ledger {
+    queue: Arc<Queue>,
+    asks: SyncSender<Ask>,
+    closing: watch::Sender<bool>,
+    failed: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<bool>,
+    threads: Option<JoinHandle<()>>,
+    recovery: Recovery,
+}
+
+impl Ledger {
+    /// Opens the ledger in the data directory `dir`, makes it if there is none, and returns every record in it. The
+    /// results of appends go to `inputs`.
+    pub fn open(
+        dir: &Path,
+        network: &NetworkId,
+        node: &NodeId,
+        inputs: mpsc::Sender<Input>,
+    ) -> Result<(Self, Vec<Record>), LedgerError> {
+        let fail = |action| move |source| LedgerError::Io { action, dir: dir.to_owned(), source };
+        files::create_private_dir(dir).map_err(fail("create the ledger"))?;
+        let lock = lock(dir)?;
+        let mut records = Vec::new();
+        let (journal, recovery) = Journal::open(dir, network, node, |record| records.push(record))?;
+        if recovery.cut_bytes > 0 {
+            let (bytes, records) = (recovery.cut_bytes, recovery.records);
+            tracing::warn!(
+                bytes,
+                records,
+                "cut off a write that a crash left unfinished; nobody was told of it"
+            );
+        }
+        let queue = Arc::new(Queue::default());
+        let durable = Arc::new(AtomicU64::new(journal.end().offset));
+        let (asks, asked) = sync_channel(ASKS_MAX);
+        let (closing, closing_seen) = watch::channel(false);
+        let (failed_tx, failed) = watch::channel(None);
+        let (ended_tx, ended) = watch::channel(false);
+        let index = Index::new(&dir.join(INDEX_DIR), network, journal.reader(network, node));
+        let writer = Writer {
+            journal,
+            queue: queue.clone(),
+            inputs,
+            durable: durable.clone(),
+            asks: asks.clone(),
+            closing: closing_seen,
+            failed: failed_tx,
+        };
+        let index_thread = thread::Builder::new()
+            .name("ion-index".to_owned())
+            .spawn(move || index::run(index, asked, &durable))
+            .map_err(fail("start the index's thread"))?;
+        let to_index = asks.clone();
+        let threads = thread::Builder::new()
+            .name("ion-journal".to_owned())
+            .spawn(move || {
+                writer.run();
+                // Fails only if the index's thread is gone, which join tells.
+                let _ = to_index.send(Ask::Close);
+                if index_thread.join().is_err() {
+                    tracing::error!("the index's thread panicked; the index will be rebuilt");
+                }
+                drop(lock);
+                ended_tx.send_replace(true);
+            })
+            .map_err(fail("start the journal's thread"))?;
+        let threads = Some(threads);
+        // The index opens while the node starts, not when somebody asks.
+        let _ = asks.try_send(Ask::CatchUp);
+        Ok((Self { queue, asks, closing, failed, ended, threads, recovery }, records))
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// Makes a record durable. Comes back as [`Input::Recorded`] or [`Input::RecordFailed`], unless refused here. Never
+    /// waits.
+    pub fn append(&self, id: RecordId, record: &Record) -> Result<(), Busy> {
+        self.queue.push(id, record)
+    }
+
+    /// The receipts that `filter` wants, newest first, at most [`RECEIPTS_PER_ANSWER_MAX`]. Sees all that is recorded.
+    pub async fn receipts(&self, filter: ReceiptFilter) -> Result<Vec<StoredReceipt>, LookupError> {
+        self.ask(|reply| Ask::Receipts(filter, reply)).await
+    }
+
+    /// The one receipt whose hash begins with these digits, or the newest of the one job whose id does.
+    pub async fn receipt(&self, prefix: &str) -> Result<StoredReceipt, LookupError> {
+        self.ask(|reply| Ask::Receipt(prefix.to_owned(), reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, LookupError>>) -> Ask,
+    ) -> Result<T, LookupError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.try_send(ask(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => LookupError::Busy,
+            TrySendError::Disconnected(_) => index_gone(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(index_gone()))
+    }
+
+    /// Waits until the journal has failed for good, and says why: the node must stop then. Never ends otherwise.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) if *self.closing.borrow() => std::future::pending().await,
+            Err(_) => "the journal's thread ended unasked".to_owned(),
+        }
+    }
+
+    /// Takes nothing more on, makes durable what was taken on, and lets the data directory go.
+    pub async fn shutdown(&self) {
+        self.close();
+        // The thread tells, or is gone.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+
+    fn close(&self) {
+        self.closing.send_replace(true);
+        self.queue.close("the node stops");
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.close();
+        if self.threads.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the journal's thread panicked");
+        }
+    }
+}
+
+fn index_gone() -> LookupError {
+    LookupError::Broken("its thread ended".to_owned())
+}
+
+/// Holds `dir` for this process, until dropped.
+fn lock(dir: &Path) -> Result<File, LedgerError> {
+    let fail = |source| LedgerError::Io { action: "take the lock", dir: dir.to_owned(), source };
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(files::FILE_MODE);
+    let mut file = options.open(dir.join(LOCK_FILE)).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => {
+            // For people; a full disk must not keep the node from starting.
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let _ = file.take(20).read_to_string(&mut text);
+            let holder = text.trim().parse::<u32>().map_or(String::new(), |pid| format!(" (process {pid})"));
+            Err(LedgerError::InUse { dir: dir.to_owned(), holder })
+        }
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
+}

@@ -1,0 +1,153 @@
+//! What waits to become durable: bounded in records and in bytes, filled without ever waiting, emptied in batches.
+//!
+//! Tests: below, and `tests/append.rs`.
+
+use ion_protocol::{
+    codec,
+    record::{RECORD_BYTES_MAX, Record},
+};
+use ion_scheduler::input::RecordId;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Records that may wait: what a busy node signs in a second, at a hundred syncs a second ten times over.
+const WAITING_RECORDS_MAX: usize = 4_096;
+/// Bytes that may wait: orders carry their inputs, so the count alone would allow a gigabyte.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one batch, unless a single record is larger: keeps one sync short.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why a record was not taken on. Nothing of it will be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// Too much waits already.
+    #[error("{records} records of {bytes} bytes wait for the disk already; try again")]
+    Full {
+        /// Records waiting.
+        records: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// Larger than any record may be.
+    #[error("a record of {found} bytes is over the limit of {RECORD_BYTES_MAX}")]
+    TooLarge {
+        /// Its size.
+        found: usize,
+    },
+    /// The journal takes nothing more.
+    #[error("the ledger is closed: {0}")]
+    Closed(String),
+}
+
+/// A record on its way: its number and its encoding.
+pub(super) type Waiting = (RecordId, Vec<u8>);
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<Waiting>,
+    bytes: usize,
+    closed: Option<String>,
+}
+
+/// The queue between the driver and the journal's thread.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+impl Queue {
+    /// Takes a record on, or says at once why not.
+    pub(super) fn push(&self, id: RecordId, record: &Record) -> Result<(), Busy> {
+        let body = codec::encode(record);
+        if body.len() > RECORD_BYTES_MAX {
+            return Err(Busy::TooLarge { found: body.len() });
+        }
+        let mut state = self.lock();
+        if let Some(why) = &state.closed {
+            return Err(Busy::Closed(why.clone()));
+        }
+        let (records, bytes) = (state.waiting.len(), state.bytes);
+        if records >= WAITING_RECORDS_MAX || bytes + body.len() > WAITING_BYTES_MAX {
+            return Err(Busy::Full { records, bytes });
+        }
+        state.bytes += body.len();
+        state.waiting.push((id, body));
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for records and takes a batch; `None` once the queue is closed and empty.
+    pub(super) fn take_batch(&self) -> Option<Vec<Waiting>> {
+        let mut state = self.lock();
+        while state.waiting.is_empty() {
+            if state.closed.is_some() {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut bytes = 0;
+        let fitting = state.waiting.iter().take_while(|(_, body)| {
+            bytes += body.len();
+            bytes <= BATCH_BYTES_MAX
+        });
+        let count = fitting.count().max(1);
+        let batch: Vec<_> = state.waiting.drain(..count).collect();
+        state.bytes -= batch.iter().map(|(_, body)| body.len()).sum::<usize>();
+        Some(batch)
+    }
+
+    /// Admits nothing more; what waits stays to be taken. The first reason is kept.
+    pub(super) fn close(&self, why: &str) {
+        self.lock().closed.get_or_insert_with(|| why.to_owned());
+        self.filled.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change leaves the state whole, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ion_protocol::{Attempt, JobId, NodeId};
+
+    fn record(text_bytes: usize) -> Record {
+        Record::LeaseReleased {
+            requester: NodeId([2; 32]),
+            job: JobId([1; 16]),
+            attempt: Attempt(1),
+            why: "x".repeat(text_bytes),
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_records_and_bytes() {
+        let queue = Queue::default();
+        for n in 0..WAITING_RECORDS_MAX as u64 {
+            queue.push(RecordId(n), &record(1)).unwrap();
+        }
+        assert!(matches!(queue.push(RecordId(0), &record(1)), Err(Busy::Full { .. })));
+        assert_eq!(queue.take_batch().unwrap().len(), WAITING_RECORDS_MAX);
+
+        let large = record(RECORD_BYTES_MAX - 100);
+        let fit = (0..).find(|n| queue.push(RecordId(*n), &large).is_err()).unwrap() as usize;
+        assert_eq!(fit, WAITING_BYTES_MAX / (RECORD_BYTES_MAX - 68));
+        assert!(queue.take_batch().unwrap().len() < fit, "a batch is bounded as well");
+        queue.push(RecordId(0), &large).unwrap();
+        let found = codec::encode(&record(RECORD_BYTES_MAX)).len();
+        assert_eq!(queue.push(RecordId(0), &record(RECORD_BYTES_MAX)), Err(Busy::TooLarge { found }));
+    }
+
+    #[test]
+    fn a_closed_queue_is_emptied_first() {
+        let queue = Queue::default();
+        queue.push(RecordId(7), &record(1)).unwrap();
+        queue.close("the node stops");
+        queue.close("something later");
+        assert_eq!(queue.push(RecordId(8), &record(1)), Err(Busy::Closed("the node stops".to_owned())));
+        assert_eq!(queue.take_batch().unwrap()[0].0, RecordId(7));
+        assert!(queue.take_batch().is_none());
+    }
+}

@@ -1,0 +1,86 @@
+//! Appending, reading back, and who may open.
+
+use super::*;
+
+#[test]
+fn what_is_recorded_is_read_back_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let records: Vec<_> = (0..20).map(note).chain((0..5).map(signed_record)).collect();
+    let (mut bench, found) = open(dir.path()).unwrap();
+    assert_eq!(found, []);
+    bench.record_all(records.clone());
+    drop(bench);
+    let (mut bench, found) = open(dir.path()).unwrap();
+    assert_eq!(found, records);
+    bench.record_all([note(99)]);
+    drop(bench);
+    let (bench, found) = open(dir.path()).unwrap();
+    assert_eq!(found.len(), 26);
+    assert_eq!(bench.ledger.recovery(), Recovery { records: 26, cut_bytes: 0 });
+    assert_eq!(files::mode(&dir.path().join(JOURNAL_FILE)).unwrap(), 0o600);
+}
+
+#[test]
+fn many_appends_share_a_sync_and_are_told_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bench, _) = open(dir.path()).unwrap();
+    for number in 0..1_000 {
+        bench.ledger.append(RecordId(number), &note(number)).unwrap();
+    }
+    for number in 0..1_000 {
+        let result = bench.results.blocking_recv();
+        assert!(matches!(result, Some(Input::Recorded(id)) if id == RecordId(number)), "{result:?}");
+    }
+    block_on(bench.ledger.shutdown());
+    assert_eq!(bench.ledger.append(RecordId(0), &note(0)), Err(Busy::Closed("the node stops".to_owned())));
+    let (_, found) = open(dir.path()).unwrap();
+    assert_eq!(found, (0..1_000).map(note).collect::<Vec<_>>());
+}
+
+#[test]
+fn shutdown_ends_while_nobody_takes_results() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inputs, results) = mpsc::channel(1);
+    let (ledger, _) = Ledger::open(dir.path(), &network(), &provider().node_id(), inputs).unwrap();
+    (0..50).for_each(|number| ledger.append(RecordId(number), &note(number)).unwrap());
+    block_on(ledger.shutdown());
+    drop(results);
+    let (_, found) = open(dir.path()).unwrap();
+    assert_eq!(found.len(), 50, "all that was taken on is durable");
+}
+
+#[test]
+fn a_second_node_on_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bench, _) = open(dir.path()).unwrap();
+    let error = open(dir.path()).err().unwrap();
+    let text = error.to_string();
+    assert!(matches!(error, LedgerError::InUse { .. }), "{text}");
+    for part in [&dir.path().display().to_string(), "--data-dir", &std::process::id().to_string()] {
+        assert!(text.contains(part), "{text}");
+    }
+    drop(bench);
+    open(dir.path()).unwrap();
+}
+
+#[test]
+fn another_nodes_or_networks_journal_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    let (inputs, _results) = mpsc::channel(1);
+    let open = |network, node| Ledger::open(dir.path(), &network, &node, inputs.clone()).err().unwrap();
+    let error = open(NetworkId::named("elsewhere"), provider().node_id());
+    assert!(matches!(error, LedgerError::Journal(JournalError::OtherNetwork { .. })), "{error}");
+    let error = open(network(), requester().node_id());
+    assert!(matches!(error, LedgerError::Journal(JournalError::OtherNode { .. })), "{error}");
+}
+
+#[test]
+fn the_benchmark_gives_figures() {
+    let dir = tempfile::tempdir().unwrap();
+    let figures = bench_appends(dir.path(), 0.2, 16).unwrap();
+    assert!(
+        figures.appends > 0 && figures.raw_syncs_per_second > 0.0 && figures.p50 <= figures.p99,
+        "{figures:?}"
+    );
+}

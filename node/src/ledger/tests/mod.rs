@@ -1,0 +1,135 @@
+//! What the tests of the ledger share: receipts to write, a ledger to write them to, and the words to ask for results.
+
+mod append;
+
+use super::*;
+use ion_protocol::{
+    Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, Signed, UnixMillis, Verified,
+    hardware::Engine,
+    key::SecretKey,
+    limits,
+    receipt::{Countersignature, Output, Receipt, Status, output_root},
+};
+
+pub(super) fn network() -> NetworkId {
+    NetworkId::named("ledger tests")
+}
+
+pub(super) fn provider() -> SecretKey {
+    SecretKey::from_seed(&[1; 32])
+}
+
+pub(super) fn requester() -> SecretKey {
+    SecretKey::from_seed(&[2; 32])
+}
+
+pub(super) fn job(number: u64) -> JobId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    JobId(id)
+}
+
+pub(super) fn outputs() -> Vec<Output> {
+    vec![Output { buffer: 2, bytes: Bytes(64), hash: BlobHash::of(b"output") }]
+}
+
+pub(super) fn receipt(number: u64) -> Receipt {
+    Receipt {
+        version: limits::VERSION,
+        provider: provider().node_id(),
+        requester: requester().node_id(),
+        job: job(number),
+        attempt: Attempt(1),
+        order: DocHash([9; 32]),
+        input_root: [8; 32],
+        output_root: output_root(&outputs()),
+        device: "test".to_owned(),
+        engine: Engine::CpuInterpreter,
+        device_time: Nanos(2_000_000_000),
+        price_per_second: NanoIo(500),
+        price: NanoIo(1_000),
+        waited: Millis(1),
+        moved: Millis(2),
+        ran: Millis(3),
+        finished: UnixMillis(1_000 + number),
+        status: Status::Done,
+    }
+}
+
+pub(super) fn signed(number: u64) -> Verified<Receipt> {
+    Signed::sign(receipt(number), &network(), &provider())
+}
+
+pub(super) fn countersigned(receipt: &Verified<Receipt>) -> Verified<Countersignature> {
+    let body = Countersignature {
+        version: limits::VERSION,
+        requester: receipt.requester,
+        provider: receipt.provider,
+        receipt: receipt.hash(),
+        price: receipt.price,
+        signed: UnixMillis(5_000),
+    };
+    Signed::sign(body, &network(), &requester())
+}
+
+pub(super) fn signed_record(number: u64) -> Record {
+    Record::ReceiptSigned { receipt: signed(number).signed().clone(), outputs: outputs() }
+}
+
+pub(super) fn settled_record(number: u64) -> Record {
+    let receipt = signed(number);
+    let countersignature = countersigned(&receipt).signed().clone();
+    Record::ReceiptSettled { receipt: receipt.hash(), countersignature }
+}
+
+/// A record that is no receipt.
+pub(super) fn note(number: u64) -> Record {
+    Record::LeaseReleased {
+        requester: requester().node_id(),
+        job: job(number),
+        attempt: Attempt(1),
+        why: format!("note {number}"),
+    }
+}
+
+/// An open ledger and the other end of its results.
+pub(super) struct Bench {
+    pub ledger: Ledger,
+    pub results: mpsc::Receiver<Input>,
+    next: u64,
+}
+
+/// Answers that may wait to be looked at.
+const RESULTS: usize = 10_000;
+
+pub(super) fn open(dir: &Path) -> Result<(Bench, Vec<Record>), LedgerError> {
+    let (inputs, results) = mpsc::channel(RESULTS);
+    let (ledger, records) = Ledger::open(dir, &network(), &provider().node_id(), inputs)?;
+    Ok((Bench { ledger, results, next: 0 }, records))
+}
+
+impl Bench {
+    /// Appends records, each after the one before is durable, so that each is a batch of its own.
+    pub fn record_all(&mut self, records: impl IntoIterator<Item = Record>) {
+        for record in records {
+            assert_eq!(self.record(&record), Ok(()));
+        }
+    }
+
+    /// Appends a record and waits for its result.
+    pub fn record(&mut self, record: &Record) -> Result<(), String> {
+        let id = RecordId(self.next);
+        self.next += 1;
+        self.ledger.append(id, record).map_err(|busy| busy.to_string())?;
+        match self.results.blocking_recv() {
+            Some(Input::Recorded(recorded)) if recorded == id => Ok(()),
+            Some(Input::RecordFailed { record, why }) if record == id => Err(why),
+            other => panic!("{other:?} instead of the result of {id:?}"),
+        }
+    }
+}
+
+/// A runtime for the questions.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
