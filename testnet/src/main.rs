@@ -1,3 +1,106 @@
-//! The binary `ion-testnet`.
+//! The program `ion-testnet`: local Ion networks of real processes.
 
-fn main() {}
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use ion_testnet::{chaos, cluster::binary, cluster::cleanup, cluster::ion::Ion, demo, up};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Starts Ion networks of real processes on this machine: to see one, to use one, to break one.
+#[derive(Debug, Parser)]
+#[command(name = "ion-testnet", version)]
+struct Cli {
+    /// The `ion` program to start; by default the one of the same build.
+    #[arg(long, global = true, value_name = "PATH")]
+    ion: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Shows a network at work: five nodes, four jobs, one death, and receipts on both sides.
+    Demo {
+        /// Smaller jobs, for slow machines and builds without optimisation.
+        #[arg(long)]
+        small: bool,
+        /// Leaves keys, journals, jobs and logs in place at the end.
+        #[arg(long)]
+        keep: bool,
+        /// Prints the outcome as one JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+        /// Where the picture goes; by default a directory among the temporary files.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Which devices providers offer: auto, cuda or cpu.
+        #[arg(long, default_value = "auto")]
+        backend: String,
+    },
+    /// Kills nodes at random under load, then proves that nothing acknowledged was lost.
+    Chaos {
+        /// How often a node is killed.
+        #[arg(long, default_value_t = 200)]
+        kills: u32,
+        /// Draws all chance; by default the clock chooses, and it is printed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Leaves keys, journals, jobs and logs in place at the end.
+        #[arg(long)]
+        keep: bool,
+        /// Prints the outcome as one JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Starts a network and leaves it running until Ctrl-C.
+    Up {
+        /// Nodes that offer their devices.
+        #[arg(long, default_value_t = 2)]
+        providers: usize,
+        /// Nodes that only order.
+        #[arg(long, default_value_t = 1)]
+        light: usize,
+        /// Which devices providers offer: auto, cuda or cpu.
+        #[arg(long, default_value = "auto")]
+        backend: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nfailed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    cleanup::on_interrupt(match cli.verb {
+        Verb::Demo { .. } | Verb::Chaos { .. } => cleanup::INTERRUPTED,
+        // Ctrl-C is how it is meant to end.
+        Verb::Up { .. } => 0,
+    })?;
+    let ion = Ion::new(binary::find(cli.ion)?);
+    match cli.verb {
+        Verb::Demo { small, keep, json, out, backend } => {
+            let outcome = demo::run(ion, &demo::Options { small, keep, out, backend })?;
+            print(json, &outcome, demo::Outcome::lines)
+        }
+        Verb::Chaos { kills, seed, keep, json } => {
+            let seed = seed.unwrap_or_else(ion_testnet::report::unix_ms);
+            let outcome = chaos::run(ion, &chaos::Options { kills, seed, keep })?;
+            print(json, &outcome, chaos::Outcome::lines)
+        }
+        Verb::Up { providers, light, backend } => up::run(ion, providers, light, &backend),
+    }
+}
+
+fn print<T: serde::Serialize>(json: bool, outcome: &T, lines: impl Fn(&T) -> Vec<String>) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(outcome)?);
+    } else {
+        lines(outcome).iter().for_each(|line| println!("{line}"));
+    }
+    Ok(())
+}
