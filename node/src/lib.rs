@@ -8,10 +8,13 @@
 //! A star: services never talk to each other, the driver is the hub, and each fact has one owner.
 
 pub mod blobs;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod files;
 pub mod identity;
 pub mod ledger;
+pub mod manifest;
 pub mod net;
+pub mod show;
 pub mod workers;

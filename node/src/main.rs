@@ -1,3 +1,5 @@
 //! The binary `ion`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ion_node::cli::main()
+}

@@ -1,6 +1,8 @@
 //! What holds for a running node, after flags, environment and defaults are settled. What was typed is
 //! [`crate::cli`]'s; nothing here parses a command line.
 
+pub mod quantity;
+
 use ion_protocol::{Bytes, NanoIo};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};

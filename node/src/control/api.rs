@@ -13,6 +13,7 @@ use ion_protocol::{
     receipt::{Countersignature, Receipt},
 };
 use ion_scheduler::event::Event;
+pub use ion_scheduler::view::{Explanation, JobView, OfferView};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -175,7 +176,7 @@ pub enum ControlResponse {
         /// Which.
         job: JobId,
     },
-    /// To [`ControlRequest::Jobs`], newest first.
+    /// To [`ControlRequest::Jobs`], in no particular order.
     Jobs(Vec<JobView>),
     /// To [`ControlRequest::Job`].
     Job(Box<JobView>),
@@ -201,13 +202,6 @@ pub enum ControlResponse {
         hint: String,
     },
 }
-
-/// How the engine sees a job.
-pub type JobView = serde_json::Value;
-/// How the engine sees an offer.
-pub type OfferView = serde_json::Value;
-/// Why a job is, or would be, where it is.
-pub type Explanation = serde_json::Value;
 
 /// How a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,354 @@
+//! What can be typed.
+
+use crate::config::{self, quantity};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
+use ion_protocol::{Bytes, NanoIo};
+use std::path::PathBuf;
+
+/// Heading of the options that every verb takes.
+const EVERYWHERE: &str = "Options of every command";
+
+const LONG_ABOUT: &str = "\
+Ion lends and borrows GPUs between peers: no server, no chain.
+
+A node offers its devices (`ion node`), or only submits jobs (`ion node --light`). A job is a TOML manifest \
+beside its files (`ion run JOB.toml`). Every job ends with a receipt that both sides signed.";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 the job failed, 2 usage or a mistake in a manifest, 3 trouble with the node.
+The data directory is --data-dir, else $ION_DATA_DIR, else $XDG_DATA_HOME/ion, else ~/.local/share/ion.";
+
+/// Lend and borrow GPUs between peers.
+#[derive(Debug, Parser)]
+#[command(name = "ion", version, long_about = LONG_ABOUT, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(arg_required_else_help = true, subcommand_required = true, infer_subcommands = false)]
+pub struct Args {
+    /// For every verb.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Common {
+    /// Where the node's key, journal and blobs are
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON with stable field names
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub json: bool,
+    /// Say more on stderr; repeat for still more
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say less on stderr: errors only
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a node until it is told to stop
+    Node(NodeArgs),
+    /// How the running node is
+    Status,
+    /// The running node's devices, and what was measured of them
+    Devices,
+    /// The offers of others that the running node knows
+    Offers,
+    /// Run a job somewhere in the network and fetch its results
+    Run(RunArgs),
+    /// This node's jobs, or one of them
+    Jobs(JobsArgs),
+    /// Stop a job
+    Cancel(JobArgs),
+    /// Why a job is where it is, and not elsewhere
+    Why(JobArgs),
+    /// What happens on the running node, as it happens
+    Events,
+    /// Receipts of this node, and proofs of anybody's
+    Receipts(ReceiptsArgs),
+    /// This node's key
+    Key(KeyArgs),
+    /// Run a job on this machine, without any network
+    Exec(ExecArgs),
+    /// Check or print a PTX file as this network's devices read it
+    Ptx(PtxArgs),
+    /// Stop the running node
+    Stop(StopArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+}
+
+const NODE_EXAMPLES: &str = "\
+Examples:
+  ion node                                     offer this machine's devices
+  ion node --price '0.002 IO' --region eu-west
+  ion node --light --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW..
+  ion node --json | jq .                       every event as a line of JSON
+
+Ctrl-C finishes what runs and stops; a second Ctrl-C stops at once.";
+
+/// `ion node`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = NODE_EXAMPLES)]
+pub struct NodeArgs {
+    /// Submit jobs only: offer no devices, serve nobody
+    #[arg(long, conflicts_with = "relay")]
+    pub light: bool,
+    /// Help others find each other: offer no devices
+    #[arg(long)]
+    pub relay: bool,
+    /// Where to listen, as a multiaddress; may be repeated [default: any free port]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<String>,
+    /// How to join.
+    #[command(flatten)]
+    pub join: JoinArgs,
+    /// Price of one second of device time [default: 0.0005 IO]
+    #[arg(long, value_name = "AMOUNT", value_parser = quantity::price, conflicts_with_all = ["light", "relay"])]
+    pub price: Option<NanoIo>,
+    /// Which devices to offer
+    #[arg(long, value_enum, default_value_t = Backend::Auto, conflicts_with_all = ["light", "relay"])]
+    pub backend: Backend,
+    /// Where this node is, for jobs that care (`eu-west`)
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// Most bytes of inputs and results to keep [default: 32 GiB]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
+    pub blob_quota: Option<Bytes>,
+    /// Share of the machine's memory for jobs on the processor, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = config::MEMORY_PERCENT_DEFAULT,
+          value_parser = clap::value_parser!(u8).range(1..=95))]
+    pub memory_percent: u8,
+}
+
+/// How a node joins.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct JoinArgs {
+    /// A node to join through, as a multiaddress ending in /p2p/..; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub bootstrap: Vec<String>,
+    /// The network to join; part of every signature
+    #[arg(long, value_name = "NAME", default_value = config::NETWORK_DEFAULT)]
+    pub network: String,
+}
+
+/// Backends as they are typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// CUDA devices where there are any, else the processor
+    Auto,
+    /// CUDA devices only
+    Cuda,
+    /// The processor only
+    Cpu,
+}
+
+impl From<Backend> for config::Backend {
+    fn from(typed: Backend) -> Self {
+        match typed {
+            Backend::Auto => config::Backend::Auto,
+            Backend::Cuda => config::Backend::Cuda,
+            Backend::Cpu => config::Backend::Cpu,
+        }
+    }
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ion run job.toml --out results
+  ion run job.toml --dry-run        check the manifest, and say who would run it at what price
+  ion run job.toml --json           the outcome as one JSON object
+
+Without a running node a light one is started for this job; it joins through --bootstrap or through the peers that
+an earlier run met. Ctrl-C cancels the job; a second Ctrl-C leaves at once, and the job goes on when a node runs.";
+
+/// `ion run`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// The job's manifest
+    #[arg(value_name = "JOB.toml", value_hint = ValueHint::FilePath)]
+    pub manifest: PathBuf,
+    /// Where results are written
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Check everything and say who would run it; send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to join, if no node runs.
+    #[command(flatten)]
+    pub join: JoinArgs,
+}
+
+/// A verb about one job.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Example:\n  ion jobs\n  ion why 3fa9\n\nA job is named by its id, or by enough of its first digits."
+)]
+pub struct JobArgs {
+    /// The job's id, or its first digits
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
+
+/// `ion jobs`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  ion jobs\n  ion jobs 3fa9\n  ion jobs --json | jq '.[] | select(.state == \"failed\")'"
+)]
+pub struct JobsArgs {
+    /// One job's id, or its first digits, to see all of it
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+}
+
+const RECEIPTS_EXAMPLES: &str = "\
+Examples:
+  ion receipts list --side provider
+  ion receipts show 5c1d
+  ion receipts export 5c1d --to receipt.json
+  ion receipts verify receipt.json          needs no node and no network";
+
+/// `ion receipts`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = RECEIPTS_EXAMPLES)]
+pub struct ReceiptsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub verb: ReceiptsVerb,
+}
+
+/// What can be done with receipts.
+#[derive(Debug, Subcommand)]
+pub enum ReceiptsVerb {
+    /// List this node's receipts, newest first
+    List {
+        /// Of this job: its id, or its first digits
+        #[arg(long, value_name = "JOB")]
+        job: Option<String>,
+        /// Where this node was the provider or the requester
+        #[arg(long, value_enum)]
+        side: Option<Side>,
+        /// At most this many
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show one receipt of this node
+    Show {
+        /// The first digits of its hash or of its job
+        #[arg(value_name = "RECEIPT")]
+        prefix: String,
+    },
+    /// Prove an exported receipt, offline
+    Verify {
+        /// The file
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Write one receipt of this node to a file that anybody can verify
+    Export {
+        /// The first digits of its hash or of its job
+        #[arg(value_name = "RECEIPT")]
+        prefix: String,
+        /// Where to; stdout unless given
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        to: Option<PathBuf>,
+    },
+}
+
+/// Sides as they are typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// It ran the job
+    Provider,
+    /// It ordered the job
+    Requester,
+}
+
+/// `ion key`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  ion key show\n  ion key new --data-dir /srv/ion\n\nThe secret never leaves its file; only its public half, the node id, is shown."
+)]
+pub struct KeyArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: KeyVerb,
+}
+
+/// What can be done with the key.
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// Show who this node is
+    Show,
+    /// Draw a key where there is none yet
+    New,
+}
+
+/// `ion exec`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  ion exec job.toml --backend cpu --out results\n  ion exec job.toml --backend cuda --json\n\nThe program runs in a child process, exactly as a provider would run it."
+)]
+pub struct ExecArgs {
+    /// The job's manifest
+    #[arg(value_name = "JOB.toml", value_hint = ValueHint::FilePath)]
+    pub manifest: PathBuf,
+    /// On what
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// Where results are written
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+}
+
+/// `ion ptx`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  ion ptx check kernels.ptx\n  ion ptx print kernels.ptx > canonical.ptx")]
+pub struct PtxArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: PtxVerb,
+}
+
+/// What can be done with a PTX file.
+#[derive(Debug, Subcommand)]
+pub enum PtxVerb {
+    /// Read it, and say what its kernels take and need
+    Check {
+        /// The file
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Print its canonical form: the text that devices see
+    Print {
+        /// The file
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+/// `ion stop`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  ion stop          take no new work, finish what runs, then stop\n  ion stop --now"
+)]
+pub struct StopArgs {
+    /// Do not wait for what runs
+    #[arg(long)]
+    pub now: bool,
+}
+
+/// `ion completions`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  ion completions bash > ~/.local/share/bash-completion/completions/ion")]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,196 @@
+//! How a verb can end, and what is said then.
+
+use crate::{
+    control::ControlError,
+    identity::IdentityError,
+    manifest::{ManifestError, Mistake},
+    show::{ReceiptFileError, ShowError},
+};
+use serde::Serialize;
+use std::{io, process::ExitCode};
+
+/// Exit codes; scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Done = 0,
+    /// The job failed or was cancelled; or a proof did not hold.
+    Failed = 1,
+    /// The command line, a manifest or another file given is wrong.
+    Usage = 2,
+    /// The node or this machine is in trouble.
+    Node = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The way out where the machine itself refuses.
+pub const SYSTEM_HINT: &str =
+    "the system is out of memory, threads or descriptors; close something and try again";
+
+/// Why a verb did not do what was asked.
+#[derive(Debug)]
+pub struct CliError {
+    /// The exit code.
+    pub exit: Exit,
+    message: String,
+    hint: String,
+    mistakes: Vec<Mistake>,
+    closed_pipe: bool,
+}
+
+#[derive(Serialize)]
+struct ErrorJson<'a> {
+    error: &'a str,
+    hint: &'a str,
+    exit: u8,
+    #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
+    mistakes: &'a [Mistake],
+}
+
+impl CliError {
+    /// Of this kind, with the way out.
+    pub fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (message, hint) = (message.into(), hint.into());
+        Self { exit, message, hint, mistakes: Vec::new(), closed_pipe: false }
+    }
+
+    /// What was typed is wrong.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message, hint)
+    }
+
+    /// The node or the machine is in trouble.
+    pub fn node(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Node, message, hint)
+    }
+
+    /// The job did not succeed.
+    pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, message, hint)
+    }
+
+    /// Whether stdout's reader left (`ion jobs | head`): no error at all.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
+    }
+
+    /// Tells it: in words, or as JSON, on stderr.
+    pub fn print(&self, json: bool) {
+        if json {
+            let (error, hint, mistakes) = (self.message.as_str(), self.hint.as_str(), &self.mistakes[..]);
+            let line = ErrorJson { error, hint, exit: self.exit as u8, mistakes };
+            eprintln!("{}", serde_json::to_string(&line).unwrap_or_else(|_| self.message.clone()));
+            return;
+        }
+        if self.mistakes.is_empty() {
+            eprintln!("error: {}", self.message);
+        } else {
+            eprintln!("{}", self.message);
+        }
+        if !self.hint.is_empty() {
+            eprintln!("\nhint: {}", self.hint);
+        }
+    }
+}
+
+impl From<ControlError> for CliError {
+    fn from(error: ControlError) -> Self {
+        let hint = match &error {
+            ControlError::NotRunning { .. } => {
+                "start one with `ion node`, or name its directory with `--data-dir`"
+            }
+            ControlError::AlreadyRunning { .. } => "see it with `ion status`, stop it with `ion stop`",
+            ControlError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "only the node's owner may speak with it; be that user, or choose another `--data-dir`"
+            }
+            ControlError::Io { .. } | ControlError::Line(_) => {
+                "see whether the disk is full and the node still runs"
+            }
+            ControlError::PathTooLong { .. } => "choose a shorter directory with `--data-dir`",
+            ControlError::Version { .. } | ControlError::Unexpected { .. } => {
+                "stop the running node with its own release, then start this one"
+            }
+            ControlError::HungUp => "start it again with `ion node`; nothing acknowledged is lost",
+            ControlError::Refused { hint, .. } => return Self::node(error.to_string(), hint.clone()),
+        };
+        Self::node(error.to_string(), hint)
+    }
+}
+
+impl From<ManifestError> for CliError {
+    fn from(error: ManifestError) -> Self {
+        let message = error.to_string();
+        match error {
+            ManifestError::Mistakes(mistakes) => {
+                let what = if mistakes.len() == 1 { "the mistake" } else { "the mistakes" };
+                let hint = format!("correct {what} above; nothing was sent to anybody");
+                Self { mistakes, ..Self::usage(message, hint) }
+            }
+            ManifestError::Unreadable { .. } => {
+                Self::usage(message, "give the path of a job's manifest, like `job.toml`")
+            }
+            ManifestError::NotText { .. } => {
+                Self::usage(message, "a job is a TOML text; `node/jobs` in the repository has examples")
+            }
+        }
+    }
+}
+
+impl From<IdentityError> for CliError {
+    fn from(error: IdentityError) -> Self {
+        // These messages say the way out themselves.
+        let hint = match &error {
+            IdentityError::Exists { .. } => "`ion key show` says whose it is",
+            IdentityError::Io { .. } => "choose another directory with `--data-dir`",
+            IdentityError::Loose { .. }
+            | IdentityError::LooseDir { .. }
+            | IdentityError::Damaged { .. }
+            | IdentityError::Random(_) => "who can read the key file is this node",
+        };
+        Self::node(error.to_string(), hint)
+    }
+}
+
+impl From<ShowError> for CliError {
+    fn from(error: ShowError) -> Self {
+        Self::node(error.to_string(), "choose another directory with `--out`; the results stay with the node")
+    }
+}
+
+impl From<ReceiptFileError> for CliError {
+    fn from(error: ReceiptFileError) -> Self {
+        match &error {
+            ReceiptFileError::Unreadable { .. }
+            | ReceiptFileError::TooLarge { .. }
+            | ReceiptFileError::Json(_) => {
+                Self::usage(error.to_string(), "give a file written by `ion receipts export`")
+            }
+            ReceiptFileError::Version { .. } => {
+                Self::usage(error.to_string(), "use the release that wrote the file")
+            }
+            ReceiptFileError::Hex { .. }
+            | ReceiptFileError::Receipt(_)
+            | ReceiptFileError::Settled(_)
+            | ReceiptFileError::Shown => Self::failed(
+                format!("the receipt proves nothing: {error}"),
+                "ask whoever gave it to you for the original",
+            ),
+        }
+    }
+}
+
+/// Writing to stdout failed.
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        let closed_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        Self {
+            closed_pipe,
+            ..Self::node(format!("could not write the output: {error}"), "see whether the disk is full")
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `ion jobs`
+
+use super::{
+    CliError,
+    args::{Common, JobsArgs},
+    block_on, job_ref, output, start, words,
+};
+use crate::control::{
+    ControlClient, ControlError,
+    api::{ControlRequest, ControlResponse, JobView},
+};
+use ion_protocol::JobId;
+
+/// All jobs, or one.
+pub fn jobs(common: &Common, args: JobsArgs) -> Result<(), CliError> {
+    block_on(async {
+        let mut client = start::connect(common).await?;
+        let Some(prefix) = args.job else {
+            let jobs = job_ref::all(&mut client).await?;
+            return if common.json { output::json(&jobs) } else { list(&jobs) };
+        };
+        let job = job_ref::find(&mut client, &prefix).await?;
+        let view = view(&mut client, job).await?;
+        if common.json { output::json(&view) } else { output::line(&text(&view)) }
+    })
+}
+
+/// One job as the node sees it.
+pub async fn view(client: &mut ControlClient, job: JobId) -> Result<JobView, CliError> {
+    match client.ask(ControlRequest::Job { job }).await? {
+        ControlResponse::Job(view) => Ok(*view),
+        other => Err(ControlError::unexpected("a job", &other).into()),
+    }
+}
+
+fn list(jobs: &[JobView]) -> Result<(), CliError> {
+    if jobs.is_empty() {
+        return output::line("no jobs yet; `ion run JOB.toml` runs one");
+    }
+    let mut table = output::Table::new(&[
+        "JOB", "NAME", "STATE", "TRY", "PROVIDER", "DEVICE", "WAITED", "MOVED", "RAN", "PRICE",
+    ]);
+    for job in jobs {
+        table.row([
+            job.job.short(),
+            job.name.clone(),
+            job.state.clone(),
+            job.attempt.map_or("-".to_owned(), |a| a.to_string()),
+            job.provider.map_or("-".to_owned(), |p| p.short()),
+            device(job).unwrap_or("-".to_owned()),
+            job.waited.to_string(),
+            job.moved.to_string(),
+            job.ran.to_string(),
+            job.price.to_string(),
+        ]);
+    }
+    table.print()
+}
+
+/// Engine and model of the last try.
+pub fn device(job: &JobView) -> Option<String> {
+    job.engine.map(|engine| engine.label(job.model.as_deref().unwrap_or("unknown model")))
+}
+
+/// Everything about a job, for people.
+pub fn text(job: &JobView) -> String {
+    let mut lines = vec![format!("job       {}", job.job), format!("name      {}", job.name)];
+    let state = job.end.as_ref().map_or(job.state.clone(), words::end_of_job);
+    lines.push(format!("state     {state}"));
+    if let Some(lease) = job.lease.as_ref().filter(|_| job.end.is_none()) {
+        lines.push(format!("provider  says that it {}", words::lease(lease)));
+    }
+    lines.extend(job.provider.map(|p| format!("provider  {p}")));
+    lines.extend(device(job).map(|d| format!("device    {d}")));
+    lines.push(format!(
+        "times     waited {}, moved data {}, ran {} ({} on the device)",
+        job.waited, job.moved, job.ran, job.device_time
+    ));
+    lines.push(format!("price     {}", job.price));
+    lines.extend(job.receipt.map(|r| format!("receipt   {r}")));
+    for output in &job.outputs {
+        lines.push(format!(
+            "output    {}: {} {:?}, {}",
+            output.name, output.element, output.shape, output.bytes
+        ));
+    }
+    for attempt in &job.attempts {
+        let why = if attempt.why.is_empty() { String::new() } else { format!(": {}", attempt.why) };
+        lines.push(format!(
+            "try {}     {} ({}) {}{why}",
+            attempt.attempt,
+            attempt.provider.short(),
+            attempt.model,
+            attempt.state
+        ));
+    }
+    lines.iter().map(|l| output::printable(l)).collect::<Vec<_>>().join("\n")
+}

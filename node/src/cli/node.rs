@@ -1,0 +1,123 @@
+//! `ion node`
+
+use super::{
+    CliError,
+    args::{Common, NodeArgs},
+    block_on_all,
+    local::Local,
+    output, start, words,
+};
+use crate::{
+    config::{NodeConfig, PRICE_PER_SECOND_DEFAULT, Role},
+    control::{ControlClient, ControlError, api::ControlRequest},
+};
+use ion_protocol::NodeId;
+use ion_scheduler::event::Event;
+use serde::Serialize;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The first line of `ion node --json`; after it comes one line an event.
+#[derive(Serialize)]
+struct Listening {
+    event: &'static str,
+    node: NodeId,
+    role: Role,
+    network: String,
+    addresses: Vec<String>,
+    data_dir: PathBuf,
+}
+
+/// Runs a node until it is told to stop.
+pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
+    let config = settle(common, args)?;
+    block_on_all(async {
+        let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+        let (role, network, data_dir) = (config.role, config.network.clone(), config.data_dir.clone());
+        let listens = !config.listen.is_empty();
+        let local = Local::start(config).await?;
+        let mut client = ControlClient::connect(&data_dir).await?;
+        client.watch(ControlRequest::Events).await?;
+        let addresses = if listens { local.addresses().await } else { Vec::new() };
+        let listening =
+            Listening { event: "listening", node: local.id(), role, network, addresses, data_dir };
+        introduce(common, &listening)?;
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                event = client.next_event() => match event {
+                    Ok(Some(event)) => tell(common, &event)?,
+                    // The node is going down; why is for `finished` to say.
+                    Ok(None) | Err(ControlError::HungUp | ControlError::Refused { .. }) => break,
+                    Err(error) => return Err(error.into()),
+                },
+                _ = interrupt.recv() => asked = stop(&local, asked),
+                _ = terminate.recv() => asked = stop(&local, asked),
+            }
+        }
+        local.finished().await
+    })
+}
+
+fn on(kind: SignalKind) -> Result<Signal, CliError> {
+    signal(kind)
+        .map_err(|e| CliError::node(format!("signals can't be awaited: {e}"), super::error::SYSTEM_HINT))
+}
+
+/// The first wish finishes what runs, the second does not.
+fn stop(local: &Local, asked: bool) -> bool {
+    if asked {
+        eprintln!("stopping now");
+        local.stop();
+    } else {
+        eprintln!("finishing what runs; once more to stop now");
+        local.drain();
+    }
+    true
+}
+
+fn introduce(common: &Common, node: &Listening) -> Result<(), CliError> {
+    if common.json {
+        return output::json(node);
+    }
+    output::line(&format!(
+        "node {} ({}) on network {}",
+        node.node,
+        node.role,
+        output::printable(&node.network)
+    ))?;
+    for address in &node.addresses {
+        output::line(&format!("listening on {address}"))?;
+    }
+    if node.addresses.is_empty() {
+        output::line("listening nowhere: this node only dials")?;
+    }
+    output::line(&format!("data in {}; stop with Ctrl-C or `ion stop`", node.data_dir.display()))
+}
+
+fn tell(common: &Common, event: &Event) -> Result<(), CliError> {
+    if common.json { output::json(event) } else { output::line(&words::event(event)) }
+}
+
+/// What holds, from what was typed.
+fn settle(common: &Common, args: NodeArgs) -> Result<NodeConfig, CliError> {
+    let role = match (args.light, args.relay) {
+        (true, _) => Role::Light,
+        (false, true) => Role::Relay,
+        (false, false) => Role::Provider,
+    };
+    let mut config = NodeConfig::new(role, start::data_dir(common)?);
+    if !args.listen.is_empty() {
+        config.listen = args.listen;
+    }
+    config.bootstrap = args.join.bootstrap;
+    config.network = args.join.network;
+    config.price_per_second = args.price.unwrap_or(PRICE_PER_SECOND_DEFAULT);
+    config.backend = args.backend.into();
+    config.region = args.region.unwrap_or_default();
+    config.memory_percent = args.memory_percent;
+    if let Some(quota) = args.blob_quota {
+        config.blob_quota = quota;
+    }
+    Ok(config)
+}

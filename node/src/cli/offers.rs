@@ -1,0 +1,55 @@
+//! `ion offers`
+
+use super::{CliError, args::Common, block_on, devices::tenths, output, start};
+use crate::control::{
+    ControlError,
+    api::{ControlRequest, ControlResponse},
+};
+
+/// The offers the running node knows: one row a device.
+pub fn offers(common: &Common) -> Result<(), CliError> {
+    let offers = block_on(async {
+        match start::connect(common).await?.ask(ControlRequest::Offers).await? {
+            ControlResponse::Offers(offers) => Ok(offers),
+            other => Err(ControlError::unexpected("offers", &other).into()),
+        }
+    })?;
+    if common.json {
+        return output::json(&offers);
+    }
+    if offers.is_empty() {
+        return output::line("no offers are known yet; `ion status` says whether the node has peers");
+    }
+    let headings = [
+        "PROVIDER",
+        "DEVICE",
+        "MEMORY",
+        "GFLOPS",
+        "PRICE A SECOND",
+        "FREE",
+        "QUEUE",
+        "REGION",
+        "RTT",
+        "RECORD",
+        "EXPIRES",
+    ];
+    let mut table = output::Table::new(&headings);
+    for offer in &offers {
+        for device in &offer.devices {
+            table.row([
+                offer.provider.short(),
+                device.label(),
+                device.memory.to_string(),
+                tenths(device.power.f32_mflops),
+                offer.price_per_second.to_string(),
+                offer.free.to_string(),
+                offer.queued.to_string(),
+                if offer.region.is_empty() { "-".to_owned() } else { offer.region.clone() },
+                offer.round_trip.map_or("-".to_owned(), |t| t.to_string()),
+                format!("{} done, {} not", offer.done, offer.failed + offer.lost),
+                format!("in {}", offer.expires_in),
+            ]);
+        }
+    }
+    table.print()
+}

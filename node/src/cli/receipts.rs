@@ -1,0 +1,177 @@
+//! `ion receipts`
+
+use super::{
+    CliError,
+    args::{self, Common, ReceiptsArgs, ReceiptsVerb},
+    block_on, job_ref, output, start,
+};
+use crate::{
+    control::{
+        ControlError,
+        api::{ControlRequest, ControlResponse, ReceiptFilter, ReceiptView, Side},
+    },
+    show::{Proof, ReceiptFile},
+};
+use ion_protocol::{
+    DocHash,
+    receipt::{Countersignature, Receipt, Status},
+};
+use serde::Serialize;
+use std::{io::Write, path::Path};
+
+/// Receipts of this node, and proofs of anybody's.
+pub fn receipts(common: &Common, args: ReceiptsArgs) -> Result<(), CliError> {
+    match args.verb {
+        ReceiptsVerb::List { job, side, limit } => list(common, job, side, limit),
+        ReceiptsVerb::Show { prefix } => {
+            let file = fetch(common, prefix)?;
+            report(common, &file.verify()?)
+        }
+        ReceiptsVerb::Verify { file } => report(common, &ReceiptFile::read(&file)?.verify()?),
+        ReceiptsVerb::Export { prefix, to } => export(common, prefix, to.as_deref()),
+    }
+}
+
+fn list(common: &Common, job: Option<String>, side: Option<args::Side>, limit: u32) -> Result<(), CliError> {
+    let receipts = block_on(async {
+        let mut client = start::connect(common).await?;
+        let job = match job {
+            Some(prefix) => Some(job_ref::find(&mut client, &prefix).await?),
+            None => None,
+        };
+        let side = side.map(|side| match side {
+            args::Side::Provider => Side::Provider,
+            args::Side::Requester => Side::Requester,
+        });
+        let filter = ReceiptFilter { job, side, limit };
+        match client.ask(ControlRequest::Receipts { filter }).await? {
+            ControlResponse::Receipts(receipts) => Ok(receipts),
+            other => Err(ControlError::unexpected("receipts", &other).into()),
+        }
+    })?;
+    if common.json { output::json(&receipts) } else { table(&receipts) }
+}
+
+fn table(receipts: &[ReceiptView]) -> Result<(), CliError> {
+    if receipts.is_empty() {
+        return output::line("no receipts yet");
+    }
+    let mut table = output::Table::new(&[
+        "RECEIPT",
+        "JOB",
+        "SIDE",
+        "WITH",
+        "DEVICE",
+        "STATUS",
+        "DEVICE TIME",
+        "PRICE",
+        "SIGNED BY",
+    ]);
+    for view in receipts {
+        let r = &view.receipt;
+        let (side, with) = match view.side {
+            Side::Provider => ("provider", r.requester),
+            Side::Requester => ("requester", r.provider),
+        };
+        table.row([
+            view.hash.short(),
+            r.job.short(),
+            side.to_owned(),
+            with.short(),
+            r.engine.label(&r.device),
+            status(r),
+            r.device_time.to_string(),
+            r.price.to_string(),
+            if view.countersignature.is_some() { "both" } else { "provider" }.to_owned(),
+        ]);
+    }
+    table.print()
+}
+
+fn status(receipt: &Receipt) -> String {
+    match &receipt.status {
+        Status::Done => "done".to_owned(),
+        Status::Failed(fault) => format!("failed: {fault}"),
+    }
+}
+
+fn fetch(common: &Common, prefix: String) -> Result<ReceiptFile, CliError> {
+    let view = block_on(async {
+        match start::connect(common).await?.ask(ControlRequest::Receipt { prefix }).await? {
+            ControlResponse::Receipt(view) => Ok(*view),
+            other => Err(ControlError::unexpected("a receipt", &other).into()),
+        }
+    })?;
+    Ok(ReceiptFile::of(view)?)
+}
+
+#[derive(Serialize)]
+struct ProofJson<'a> {
+    verified: bool,
+    signed_by: &'static str,
+    hash: DocHash,
+    receipt: &'a Receipt,
+    countersignature: Option<&'a Countersignature>,
+}
+
+/// Says what a receipt proves.
+fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
+    let receipt = proof.receipt().body();
+    let (signed_by, countersignature) = match proof {
+        Proof::Settled(settled) => ("both", Some(settled.countersignature.body())),
+        Proof::ProviderOnly(_) => ("provider", None),
+    };
+    if common.json {
+        return output::json(&ProofJson {
+            verified: true,
+            signed_by,
+            hash: proof.hash(),
+            receipt,
+            countersignature,
+        });
+    }
+    let r = receipt;
+    let lines = [
+        format!("receipt    {}", proof.hash()),
+        format!("job        {}, try {}", r.job, r.attempt),
+        format!("provider   {}", r.provider),
+        format!("requester  {}", r.requester),
+        format!("device     {}", r.engine.label(&r.device)),
+        format!("status     {}", status(r)),
+        format!(
+            "times      waited {}, moved data {}, ran {} ({} on the device)",
+            r.waited, r.moved, r.ran, r.device_time
+        ),
+        format!("price      {} at {} a second", r.price, r.price_per_second),
+        format!("inputs     {}", hex::encode(r.input_root)),
+        format!("outputs    {}", hex::encode(r.output_root)),
+        match proof {
+            Proof::Settled(_) => format!("verified   both signatures hold: the requester owes {}", r.price),
+            Proof::ProviderOnly(_) => {
+                "verified   the provider's signature holds; the requester has not signed".to_owned()
+            }
+        },
+    ];
+    output::line(&lines.map(|l| output::printable(&l)).join("\n"))
+}
+
+fn export(common: &Common, prefix: String, to: Option<&Path>) -> Result<(), CliError> {
+    let file = fetch(common, prefix)?;
+    let text =
+        serde_json::to_string_pretty(&file).map_err(|e| CliError::node(format!("no JSON: {e}"), ""))?;
+    let Some(path) = to else { return output::line(&text) };
+    let written = std::fs::File::create_new(path).and_then(|mut f| {
+        f.write_all(text.as_bytes())?;
+        f.write_all(b"\n")?;
+        f.sync_all()
+    });
+    written.map_err(|e| {
+        let message = format!("could not write {}: {e}", path.display());
+        CliError::usage(message, "name a new file in a directory you may write to with `--to`")
+    })?;
+    if common.json {
+        return output::json(&serde_json::json!({ "file": path }));
+    }
+    eprintln!("wrote {}; anybody can check it with `ion receipts verify`", path.display());
+    Ok(())
+}

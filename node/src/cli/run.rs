@@ -1,0 +1,276 @@
+//! `ion run`
+
+use super::{
+    CliError,
+    args::{Common, RunArgs},
+    block_on_all, jobs,
+    local::Local,
+    output,
+    progress::Progress,
+    start, why, words,
+};
+use crate::{
+    control::{
+        ControlClient, ControlError,
+        api::{ControlRequest, ControlResponse, Explanation, FileRef, JobView, OutputView},
+    },
+    manifest::{self, Job},
+    show,
+};
+use ion_protocol::{BlobHash, Bytes, JobId, job::JobSpec, record::JobEnd};
+use ion_scheduler::event::Event;
+use serde::Serialize;
+use std::{path::PathBuf, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// How long a dry run with a node of its own waits for the first offer.
+const OFFERS_WAIT: Duration = Duration::from_secs(5);
+
+/// A result on the disk.
+#[derive(Debug, Serialize)]
+pub struct Written {
+    /// The buffer's name.
+    pub buffer: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Size of the buffer.
+    pub bytes: Bytes,
+    /// Content of the buffer.
+    pub hash: BlobHash,
+}
+
+#[derive(Serialize)]
+struct RunJson<'a> {
+    #[serde(flatten)]
+    job: &'a JobView,
+    /// `CUDA: NVIDIA H100`, `CPU: ptx interpreter`
+    device: Option<String>,
+    files: &'a [Written],
+}
+
+#[derive(Serialize)]
+struct DryRunJson<'a> {
+    checked: bool,
+    spec: &'a JobSpec,
+    files: &'a [FileRef],
+    explanation: Option<&'a Explanation>,
+}
+
+/// Runs a job somewhere in the network and writes its results.
+pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
+    let job = manifest::load(&args.manifest)?;
+    block_on_all(async {
+        if args.dry_run {
+            return dry_run(common, &args, &job).await;
+        }
+        let (client, local) = start::connect_or_start(common, &args.join).await?;
+        let mut at_once = false;
+        let result = submit_and_follow(common, &args, &job, client, &mut at_once).await;
+        end(local, at_once).await?;
+        result
+    })
+}
+
+async fn end(local: Option<Local>, at_once: bool) -> Result<(), CliError> {
+    match local {
+        Some(local) => local.end(at_once).await,
+        None => Ok(()),
+    }
+}
+
+async fn submit_and_follow(
+    common: &Common,
+    args: &RunArgs,
+    job: &Job,
+    mut client: ControlClient,
+    at_once: &mut bool,
+) -> Result<(), CliError> {
+    let id = draw()?;
+    let request =
+        ControlRequest::Submit { job: id, spec: Box::new(job.spec.clone()), files: job.files.clone() };
+    match client.ask(request).await? {
+        ControlResponse::Submitted { .. } => {}
+        other => return Err(ControlError::unexpected("a submitted job", &other).into()),
+    }
+    let mut progress = Progress::new(common.quiet);
+    progress.say(&format!("job {id} ({})", output::printable(&job.spec.name)));
+    let view = follow(common, id, &mut client, &mut progress, at_once).await?;
+    progress.clear();
+    let mut files = Vec::new();
+    if matches!(view.end, Some(JobEnd::Done { .. })) {
+        let outputs = outputs(&mut client, id).await?;
+        files = write_outputs(args, job, &outputs)?;
+    }
+    report(common, &view, &files)
+}
+
+fn draw() -> Result<JobId, CliError> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|e| {
+        CliError::node(format!("the system gives no random numbers: {e}"), super::error::SYSTEM_HINT)
+    })?;
+    Ok(JobId(id))
+}
+
+/// Shows how the job comes along until it ends. The first Ctrl-C cancels it; the second leaves.
+async fn follow(
+    common: &Common,
+    job: JobId,
+    client: &mut ControlClient,
+    progress: &mut Progress,
+    at_once: &mut bool,
+) -> Result<JobView, CliError> {
+    let mut cancelled = false;
+    loop {
+        // Events have a connection of their own, so that a cancel can be sent meanwhile.
+        let mut watcher = start::connect(common).await?;
+        watcher.watch(ControlRequest::Watch { job }).await?;
+        loop {
+            tokio::select! {
+                event = watcher.next_event() => match event {
+                    Ok(Some(event)) => progress.event(&event),
+                    Ok(None) => break,
+                    // More events than were read: begin again, nothing is lost.
+                    Err(ControlError::Refused { message, .. }) => {
+                        tracing::debug!(%message, "watching again");
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+                _ = tokio::signal::ctrl_c() => {
+                    if cancelled {
+                        *at_once = true;
+                        let message = format!("left while job {job} is being cancelled");
+                        return Err(CliError::failed(message, format!("`ion jobs {}` says how it ended", job.short())));
+                    }
+                    cancelled = true;
+                    progress.say("cancelling the job; Ctrl-C once more leaves at once");
+                    client.ask(ControlRequest::Cancel { job }).await?;
+                }
+            }
+        }
+        let view = jobs::view(client, job).await?;
+        if view.end.is_some() {
+            return Ok(view);
+        }
+    }
+}
+
+async fn outputs(client: &mut ControlClient, job: JobId) -> Result<Vec<OutputView>, CliError> {
+    match client.ask(ControlRequest::Outputs { job }).await? {
+        ControlResponse::Outputs(outputs) => Ok(outputs),
+        other => Err(ControlError::unexpected("outputs", &other).into()),
+    }
+}
+
+fn write_outputs(args: &RunArgs, job: &Job, outputs: &[OutputView]) -> Result<Vec<Written>, CliError> {
+    let mut files = Vec::new();
+    for wanted in &job.outputs {
+        let buffer = &job.spec.program.buffers[usize::from(wanted.buffer)];
+        let found = outputs.iter().find(|o| o.buffer == buffer.name).ok_or_else(|| {
+            let message =
+                format!("the node has no output \"{}\" of the job", output::printable(&buffer.name));
+            CliError::node(message, "see `ion jobs`; this is a fault of the node, please report it")
+        })?;
+        let path = show::write(&args.out, &wanted.file, buffer.element, &buffer.shape, &found.path)?;
+        files.push(Written { buffer: buffer.name.clone(), path, bytes: found.bytes, hash: found.hash });
+    }
+    Ok(files)
+}
+
+fn report(common: &Common, view: &JobView, files: &[Written]) -> Result<(), CliError> {
+    if common.json {
+        output::json(&RunJson { job: view, device: jobs::device(view), files })?;
+    } else if matches!(view.end, Some(JobEnd::Done { .. })) {
+        output::line(&jobs::text(view))?;
+        for file in files {
+            output::line(&format!("wrote     {} ({})", file.path.display(), file.bytes))?;
+        }
+    }
+    let name = view.job.short();
+    match &view.end {
+        Some(JobEnd::Done { .. }) => Ok(()),
+        Some(JobEnd::Failed { fault }) => {
+            let message = format!("job {name} failed: {}", output::printable(&fault.to_string()));
+            Err(CliError::failed(message, words::fault_hint(fault)))
+        }
+        Some(JobEnd::Cancelled) => {
+            Err(CliError::failed(format!("job {name} was cancelled"), "run it again when you like"))
+        }
+        None => Err(CliError::node(format!("job {name} has not ended"), "`ion jobs` says how it goes on")),
+    }
+}
+
+async fn dry_run(common: &Common, args: &RunArgs, job: &Job) -> Result<(), CliError> {
+    let running = start::connect_if_running(common).await?;
+    let explanation = match running {
+        Some(mut client) => Some(explain(&mut client, &job.spec).await?),
+        None if args.join.bootstrap.is_empty() => None,
+        None => {
+            let (mut client, local) = start::connect_or_start(common, &args.join).await?;
+            let explained = first_offers(common, &mut client, &job.spec).await;
+            end(local, true).await?;
+            Some(explained?)
+        }
+    };
+    if common.json {
+        let explanation = explanation.as_ref();
+        return output::json(&DryRunJson { checked: true, spec: &job.spec, files: &job.files, explanation });
+    }
+    output::line(&summary(&job.spec))?;
+    match explanation {
+        Some(explanation) => output::line(&why::text(&explanation)),
+        None => output::line(
+            "nobody was asked who would run it: no node is running here and no --bootstrap was given",
+        ),
+    }
+}
+
+async fn explain(client: &mut ControlClient, spec: &JobSpec) -> Result<Explanation, CliError> {
+    match client.ask(ControlRequest::DryRun { spec: Box::new(spec.clone()) }).await? {
+        ControlResponse::Explanation(explanation) => Ok(*explanation),
+        other => Err(ControlError::unexpected("an explanation", &other).into()),
+    }
+}
+
+/// A node that has just started knows nobody: asks again with every offer it sees, until somebody fits or time is up.
+async fn first_offers(
+    common: &Common,
+    client: &mut ControlClient,
+    spec: &JobSpec,
+) -> Result<Explanation, CliError> {
+    let deadline = Instant::now() + OFFERS_WAIT;
+    let mut watcher = start::connect(common).await?;
+    watcher.watch(ControlRequest::Events).await?;
+    loop {
+        let explanation = explain(client, spec).await?;
+        if !explanation.candidates.is_empty() {
+            return Ok(explanation);
+        }
+        loop {
+            match timeout_at(deadline, watcher.next_event()).await {
+                Err(_) | Ok(Ok(None)) => return Ok(explanation),
+                Ok(Err(error)) => return Err(error.into()),
+                Ok(Ok(Some(Event::OfferSeen { .. }))) => break,
+                Ok(Ok(Some(_))) => {}
+            }
+        }
+    }
+}
+
+/// A checked specification in one paragraph.
+fn summary(spec: &JobSpec) -> String {
+    let p = &spec.program;
+    format!(
+        "{}: the manifest and its files are right: {} module(s), {} buffer(s) of {} together, {} launch(es); \
+         at most {} of run time, {} of memory and {}",
+        output::printable(&spec.name),
+        p.modules.len(),
+        p.buffers.len(),
+        p.memory(),
+        p.launches(),
+        spec.limits.run,
+        spec.limits.memory,
+        spec.limits.price
+    )
+}

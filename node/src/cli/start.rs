@@ -1,0 +1,75 @@
+//! Where a verb finds its node: the running one of the data directory, or one started for the purpose.
+
+use super::{
+    CliError,
+    args::{Common, JoinArgs},
+    local::Local,
+};
+use crate::{
+    config::{NodeConfig, Role},
+    control::{ControlClient, ControlError},
+};
+use std::{env, path::PathBuf};
+
+/// What was typed, else the environment, else the place the system has for it.
+pub fn data_dir(common: &Common) -> Result<PathBuf, CliError> {
+    if let Some(dir) = &common.data_dir {
+        return Ok(dir.clone());
+    }
+    let of = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let dir = of("ION_DATA_DIR")
+        // The XDG specification says to ignore relative paths.
+        .or_else(|| of("XDG_DATA_HOME").filter(|p| p.is_absolute()).map(|p| p.join("ion")))
+        .or_else(|| of("HOME").map(|home| home.join(".local/share/ion")));
+    dir.ok_or_else(|| {
+        CliError::usage(
+            "no data directory: neither $ION_DATA_DIR nor $HOME is set",
+            "name one with `--data-dir DIR`",
+        )
+    })
+}
+
+/// The running node.
+pub async fn connect(common: &Common) -> Result<ControlClient, CliError> {
+    Ok(ControlClient::connect(&data_dir(common)?).await?)
+}
+
+/// The running node, if there is one.
+pub async fn connect_if_running(common: &Common) -> Result<Option<ControlClient>, CliError> {
+    match ControlClient::connect(&data_dir(common)?).await {
+        Ok(client) => Ok(Some(client)),
+        Err(ControlError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The file in the data directory where the node remembers peers it met.
+const PEER_CACHE: &str = "peers";
+
+/// The running node; or, if there is none, a light one in this process that joins as `join` says.
+pub async fn connect_or_start(
+    common: &Common,
+    join: &JoinArgs,
+) -> Result<(ControlClient, Option<Local>), CliError> {
+    if let Some(client) = connect_if_running(common).await? {
+        return Ok((client, None));
+    }
+    let dir = data_dir(common)?;
+    if join.bootstrap.is_empty() && !dir.join(PEER_CACHE).exists() {
+        return Err(CliError::node(
+            format!("no node is running on {}, and a new one knows nobody to join through", dir.display()),
+            "name a peer with `--bootstrap ADDRESS`, or start a node with `ion node`",
+        ));
+    }
+    let mut config = NodeConfig::new(Role::Light, dir.clone());
+    config.bootstrap.clone_from(&join.bootstrap);
+    config.network.clone_from(&join.network);
+    let local = Local::start(config).await?;
+    match ControlClient::connect(&dir).await {
+        Ok(client) => Ok((client, Some(local))),
+        Err(error) => {
+            local.end(true).await?;
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `ion status`
+
+use super::{CliError, args::Common, block_on, output, start};
+use crate::control::{
+    ControlError,
+    api::{ControlRequest, ControlResponse, StatusView},
+};
+
+/// How the running node is.
+pub fn status(common: &Common) -> Result<(), CliError> {
+    let view = block_on(async {
+        match start::connect(common).await?.ask(ControlRequest::Status).await? {
+            ControlResponse::Status(view) => Ok(*view),
+            other => Err(ControlError::unexpected("the status", &other).into()),
+        }
+    })?;
+    if common.json { output::json(&view) } else { output::line(&text(&view)) }
+}
+
+fn text(view: &StatusView) -> String {
+    let mut lines = vec![
+        format!("node       {} ({}{})", view.node, view.role, if view.draining { ", draining" } else { "" }),
+        format!("network    {}", output::printable(&view.network)),
+        format!("release    {}, up for {}", view.release, view.uptime),
+        format!("data       {} ({} of blobs)", view.data_dir.display(), view.blob_bytes),
+    ];
+    lines.extend(view.addresses.iter().map(|a| format!("reachable  {}", output::printable(a))));
+    lines.push(format!("peers      {} connected, {} offers known", view.peers, view.offers));
+    for device in &view.devices {
+        let doing = device.job.map_or("free".to_owned(), |job| format!("runs job {}", job.short()));
+        let label = output::printable(&device.device.label());
+        lines.push(format!("device {}   {label}, {}, {doing}", device.device.index, device.device.memory));
+    }
+    if view.role.provides() {
+        lines.push(format!("price      {} a second", view.price_per_second));
+    }
+    lines.push(format!("jobs       {} own under way, {} for others", view.jobs_open, view.leases_open));
+    lines.join("\n")
+}

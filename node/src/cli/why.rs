@@ -1,0 +1,56 @@
+//! `ion why`
+
+use super::{
+    CliError,
+    args::{Common, JobArgs},
+    block_on, job_ref, output, start,
+};
+use crate::control::{
+    ControlError,
+    api::{ControlRequest, ControlResponse, Explanation},
+};
+
+/// Why a job is where it is.
+pub fn why(common: &Common, args: JobArgs) -> Result<(), CliError> {
+    block_on(async {
+        let mut client = start::connect(common).await?;
+        let job = job_ref::find(&mut client, &args.job).await?;
+        match client.ask(ControlRequest::Why { job }).await? {
+            ControlResponse::Explanation(view) if common.json => output::json(&view),
+            ControlResponse::Explanation(view) => output::line(&text(&view)),
+            other => Err(ControlError::unexpected("an explanation", &other).into()),
+        }
+    })
+}
+
+/// An explanation for people.
+pub fn text(view: &Explanation) -> String {
+    let mut lines = Vec::new();
+    lines.extend(view.job.map(|job| format!("job {job} is {}", view.state)));
+    for (place, c) in view.candidates.iter().enumerate() {
+        let t = &c.terms;
+        lines.push(format!(
+            "{}. {} ({}), {} a second: expected to run {} after waiting {}",
+            place + 1,
+            c.provider.short(),
+            c.engine.label(&c.model),
+            c.price_per_second,
+            t.run,
+            t.wait
+        ));
+        lines.push(format!(
+            "   costs {} in all: money {}, running {}, queue {}, transfer {}, latency {}, risk {}",
+            t.total, t.money, t.running, t.queue, t.transfer, t.latency, t.failure
+        ));
+    }
+    if view.candidates.is_empty() {
+        lines.push("nobody known fits".to_owned());
+    }
+    lines.extend(view.rejections.iter().map(|r| format!("not {}", r.sentence())));
+    for a in &view.attempts {
+        let why = if a.why.is_empty() { String::new() } else { format!(": {}", a.why) };
+        lines.push(format!("try {}: {} ({}) {}{why}", a.attempt, a.provider.short(), a.model, a.state));
+    }
+    lines.extend(view.would_change.iter().map(|s| format!("would change it: {s}")));
+    lines.iter().map(|l| output::printable(l)).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,104 @@
+//! What happened, in words: one sentence an event.
+
+use ion_protocol::{fault::Fault, message::LeaseState, record::JobEnd};
+use ion_scheduler::event::Event;
+
+/// The event as a line for people.
+pub fn event(event: &Event) -> String {
+    let text = match event {
+        Event::JobAccepted { job } => format!("job {} is accepted and will end", job.short()),
+        Event::JobRefused { job, why } => format!("job {} is not taken on: {why}", job.short()),
+        Event::NobodyFits { rejected, .. } if rejected.is_empty() => {
+            "no offers are known yet; looking".to_owned()
+        }
+        Event::NobodyFits { rejected, .. } => {
+            let reasons: Vec<String> = rejected.iter().take(3).map(|r| r.sentence()).collect();
+            let more = rejected.len().saturating_sub(3);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            format!("nobody fits: {}{more}", reasons.join("; "))
+        }
+        Event::Chosen { attempt, provider, model, engine, candidates, .. } => {
+            format!("try {attempt}: chose {} ({}) of {candidates}", provider.short(), engine.label(model))
+        }
+        Event::OrderAccepted { provider, .. } => format!("{} took the order", provider.short()),
+        Event::OrderRefused { provider, reason, .. } => format!("{} refused: {reason}", provider.short()),
+        Event::Progress { provider, state, .. } => format!("{} {}", provider.short(), lease(state)),
+        Event::AttemptLost { attempt, provider, silent, why, .. } => {
+            format!(
+                "try {attempt} is lost: {} after {silent} of silence ({why}); re-running elsewhere",
+                provider.short()
+            )
+        }
+        Event::Delivering { provider, .. } => format!("{} delivers", provider.short()),
+        Event::JobEnded { end, .. } => end_of_job(end),
+        Event::LeaseTaken { job, requester, .. } => {
+            format!("took job {} of {}", job.short(), requester.short())
+        }
+        Event::LeaseRefused { job, requester, reason, .. } => {
+            format!("refused job {} of {}: {reason}", job.short(), requester.short())
+        }
+        Event::ReceiptSigned { job, price, fault: None, .. } => {
+            format!("finished job {} for {price}; receipt signed", job.short())
+        }
+        Event::ReceiptSigned { job, fault: Some(fault), .. } => {
+            format!("job {} failed: {fault}", job.short())
+        }
+        Event::ReceiptSettled { job, requester, price, .. } => {
+            format!("job {} is settled: {} owes {price}", job.short(), requester.short())
+        }
+        Event::LeaseReleased { job, why, .. } => format!("job {} ended without pay: {why}", job.short()),
+        Event::OfferSeen { provider, devices } => format!("{} offers {devices} device(s)", provider.short()),
+        Event::RecordFailed { why } => format!("the journal could not be written: {why}"),
+        Event::Drained => "nothing runs any more".to_owned(),
+    };
+    super::output::printable(&text)
+}
+
+/// Where a provider stands with a job.
+pub fn lease(state: &LeaseState) -> String {
+    match state {
+        LeaseState::Unknown => "does not know the job".to_owned(),
+        LeaseState::Waiting => "waits for a device".to_owned(),
+        LeaseState::Staging { done, total } => {
+            format!("fetches inputs: {} of {}", ion_protocol::Bytes(*done), ion_protocol::Bytes(*total))
+        }
+        LeaseState::Running { done, total } => format!("runs: {done} of {total} launches"),
+        LeaseState::Finished => "finished".to_owned(),
+        LeaseState::Released => "stopped".to_owned(),
+    }
+}
+
+/// The same without a subject: a line of its own.
+pub fn state(state: &LeaseState) -> String {
+    match state {
+        LeaseState::Staging { done, total } => {
+            format!("fetching inputs: {} of {}", ion_protocol::Bytes(*done), ion_protocol::Bytes(*total))
+        }
+        LeaseState::Running { done, total } => format!("running: {done} of {total} launches"),
+        LeaseState::Unknown | LeaseState::Waiting | LeaseState::Finished | LeaseState::Released => {
+            lease(state)
+        }
+    }
+}
+
+/// How a job ended.
+pub fn end_of_job(end: &JobEnd) -> String {
+    match end {
+        JobEnd::Done { attempt } => format!("done at try {attempt}"),
+        JobEnd::Failed { fault } => format!("failed: {fault}"),
+        JobEnd::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+/// What the owner of a job can do about a fault.
+pub fn fault_hint(fault: &Fault) -> &'static str {
+    use ion_protocol::fault::Blame;
+    match fault.blame() {
+        Blame::Job => {
+            "the program is wrong and fails everywhere; try it with `ion exec JOB.toml --backend cpu`"
+        }
+        Blame::Limit => "raise the limit in the manifest's [limits], or make the program smaller",
+        Blame::Host => "`ion why` says who was tried and what would change it; then run it again",
+        Blame::Cancelled => "run it again when you like",
+    }
+}
