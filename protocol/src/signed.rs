@@ -108,6 +108,11 @@ impl<T: Document> Signed<T> {
         &self.signature
     }
 
+    /// The document's name on `network`, whether or not its signature holds: for documents this node has checked before.
+    pub fn hash(&self, network: &NetworkId) -> DocHash {
+        DocHash(Sha256::digest(preimage::<T>(network, &self.body)).into())
+    }
+
     /// Decodes the body and checks version, key and signature.
     pub fn verify(self, network: &NetworkId) -> Result<Verified<T>, SignedError> {
         let body: T = codec::decode(&self.body, T::BYTES_MAX)?;
