@@ -5,11 +5,21 @@
 //! arithmetic, so the engine holds the node's key; what it signs leaves only after [`effect::Effect::Record`] came back
 //! as [`input::Input::Recorded`].
 
+#![allow(clippy::large_enum_variant, reason = "inputs and effects are moved once and matched at once")]
+
 pub mod config;
+mod deadline;
+mod directory;
 pub mod effect;
 pub mod engine;
 pub mod event;
 pub mod input;
+mod matching;
+mod outbox;
+mod provider;
+mod reputation;
+mod requester;
+mod score;
 pub mod view;
 
 pub use config::Config;

@@ -92,7 +92,7 @@ pub struct OfferView {
 }
 
 /// Why a job is where it is, or would go where it would.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "fields are named as in the documents they come from")]
 pub struct Explanation {
     pub job: Option<JobId>,
@@ -195,6 +195,22 @@ impl Rejection {
 }
 
 impl RejectReason {
+    /// For a count of alike reasons: without what differs between providers.
+    pub(crate) fn kind_text(&self) -> String {
+        match self {
+            RejectReason::Resting { .. } => "it failed or refused this job a moment ago".to_owned(),
+            RejectReason::Latency { limit, .. } => format!("its round trip is over {limit}"),
+            RejectReason::Expired
+            | RejectReason::Unmet { .. }
+            | RejectReason::Region { .. }
+            | RejectReason::LatencyUnknown
+            | RejectReason::RunTime { .. }
+            | RejectReason::Price { .. }
+            | RejectReason::Room
+            | RejectReason::NoDevices => self.to_string(),
+        }
+    }
+
     /// The reason without what changes by itself as time passes, to tell news from repetition.
     pub(crate) fn kind(&self) -> RejectReason {
         match self {

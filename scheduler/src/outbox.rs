@@ -1,0 +1,223 @@
+//! What the engine is about to do, and what it waits for: effects of this turn, ids, and whose answer is whose.
+//!
+//! Owns the key, the configuration and the seeded chance. Never decides anything.
+
+use crate::{
+    config::Config,
+    deadline::Deadlines,
+    effect::Effect,
+    event::Event,
+    input::{CallId, FetchId, InboundId, RecordId, WorkId},
+    provider::LeaseKey,
+};
+use ion_protocol::{
+    Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NodeId, Verified,
+    deal::{Refusal, RefusalReason},
+    job::JobSpec,
+    key::SecretKey,
+    message::{Request, Response},
+    record::Record,
+    signed::{Document, Signed},
+};
+use std::collections::BTreeMap;
+
+/// Open questions remembered; an answer to an older one is dropped, and its asker's own deadline goes on.
+const CALLS_MAX: usize = 65_536;
+/// First and longest pause before a peer is tried again.
+const BACKOFF_MS_MIN: u64 = 250;
+const BACKOFF_MS_MAX: u64 = 30_000;
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// A job, with its order.
+    Order(JobId, Attempt),
+    /// A job, after its lease.
+    Query(JobId, Attempt),
+    /// A countersignature on its way.
+    Handover(JobId, Attempt),
+    /// A lease, with its result.
+    Deliver(LeaseKey),
+    /// Nobody waits for this one.
+    Courtesy,
+}
+
+/// What a record makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// A job.
+    Submitted(JobId),
+    /// An order.
+    Ordered(JobId, Attempt),
+    /// A countersignature.
+    Countersigned(JobId, Attempt),
+    /// A job's end.
+    Ended(JobId),
+    /// An acceptance.
+    Taken(LeaseKey),
+    /// A receipt.
+    Receipt(LeaseKey),
+    /// The requester's half of a receipt.
+    Settled(LeaseKey),
+    /// Nothing is said because of it.
+    Quiet,
+}
+
+/// Whose fetch it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchFor {
+    /// A job's outputs.
+    Job(JobId),
+    /// A lease's inputs.
+    Lease(LeaseKey),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) config: Config,
+    pub(crate) me: NodeId,
+    pub(crate) deadlines: Deadlines,
+    key: SecretKey,
+    chance: fastrand::Rng,
+    next_id: u64,
+    effects: Vec<Effect>,
+    calls: BTreeMap<CallId, Question>,
+    records: BTreeMap<RecordId, Fact>,
+    fetches: BTreeMap<FetchId, FetchFor>,
+    works: BTreeMap<WorkId, LeaseKey>,
+}
+
+impl Outbox {
+    pub(crate) fn new(config: Config, key: SecretKey, seed: u64) -> Self {
+        Self {
+            me: key.node_id(),
+            config,
+            key,
+            deadlines: Deadlines::default(),
+            chance: fastrand::Rng::with_seed(seed),
+            next_id: 0,
+            effects: Vec::new(),
+            calls: BTreeMap::new(),
+            records: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            works: BTreeMap::new(),
+        }
+    }
+
+    /// The effects of this turn.
+    pub(crate) fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.effects.push(Effect::Event(event));
+    }
+
+    pub(crate) fn sign<T: Document>(&self, body: T) -> Verified<T> {
+        Signed::sign(body, &self.config.network, &self.key)
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(crate) fn call(&mut self, question: Question, to: NodeId, addresses: Vec<String>, request: Request) {
+        let call = CallId(self.id());
+        self.calls.insert(call, question);
+        if self.calls.len() > CALLS_MAX {
+            self.calls.pop_first();
+        }
+        let timeout = self.config.call_timeout;
+        self.push(Effect::Call { call, to, addresses, request, timeout });
+    }
+
+    pub(crate) fn answer(&mut self, inbound: InboundId, response: Response) {
+        self.push(Effect::Answer { inbound, response });
+    }
+
+    pub(crate) fn refuse(&mut self, inbound: InboundId, reason: RefusalReason) {
+        self.answer(inbound, Response::Refused(Refusal { reason, advert: None }));
+    }
+
+    pub(crate) fn record(&mut self, fact: Fact, body: Record) {
+        let record = RecordId(self.id());
+        self.records.insert(record, fact);
+        self.push(Effect::Record { record, body: Box::new(body) });
+    }
+
+    pub(crate) fn fetch(
+        &mut self,
+        whose: FetchFor,
+        from: NodeId,
+        addresses: Vec<String>,
+        blobs: Vec<(BlobHash, Bytes)>,
+    ) -> FetchId {
+        let fetch = FetchId(self.id());
+        self.fetches.insert(fetch, whose);
+        self.push(Effect::Fetch { fetch, from, addresses, blobs });
+        fetch
+    }
+
+    pub(crate) fn stop_fetch(&mut self, fetch: FetchId) {
+        if self.fetches.remove(&fetch).is_some() {
+            self.push(Effect::StopFetch(fetch));
+        }
+    }
+
+    pub(crate) fn work(&mut self, lease: LeaseKey, device: u16, spec: Box<JobSpec>) -> WorkId {
+        let work = WorkId(self.id());
+        self.works.insert(work, lease);
+        self.push(Effect::Work { work, device, spec });
+        work
+    }
+
+    /// Whose answer this is; once.
+    pub(crate) fn answered(&mut self, call: CallId) -> Option<Question> {
+        self.calls.remove(&call)
+    }
+
+    /// What is durable now, or failed to be; once.
+    pub(crate) fn recorded(&mut self, record: RecordId) -> Option<Fact> {
+        self.records.remove(&record)
+    }
+
+    pub(crate) fn fetching(&self, fetch: FetchId) -> Option<FetchFor> {
+        self.fetches.get(&fetch).copied()
+    }
+
+    pub(crate) fn fetched(&mut self, fetch: FetchId) -> Option<FetchFor> {
+        self.fetches.remove(&fetch)
+    }
+
+    pub(crate) fn working(&self, work: WorkId) -> Option<LeaseKey> {
+        self.works.get(&work).copied()
+    }
+
+    pub(crate) fn worked(&mut self, work: WorkId) -> Option<LeaseKey> {
+        self.works.remove(&work)
+    }
+
+    /// A pause that doubles with every time, with half of it left to chance so that peers spread.
+    pub(crate) fn backoff(&mut self, times: u32) -> Millis {
+        let pause = (BACKOFF_MS_MIN << times.min(7)).min(BACKOFF_MS_MAX);
+        Millis(pause / 2 + self.chance.u64(0..=pause / 2))
+    }
+
+    /// `every`, give or take a tenth.
+    pub(crate) fn jittered(&mut self, every: Millis) -> Millis {
+        let tenth = every.0 / 10;
+        Millis(every.0.saturating_sub(tenth) + self.chance.u64(0..=2 * tenth))
+    }
+}
+
+/// Which of several equals is taken: differs between jobs, so that requesters with the same view spread
+/// (rendezvous hashing).
+pub(crate) fn rendezvous(job: &JobId, provider: &NodeId) -> DocHash {
+    DocHash(BlobHash::of(&[job.0.as_slice(), &provider.0].concat()).0)
+}

@@ -1,0 +1,98 @@
+//! Whether an order is taken: every reason not to, in the order they are checked.
+
+use crate::{config::Config, matching::job_bytes};
+use ion_protocol::{
+    Millis, NanoIo, NodeId, Now,
+    deal::{Order, RefusalReason},
+    hardware::Device,
+    limits,
+};
+
+/// What an order is held against.
+pub(super) struct Room<'a> {
+    pub(super) config: &'a Config,
+    pub(super) me: NodeId,
+    pub(super) draining: bool,
+    /// As in the own advert, in its order.
+    pub(super) devices: &'a [Device],
+    /// Whether a price was asked in an advert that still holds.
+    pub(super) asked: bool,
+    /// Accepted jobs that no device is free for.
+    pub(super) queued: usize,
+    /// Devices nobody uses or waits for.
+    pub(super) idle: usize,
+    /// Leases without an outcome.
+    pub(super) unfinished: usize,
+}
+
+/// Results nobody fetched pile up to this many; then no new orders.
+pub(super) const LEASES_LIVE_MAX: usize = 4_096;
+
+/// The ordered device, or why not.
+pub(super) fn admit(order: &Order, room: &Room<'_>, now: Now) -> Result<Device, RefusalReason> {
+    let config = room.config;
+    if order.provider != room.me {
+        return Err(RefusalReason::NotForMe);
+    }
+    let expires = order.expires.0.saturating_add(limits::CLOCK_SKEW_MS_MAX);
+    let latest = now.wall.0.saturating_add(limits::ORDER_LIFE_MS_MAX + limits::CLOCK_SKEW_MS_MAX);
+    if expires <= now.wall.0 || order.expires.0 > latest {
+        return Err(RefusalReason::Expired);
+    }
+    if !config.provide {
+        return Err(RefusalReason::NotAProvider);
+    }
+    if room.draining {
+        return Err(RefusalReason::Draining);
+    }
+    if order.price_per_second != config.price_per_second && !room.asked {
+        return Err(RefusalReason::Price { price_per_second: config.price_per_second });
+    }
+    let no_device = || RefusalReason::NoSuchDevice { device: order.device };
+    let device = room.devices.get(usize::from(order.device)).ok_or_else(no_device)?;
+    let spec = &order.spec;
+    spec.check().map_err(|error| RefusalReason::Spec { message: bounded(&error.to_string()) })?;
+    if let Some(unmet) = spec.first_unmet(device) {
+        return Err(RefusalReason::Unmet { unmet });
+    }
+    check_size(config, spec.limits.run, order)?;
+    if room.unfinished >= LEASES_LIVE_MAX {
+        return Err(RefusalReason::Overloaded);
+    }
+    if room.idle == 0 && room.queued >= config.queue_max {
+        return Err(RefusalReason::Busy { queued: u16::try_from(room.queued).unwrap_or(u16::MAX) });
+    }
+    Ok(device.clone())
+}
+
+fn check_size(config: &Config, asked: Millis, order: &Order) -> Result<(), RefusalReason> {
+    if asked > config.run_max {
+        return Err(RefusalReason::RunTime { asked, limit: config.run_max });
+    }
+    let bytes = job_bytes(&order.spec);
+    if bytes > config.blob_bytes_max {
+        return Err(RefusalReason::Room { asked: bytes, limit: config.blob_bytes_max });
+    }
+    let inline = order.inline.iter().fold(0usize, |sum, blob| sum.saturating_add(blob.bytes.len()));
+    if inline > limits::INLINE_BYTES_MAX {
+        return Err(RefusalReason::Spec { message: format!("{inline} bytes of inline inputs") });
+    }
+    Ok(())
+}
+
+/// Whether `other` may run what was ordered on `device`: the same kind in all a job can ask for.
+pub(super) fn alike(device: &Device, other: &Device) -> bool {
+    device.model == other.model
+        && device.engine == other.engine
+        && device.capability == other.capability
+        && device.memory <= other.memory
+}
+
+/// What is owed for `time` under the order's limit.
+pub(super) fn owed(price_per_second: NanoIo, time: ion_protocol::Nanos, limit: NanoIo) -> NanoIo {
+    price_per_second.price_of(time).min(limit)
+}
+
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(limits::TEXT_BYTES_MAX / 4).collect()
+}

@@ -1,0 +1,309 @@
+//! One lease: an order this node promised to run, and where it stands. States carry their data; a transition consumes
+//! the state.
+
+use crate::{
+    config::Config,
+    input::{FetchId, InboundId, WorkId},
+    view::LeaseView,
+};
+use ion_protocol::{
+    Attempt, BlobHash, DocHash, JobId, Millis, NanoIo, NodeId, UnixMillis, Verified,
+    deal::{Acceptance, InlineBlob},
+    hardware::Device,
+    job::JobSpec,
+    message::LeaseState,
+    receipt::{Countersignature, Output, Receipt, Status},
+};
+
+/// A fetch of inputs that stands still this long is given up.
+const STAGING_STALL: Millis = Millis(20_000);
+/// What a worker may take beyond the job's limit before it is stopped from here; the worker's own watch comes first.
+const RUN_MARGIN: Millis = Millis(10_000);
+
+/// Whose job, and which try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LeaseKey {
+    pub(crate) requester: NodeId,
+    pub(crate) job: JobId,
+    pub(crate) attempt: Attempt,
+}
+
+/// A lease and its state.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) head: Head,
+    pub(crate) phase: Phase,
+}
+
+/// What outlives the states.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) key: LeaseKey,
+    /// The order, by hash: tells a repeat from a conflict.
+    pub(crate) order: DocHash,
+    pub(crate) order_expires: UnixMillis,
+    pub(crate) price_per_second: NanoIo,
+    pub(crate) acceptance: Verified<Acceptance>,
+    pub(crate) name: String,
+    /// The device that was ordered; one like it may run the job.
+    pub(crate) device: Option<Device>,
+    /// The order of acceptance.
+    pub(crate) turn: u64,
+    pub(crate) accepted: Millis,
+    /// Spent fetching.
+    pub(crate) moved: Millis,
+    /// `None` once nothing is left to run.
+    pub(crate) spec: Option<Box<JobSpec>>,
+}
+
+/// Where a lease stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Promised, but not durable yet.
+    Taking { inbound: Vec<InboundId>, inline: Vec<InlineBlob>, cancelled: bool },
+    /// Inputs are on their way.
+    Staging(Staging),
+    /// All there; waits for a device.
+    Ready,
+    /// In a worker.
+    Running(Running),
+    /// The receipt is signed, but not durable; `retry` where the disk refused it.
+    Recording { done: Done, retry: Option<Millis> },
+    /// The receipt is durable and offered.
+    Delivering(Delivering),
+    /// The requester's half is here, but not durable.
+    Settling { done: Done, countersignature: Verified<Countersignature>, inbound: Vec<InboundId> },
+    /// Both halves are durable.
+    Settled { receipt: Verified<Receipt> },
+    /// Nobody took the result; the receipt stays.
+    Unpaid { done: Done, why: String },
+    /// Ended without a receipt.
+    Released { why: String },
+}
+
+/// Inputs on their way.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    pub(crate) fetch: FetchId,
+    pub(crate) since: Millis,
+    pub(crate) moved_at: Millis,
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+}
+
+/// A program in a worker.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) work: WorkId,
+    /// Its index on this node.
+    pub(crate) device: u16,
+    pub(crate) since: Millis,
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+    pub(crate) stopping: Option<Stop>,
+}
+
+/// Why a program is being stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Nobody wants it.
+    Unwanted(String),
+    /// It had its time.
+    Overrun,
+}
+
+/// A finished attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) receipt: Verified<Receipt>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) inline: Vec<InlineBlob>,
+}
+
+/// A result on offer.
+#[derive(Debug)]
+pub(crate) struct Delivering {
+    pub(crate) done: Done,
+    pub(crate) since: Millis,
+    /// When it is offered again.
+    pub(crate) again_at: Millis,
+    pub(crate) tries: u32,
+    /// When it was last offered, if it was.
+    pub(crate) offered_at: Option<Millis>,
+}
+
+impl Phase {
+    /// When to look at the lease again.
+    pub(crate) fn deadline(&self, head: &Head, config: &Config) -> Option<Millis> {
+        match self {
+            Phase::Staging(staging) => Some(staging.moved_at.saturating_add(STAGING_STALL)),
+            Phase::Running(running) if running.stopping.is_some() => None,
+            Phase::Running(running) => Some(running.overrun_at(head)),
+            Phase::Recording { retry, .. } => *retry,
+            Phase::Delivering(delivering) => {
+                Some(delivering.again_at.min(delivering.since.saturating_add(config.deliver_max)))
+            }
+            Phase::Taking { .. }
+            | Phase::Ready
+            | Phase::Settling { .. }
+            | Phase::Settled { .. }
+            | Phase::Unpaid { .. }
+            | Phase::Released { .. } => None,
+        }
+    }
+
+    /// Accepted and without an outcome: its requester is told that we live.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match self {
+            Phase::Staging(_) | Phase::Ready | Phase::Recording { .. } => true,
+            Phase::Running(running) => !matches!(running.stopping, Some(Stop::Unwanted(_))),
+            Phase::Taking { .. }
+            | Phase::Delivering(_)
+            | Phase::Settling { .. }
+            | Phase::Settled { .. }
+            | Phase::Unpaid { .. }
+            | Phase::Released { .. } => false,
+        }
+    }
+
+    /// Nothing more happens by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Phase::Settled { .. } | Phase::Unpaid { .. } | Phase::Released { .. })
+    }
+
+    /// Accepted, and not in a worker yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self, Phase::Taking { .. } | Phase::Staging(_) | Phase::Ready)
+    }
+
+    /// What the requester is told.
+    pub(crate) fn told(&self) -> LeaseState {
+        match self {
+            Phase::Taking { .. } | Phase::Ready => LeaseState::Waiting,
+            Phase::Staging(staging) => LeaseState::Staging { done: staging.done, total: staging.total },
+            Phase::Running(Running { stopping: Some(Stop::Unwanted(_)), .. }) => LeaseState::Released,
+            Phase::Running(running) => LeaseState::Running { done: running.done, total: running.total },
+            Phase::Recording { .. }
+            | Phase::Delivering(_)
+            | Phase::Settling { .. }
+            | Phase::Settled { .. } => LeaseState::Finished,
+            Phase::Unpaid { .. } | Phase::Released { .. } => LeaseState::Released,
+        }
+    }
+
+    pub(crate) fn done(&self) -> Option<&Done> {
+        match self {
+            Phase::Recording { done, .. } | Phase::Settling { done, .. } | Phase::Unpaid { done, .. } => {
+                Some(done)
+            }
+            Phase::Delivering(delivering) => Some(&delivering.done),
+            Phase::Taking { .. }
+            | Phase::Staging(_)
+            | Phase::Ready
+            | Phase::Running(_)
+            | Phase::Settled { .. }
+            | Phase::Released { .. } => None,
+        }
+    }
+
+    fn receipt(&self) -> Option<&Verified<Receipt>> {
+        match self {
+            Phase::Settled { receipt } => Some(receipt),
+            Phase::Taking { .. }
+            | Phase::Staging(_)
+            | Phase::Ready
+            | Phase::Running(_)
+            | Phase::Recording { .. }
+            | Phase::Delivering(_)
+            | Phase::Settling { .. }
+            | Phase::Unpaid { .. }
+            | Phase::Released { .. } => self.done().map(|done| &done.receipt),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Phase::Taking { .. } => "held",
+            Phase::Staging(_) => "staging",
+            Phase::Ready => "waiting",
+            Phase::Running(Running { stopping: Some(Stop::Unwanted(_)), .. }) => "released",
+            Phase::Running(_) => "running",
+            Phase::Recording { .. } => "recorded",
+            Phase::Delivering(Delivering { done, .. }) => match done.receipt.status {
+                Status::Done => "delivered",
+                Status::Failed(_) => "faulted",
+            },
+            Phase::Settling { .. } => "delivered",
+            Phase::Settled { .. } => "settled",
+            Phase::Unpaid { .. } => "unpaid",
+            Phase::Released { .. } => "released",
+        }
+    }
+}
+
+impl Running {
+    pub(crate) fn overrun_at(&self, head: &Head) -> Millis {
+        let run = head.spec.as_ref().map_or(Millis::ZERO, |spec| spec.limits.run);
+        self.since.saturating_add(run).saturating_add(RUN_MARGIN)
+    }
+}
+
+impl Lease {
+    pub(crate) fn view(&self) -> LeaseView {
+        let receipt = self.phase.receipt();
+        LeaseView {
+            requester: self.head.key.requester,
+            job: self.head.key.job,
+            attempt: self.head.key.attempt,
+            name: self.head.name.clone(),
+            device: match &self.phase {
+                Phase::Running(running) => running.device,
+                Phase::Taking { .. }
+                | Phase::Staging(_)
+                | Phase::Ready
+                | Phase::Recording { .. }
+                | Phase::Delivering(_)
+                | Phase::Settling { .. }
+                | Phase::Settled { .. }
+                | Phase::Unpaid { .. }
+                | Phase::Released { .. } => self.head.device.as_ref().map_or(0, |device| device.index),
+            },
+            state: self.phase.name().to_owned(),
+            progress: self.phase.told(),
+            receipt: receipt.map(Verified::hash),
+            price: receipt.map_or(NanoIo::ZERO, |receipt| receipt.price),
+            why: match &self.phase {
+                Phase::Unpaid { why, .. } | Phase::Released { why } => why.clone(),
+                Phase::Taking { .. }
+                | Phase::Staging(_)
+                | Phase::Ready
+                | Phase::Running(_)
+                | Phase::Recording { .. }
+                | Phase::Delivering(_)
+                | Phase::Settling { .. }
+                | Phase::Settled { .. } => String::new(),
+            },
+        }
+    }
+
+    /// Whether a blob is still needed here: inputs until the run is over, outputs until somebody has them.
+    pub(crate) fn holds(&self, hash: &BlobHash) -> bool {
+        let input = self
+            .head
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.program.blobs().iter().any(|(blob, _)| blob == hash));
+        let on_offer = match &self.phase {
+            Phase::Recording { done, .. } | Phase::Settling { done, .. } => Some(done),
+            Phase::Delivering(delivering) => Some(&delivering.done),
+            Phase::Taking { .. }
+            | Phase::Staging(_)
+            | Phase::Ready
+            | Phase::Running(_)
+            | Phase::Settled { .. }
+            | Phase::Unpaid { .. }
+            | Phase::Released { .. } => None,
+        };
+        input || on_offer.is_some_and(|done| done.outputs.iter().any(|output| output.hash == *hash))
+    }
+}

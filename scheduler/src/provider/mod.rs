@@ -1,0 +1,766 @@
+//! The provider: leases, the capacity they use, and the advert.
+//!
+//! `held -> staging -> waiting -> running -> recorded -> delivered -> settled`, or released, faulted, unpaid. One program
+//! a device at a time: `running` is a map by device, so capacity cannot go below zero. Owns leases and the own advert;
+//! never fetches or runs anything itself. Tests: `tests.rs` here, and `tests/monkey.rs` of the crate.
+
+mod admission;
+mod advertiser;
+mod lease;
+mod outcome;
+mod replay;
+
+use crate::{
+    deadline::Topic,
+    effect::Effect,
+    event::Event,
+    input::{Answer, CallError, FetchId, InboundId, WorkId, WorkReport},
+    outbox::{Fact, FetchFor},
+    requester::Cx,
+    view::LeaseView,
+};
+use admission::Room;
+use advertiser::{Advertiser, Offering};
+use ion_protocol::{
+    BlobHash, DocHash, Millis, NanoIo, NodeId, Now, Verified,
+    advert::Advert,
+    deal::{Acceptance, Order, Refusal, RefusalReason},
+    fault::Fault,
+    hardware::Device,
+    limits,
+    message::{LeaseState, Notice, Response},
+    receipt::Countersignature,
+    record::Record,
+};
+pub(crate) use lease::LeaseKey;
+use lease::{Delivering, Head, Lease, Phase, Running, Staging, Stop};
+pub(crate) use replay::Replay;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Acceptances the disk refused, kept so that a repeated order gets the same bytes.
+const UNWRITTEN_MAX: usize = 64;
+/// After a drain begins, a finished result has this long to reach its requester.
+const DRAIN_DELIVERS: Millis = Millis(10_000);
+/// A drain is looked at this often.
+const DRAIN_EVERY: Millis = Millis(500);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Provider {
+    devices: Vec<Device>,
+    leases: BTreeMap<LeaseKey, Lease>,
+    /// Accepted and not in a worker, in order of acceptance.
+    waiting: BTreeMap<u64, LeaseKey>,
+    /// Who is on which device.
+    running: BTreeMap<u16, LeaseKey>,
+    /// To find a lease by what its requester countersigns.
+    receipts: BTreeMap<DocHash, LeaseKey>,
+    /// Oldest first; forgotten beyond the configured count.
+    over: VecDeque<LeaseKey>,
+    unwritten: VecDeque<(LeaseKey, DocHash, Verified<Acceptance>)>,
+    turns: u64,
+    advertiser: Advertiser,
+    drain: Option<Drain>,
+    settled: u64,
+    earned: NanoIo,
+}
+
+/// No new orders any more.
+#[derive(Debug)]
+struct Drain {
+    told: bool,
+}
+
+impl Provider {
+    /// The machine has these devices now. Leases that no device of theirs is left for fail, so that they run elsewhere.
+    pub(crate) fn devices_are(&mut self, devices: Vec<Device>, cx: &mut Cx<'_>) {
+        self.devices = devices.into_iter().take(limits::DEVICES_MAX).collect();
+        let stranded: Vec<LeaseKey> =
+            self.waiting.values().filter(|key| self.is_stranded(key)).copied().collect();
+        for key in stranded {
+            self.turn(key, cx, |head, phase, cx| match phase {
+                Phase::Staging(staging) => {
+                    cx.out.stop_fetch(staging.fetch);
+                    Some(stranded_lease(head, cx))
+                }
+                Phase::Ready => Some(stranded_lease(head, cx)),
+                other => Some(other),
+            });
+        }
+    }
+
+    fn is_stranded(&self, key: &LeaseKey) -> bool {
+        let wanted = self.leases.get(key).and_then(|lease| lease.head.device.as_ref());
+        wanted.is_some_and(|wanted| !self.devices.iter().any(|device| admission::alike(wanted, device)))
+    }
+
+    pub(crate) fn reachable_at(&mut self, addresses: Vec<String>) {
+        self.advertiser.reachable_at(addresses);
+    }
+
+    pub(crate) fn drain(&mut self) {
+        if self.drain.is_none() {
+            self.drain = Some(Drain { told: false });
+        }
+    }
+
+    /// A peer orders. A repeat gets the same answer; another order for the same attempt is refused.
+    pub(crate) fn order(
+        &mut self,
+        from: NodeId,
+        inbound: InboundId,
+        order: Verified<Order>,
+        cx: &mut Cx<'_>,
+    ) {
+        if order.requester != from {
+            return cx.out.refuse(inbound, RefusalReason::NotForMe);
+        }
+        let key = LeaseKey { requester: from, job: order.job, attempt: order.attempt };
+        if let Some(lease) = self.leases.get_mut(&key) {
+            return repeat_order(lease, inbound, &order, cx);
+        }
+        match self.admit(&order, cx) {
+            Ok(device) => self.accept(key, inbound, order, device, cx),
+            Err(reason) => {
+                let (job, attempt) = (order.job, order.attempt);
+                let event = Event::LeaseRefused { job, attempt, requester: from, reason: reason.clone() };
+                cx.out.event(event);
+                let advert = self.current_advert(cx).map(|advert| advert.signed().clone());
+                cx.out.answer(inbound, Response::Refused(Refusal { reason, advert }));
+            }
+        }
+    }
+
+    fn current_advert(&mut self, cx: &mut Cx<'_>) -> Option<Verified<Advert>> {
+        let offering = self.offering();
+        self.advertiser.current(&offering, cx.now, cx.out)
+    }
+
+    fn admit(&self, order: &Order, cx: &Cx<'_>) -> Result<Device, RefusalReason> {
+        let room = Room {
+            config: &cx.out.config,
+            me: cx.out.me,
+            draining: self.drain.is_some(),
+            devices: &self.devices,
+            asked: self.advertiser.has_asked(order.price_per_second, cx.now.wall),
+            queued: usize::from(self.queued()),
+            idle: usize::from(self.free()),
+            unfinished: self.leases.len().saturating_sub(self.over.len()),
+        };
+        admission::admit(order, &room, cx.now)
+    }
+
+    fn accept(
+        &mut self,
+        key: LeaseKey,
+        inbound: InboundId,
+        order: Verified<Order>,
+        device: Device,
+        cx: &mut Cx<'_>,
+    ) {
+        let before = self.unwritten.iter().find(|(k, hash, _)| *k == key && *hash == order.hash());
+        let acceptance = match before {
+            Some((.., acceptance)) => acceptance.clone(),
+            None => cx.out.sign(Acceptance {
+                version: limits::VERSION,
+                provider: cx.out.me,
+                requester: key.requester,
+                job: key.job,
+                attempt: key.attempt,
+                order: order.hash(),
+                accepted: cx.now.wall,
+            }),
+        };
+        let record =
+            Record::LeaseTaken { order: order.signed().clone(), acceptance: acceptance.signed().clone() };
+        cx.out.record(Fact::Taken(key), record);
+        let head = Head {
+            key,
+            order: order.hash(),
+            order_expires: order.expires,
+            price_per_second: order.price_per_second,
+            acceptance,
+            name: order.spec.name.clone(),
+            device: Some(device),
+            turn: self.next_turn(),
+            accepted: cx.now.mono,
+            moved: Millis::ZERO,
+            spec: Some(Box::new(order.spec.clone())),
+        };
+        let inline = order.inline.clone();
+        let phase = Phase::Taking { inbound: vec![inbound], inline, cancelled: false };
+        self.waiting.insert(head.turn, key);
+        self.leases.insert(key, Lease { head, phase });
+    }
+
+    fn next_turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
+    }
+
+    /// Where we stand with a job of its asker's; a result it does not have yet follows.
+    pub(crate) fn query(&mut self, inbound: InboundId, key: LeaseKey, cx: &mut Cx<'_>) {
+        let told = self.leases.get(&key).map_or(LeaseState::Unknown, |lease| lease.phase.told());
+        cx.out.answer(inbound, Response::Lease(told));
+        self.turn(key, cx, |head, phase, cx| match phase {
+            Phase::Delivering(delivering) if rested(&delivering, cx.now.mono) => {
+                Some(outcome::offer(head, delivering, cx))
+            }
+            other => Some(other),
+        });
+    }
+
+    /// Its requester does not want it any more.
+    pub(crate) fn cancel(&mut self, inbound: InboundId, key: LeaseKey, cx: &mut Cx<'_>) {
+        self.turn(key, cx, |head, phase, cx| Some(cancelled(head, phase, cx)));
+        let told = match self.leases.get(&key) {
+            Some(Lease { phase: Phase::Taking { .. }, .. }) => LeaseState::Released,
+            Some(lease) => lease.phase.told(),
+            None => LeaseState::Unknown,
+        };
+        cx.out.answer(inbound, Response::Lease(told));
+    }
+
+    /// The other half of a receipt comes by itself.
+    pub(crate) fn countersign(
+        &mut self,
+        from: NodeId,
+        inbound: InboundId,
+        half: Verified<Countersignature>,
+        cx: &mut Cx<'_>,
+    ) {
+        let key = self.receipts.get(&half.receipt).copied().filter(|key| key.requester == from);
+        let Some(key) = key.filter(|key| self.leases.contains_key(key)) else {
+            return cx.out.refuse(inbound, RefusalReason::UnknownJob);
+        };
+        self.turn(key, cx, |head, phase, cx| Some(countersigned(head, phase, inbound, half, cx)));
+    }
+
+    /// The answer to a delivery.
+    pub(crate) fn delivered(&mut self, key: LeaseKey, result: Result<Answer, CallError>, cx: &mut Cx<'_>) {
+        self.turn(key, cx, |head, phase, cx| match phase {
+            Phase::Delivering(delivering) => Some(outcome::answered(head, delivering, result, cx)),
+            other => Some(other),
+        });
+    }
+
+    /// A requester is here again: results it lacks are offered at once.
+    pub(crate) fn connected(&mut self, peer: NodeId, cx: &mut Cx<'_>) {
+        for (key, lease) in &mut self.leases {
+            if let Phase::Delivering(delivering) = &mut lease.phase
+                && key.requester == peer
+            {
+                delivering.again_at = cx.now.mono;
+                cx.out.deadlines.sooner(Topic::Lease(*key), cx.now.mono);
+            }
+        }
+    }
+
+    pub(crate) fn fetch_progress(&mut self, key: LeaseKey, done: u64, total: u64, cx: &mut Cx<'_>) {
+        self.turn(key, cx, |_, phase, cx| match phase {
+            Phase::Staging(mut staging) => {
+                if done > staging.done {
+                    staging.moved_at = cx.now.mono;
+                }
+                (staging.done, staging.total) = (done, total);
+                Some(Phase::Staging(staging))
+            }
+            other => Some(other),
+        });
+    }
+
+    pub(crate) fn fetched(
+        &mut self,
+        key: LeaseKey,
+        fetch: FetchId,
+        result: Result<(), String>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.turn(key, cx, |head, phase, cx| match phase {
+            Phase::Staging(staging) if staging.fetch == fetch => {
+                head.moved = cx.now.mono.saturating_sub(staging.since);
+                Some(match result {
+                    Ok(()) => Phase::Ready,
+                    Err(message) => {
+                        let fault = Fault::Inputs { message };
+                        outcome::failed(head, fault, cx.now.mono, Millis::ZERO, cx)
+                    }
+                })
+            }
+            other => Some(other),
+        });
+    }
+
+    pub(crate) fn work_progress(&mut self, key: LeaseKey, done: u64, total: u64, cx: &mut Cx<'_>) {
+        self.turn(key, cx, |_, phase, _| match phase {
+            Phase::Running(running) => Some(Phase::Running(Running { done, total, ..running })),
+            other => Some(other),
+        });
+    }
+
+    pub(crate) fn worked(
+        &mut self,
+        key: LeaseKey,
+        work: WorkId,
+        result: Result<WorkReport, Fault>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.turn(key, cx, |head, phase, cx| match phase {
+            Phase::Running(running) if running.work == work => {
+                Some(outcome::worked(head, running, result, cx))
+            }
+            other => Some(other),
+        });
+    }
+
+    /// A record is durable.
+    pub(crate) fn recorded(&mut self, fact: Fact, cx: &mut Cx<'_>) {
+        match fact {
+            Fact::Taken(key) => self.turn(key, cx, |head, phase, cx| Some(taken(head, phase, cx))),
+            Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
+                Phase::Recording { done, .. } => Some(outcome::recorded(head, done, cx)),
+                other => Some(other),
+            }),
+            Fact::Settled(key) => {
+                let mut price = None;
+                self.turn(key, cx, |head, phase, cx| match phase {
+                    Phase::Settling { done, inbound, .. } => {
+                        price = Some(done.receipt.price);
+                        Some(outcome::settled(head, done, inbound, cx))
+                    }
+                    other => Some(other),
+                });
+                if let Some(price) = price {
+                    self.count(price);
+                }
+            }
+            Fact::Submitted(_)
+            | Fact::Ordered(..)
+            | Fact::Countersigned(..)
+            | Fact::Ended(_)
+            | Fact::Quiet => {}
+        }
+    }
+
+    /// A record is not durable: what it covers is not said.
+    pub(crate) fn record_failed(&mut self, fact: Fact, cx: &mut Cx<'_>) {
+        const RETRY_AFTER: Millis = Millis(1_000);
+        match fact {
+            Fact::Taken(key) => {
+                let mut unwritten = None;
+                self.turn(key, cx, |head, phase, cx| match phase {
+                    Phase::Taking { inbound, .. } => {
+                        for inbound in inbound {
+                            cx.out.refuse(inbound, RefusalReason::Overloaded);
+                        }
+                        unwritten = Some((head.key, head.order, head.acceptance.clone()));
+                        None
+                    }
+                    other => Some(other),
+                });
+                self.unwritten.retain(|(before, ..)| *before != key);
+                self.unwritten.extend(unwritten);
+                if self.unwritten.len() > UNWRITTEN_MAX {
+                    self.unwritten.pop_front();
+                }
+            }
+            Fact::Receipt(key) => self.turn(key, cx, |_, phase, cx| match phase {
+                Phase::Recording { done, .. } => {
+                    let retry = Some(cx.now.mono.saturating_add(RETRY_AFTER));
+                    Some(Phase::Recording { done, retry })
+                }
+                other => Some(other),
+            }),
+            Fact::Settled(key) => self.turn(key, cx, |_, phase, cx| match phase {
+                Phase::Settling { done, inbound, .. } => {
+                    for inbound in inbound {
+                        cx.out.refuse(inbound, RefusalReason::Overloaded);
+                    }
+                    let (since, again_at) = (cx.now.mono, cx.now.mono.saturating_add(RETRY_AFTER));
+                    Some(Phase::Delivering(Delivering { done, since, again_at, tries: 1, offered_at: None }))
+                }
+                other => Some(other),
+            }),
+            Fact::Submitted(_)
+            | Fact::Ordered(..)
+            | Fact::Countersigned(..)
+            | Fact::Ended(_)
+            | Fact::Quiet => {}
+        }
+    }
+
+    /// A lease's deadline is over.
+    pub(crate) fn due(&mut self, key: LeaseKey, cx: &mut Cx<'_>) {
+        self.turn(key, cx, |head, phase, cx| Some(on_due(head, phase, cx)));
+    }
+
+    /// Tells every requester with a lease here that it is alive.
+    pub(crate) fn tell_progress(&mut self, cx: &mut Cx<'_>) {
+        let mut any = false;
+        for (key, lease) in self.leases.iter().filter(|(_, lease)| lease.phase.is_unfinished()) {
+            any = true;
+            let state = lease.phase.told();
+            let notice = Notice::Progress { job: key.job, attempt: key.attempt, state };
+            cx.out.push(Effect::Notice { to: key.requester, notice });
+        }
+        if any {
+            let at = cx.now.mono.saturating_add(cx.out.config.progress_every);
+            cx.out.deadlines.set(Topic::Progress, Some(at));
+        }
+    }
+
+    /// At the end of every turn: free devices get work, the advert is kept true, a drain is told when it is done.
+    pub(crate) fn settle_turn(&mut self, cx: &mut Cx<'_>) {
+        self.fill(cx);
+        let offering = self.offering();
+        self.advertiser.advertise(&offering, cx.now, cx.out);
+        self.look_at_drain(cx);
+    }
+
+    /// Starts what is ready, first come first served; who still fetches does not hold the others up.
+    fn fill(&mut self, cx: &mut Cx<'_>) {
+        let ready: Vec<LeaseKey> = self
+            .waiting
+            .values()
+            .filter(|key| self.leases.get(key).is_some_and(|lease| matches!(lease.phase, Phase::Ready)))
+            .copied()
+            .collect();
+        for key in ready {
+            let Some(device) = self.idle_device_for(&key) else { continue };
+            self.running.insert(device, key);
+            self.turn(key, cx, |head, phase, cx| match (phase, head.spec.clone()) {
+                (Phase::Ready, Some(spec)) => {
+                    let total = spec.program.launches();
+                    let (work, since) = (cx.out.work(key, device, spec), cx.now.mono);
+                    Some(Phase::Running(Running { work, device, since, done: 0, total, stopping: None }))
+                }
+                (other, _) => Some(other),
+            });
+        }
+    }
+
+    fn idle_device_for(&self, key: &LeaseKey) -> Option<u16> {
+        let head = &self.leases.get(key)?.head;
+        let (wanted, spec) = (head.device.as_ref()?, head.spec.as_ref()?);
+        let fits = |device: &&Device| {
+            !self.running.contains_key(&device.index)
+                && admission::alike(wanted, device)
+                && spec.first_unmet(device).is_none()
+        };
+        let idle: Vec<&Device> = self.devices.iter().filter(fits).collect();
+        let ordered = idle.iter().find(|device| device.index == wanted.index);
+        ordered.or(idle.first()).map(|device| device.index)
+    }
+
+    fn look_at_drain(&mut self, cx: &mut Cx<'_>) {
+        let Some(drain) = self.drain.as_mut().filter(|drain| !drain.told) else { return };
+        let now = cx.now.mono;
+        let busy = self.leases.values().any(|lease| match &lease.phase {
+            Phase::Taking { .. }
+            | Phase::Staging(_)
+            | Phase::Ready
+            | Phase::Running(_)
+            | Phase::Recording { .. }
+            | Phase::Settling { .. } => true,
+            Phase::Delivering(delivering) => delivering.since.saturating_add(DRAIN_DELIVERS) > now,
+            Phase::Settled { .. } | Phase::Unpaid { .. } | Phase::Released { .. } => false,
+        });
+        if busy {
+            cx.out.deadlines.sooner(Topic::Progress, now.saturating_add(DRAIN_EVERY));
+        } else {
+            drain.told = true;
+            cx.out.event(Event::Drained);
+        }
+    }
+
+    /// Runs one step of a lease and keeps the indexes true; `None` forgets the lease.
+    fn turn(
+        &mut self,
+        key: LeaseKey,
+        cx: &mut Cx<'_>,
+        step: impl FnOnce(&mut Head, Phase, &mut Cx<'_>) -> Option<Phase>,
+    ) {
+        let Some(Lease { mut head, phase }) = self.leases.remove(&key) else { return };
+        let was_over = phase.is_over();
+        match step(&mut head, phase, cx) {
+            Some(phase) => self.file(Lease { head, phase }, was_over, cx),
+            None => {
+                self.waiting.remove(&head.turn);
+                cx.out.deadlines.set(Topic::Lease(key), None);
+            }
+        }
+    }
+
+    fn file(&mut self, lease: Lease, was_over: bool, cx: &mut Cx<'_>) {
+        let key = lease.head.key;
+        let on_device = match &lease.phase {
+            Phase::Running(running) => Some(running.device),
+            Phase::Taking { .. }
+            | Phase::Staging(_)
+            | Phase::Ready
+            | Phase::Recording { .. }
+            | Phase::Delivering(_)
+            | Phase::Settling { .. }
+            | Phase::Settled { .. }
+            | Phase::Unpaid { .. }
+            | Phase::Released { .. } => None,
+        };
+        self.running.retain(|device, holder| *holder != key || Some(*device) == on_device);
+        if !lease.phase.is_waiting() {
+            self.waiting.remove(&lease.head.turn);
+        }
+        if let Some(receipt) = replay::receipt_of(&lease.phase) {
+            self.receipts.insert(receipt.hash(), key);
+        }
+        let deadline = lease.phase.deadline(&lease.head, &cx.out.config);
+        cx.out.deadlines.set(Topic::Lease(key), deadline);
+        if lease.phase.is_unfinished() {
+            let at = cx.now.mono.saturating_add(cx.out.config.progress_every);
+            cx.out.deadlines.sooner(Topic::Progress, at);
+        }
+        match (was_over, lease.phase.is_over()) {
+            (false, true) => self.over.push_back(key),
+            (true, false) => self.over.retain(|before| *before != key),
+            (false, false) | (true, true) => {}
+        }
+        self.leases.insert(key, lease);
+        self.forget_oldest(cx);
+    }
+
+    /// A lease that is over is remembered at least as long as its order could be repeated.
+    fn forget_oldest(&mut self, cx: &Cx<'_>) {
+        if self.over.len() <= cx.out.config.finished_max {
+            return;
+        }
+        let Some(oldest) = self.over.front().copied() else { return };
+        let repeatable = self.leases.get(&oldest).is_some_and(|lease| {
+            let until = lease.head.order_expires.0.saturating_add(limits::CLOCK_SKEW_MS_MAX);
+            until > cx.now.wall.0
+        });
+        if !repeatable || self.over.len() > cx.out.config.finished_max.saturating_mul(4) {
+            self.over.pop_front();
+            let lease = self.leases.remove(&oldest);
+            if let Some(receipt) = lease.as_ref().and_then(|lease| replay::receipt_of(&lease.phase)) {
+                self.receipts.remove(&receipt.hash());
+            }
+        }
+    }
+
+    /// A lease rebuilt from the journal.
+    fn put_back(&mut self, lease: Lease, cx: &mut Cx<'_>) {
+        self.file(lease, false, cx);
+    }
+
+    fn count(&mut self, price: NanoIo) {
+        self.settled += 1;
+        self.earned = self.earned.saturating_add(price);
+    }
+
+    /// Devices nobody uses or waits for.
+    pub(crate) fn free(&self) -> u16 {
+        self.devices.len().saturating_sub(self.running.len()).saturating_sub(self.waiting.len()) as u16
+    }
+
+    /// Accepted jobs beyond what idle devices will take.
+    pub(crate) fn queued(&self) -> u16 {
+        let idle = self.devices.len().saturating_sub(self.running.len());
+        u16::try_from(self.waiting.len().saturating_sub(idle)).unwrap_or(u16::MAX)
+    }
+
+    fn offering(&self) -> Offering {
+        if self.drain.is_some() {
+            return Offering::default();
+        }
+        Offering { devices: self.devices.clone(), free: self.free(), queued: self.queued() }
+    }
+
+    /// An own advert came back from the network.
+    pub(crate) fn seen(&mut self, seq: u64) {
+        self.advertiser.seen(seq);
+    }
+
+    pub(crate) fn newest_advert(&self, now: Now) -> Option<&Verified<Advert>> {
+        self.advertiser.newest(now.wall)
+    }
+
+    pub(crate) fn views(&self) -> Vec<LeaseView> {
+        let mut leases: Vec<&Lease> = self.leases.values().collect();
+        leases.sort_by_key(|lease| lease.head.turn);
+        leases.into_iter().map(Lease::view).collect()
+    }
+
+    pub(crate) fn holds(&self, hash: &BlobHash) -> bool {
+        self.leases.values().any(|lease| lease.holds(hash))
+    }
+
+    pub(crate) fn numbers(&self, status: &mut crate::view::StatusView) {
+        status.draining = self.drain.is_some();
+        status.addresses = self.advertiser.addresses().to_vec();
+        status.devices = self.devices.clone();
+        (status.free, status.queued) = (self.free(), self.queued());
+        status.running = self.running.len() as u16;
+        status.leases_live = self.leases.len().saturating_sub(self.over.len()) as u32;
+        let open =
+            |lease: &&Lease| lease.phase.done().is_some() && !matches!(lease.phase, Phase::Recording { .. });
+        status.receipts_open = self.leases.values().filter(open).count() as u32;
+        (status.receipts_settled, status.earned) = (self.settled, self.earned);
+    }
+}
+
+/// Whether a result was not offered a moment ago: a peer that asks and asks does not make us talk as often.
+fn rested(delivering: &Delivering, now: Millis) -> bool {
+    const OFFER_EVERY: Millis = Millis(500);
+    delivering.offered_at.is_none_or(|at| now >= at.saturating_add(OFFER_EVERY))
+}
+
+fn repeat_order(lease: &mut Lease, inbound: InboundId, order: &Verified<Order>, cx: &mut Cx<'_>) {
+    if lease.head.order != order.hash() {
+        return cx.out.refuse(inbound, RefusalReason::Conflict);
+    }
+    if let Phase::Taking { inbound: waiting, .. } = &mut lease.phase {
+        if waiting.len() >= outcome::INBOUND_MAX {
+            return cx.out.refuse(inbound, RefusalReason::Overloaded);
+        }
+        return waiting.push(inbound);
+    }
+    cx.out.answer(inbound, Response::Accepted(lease.head.acceptance.signed().clone()));
+}
+
+/// The promise is durable: it is given, and inputs are fetched.
+fn taken(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
+    let Phase::Taking { inbound, inline, cancelled } = phase else { return phase };
+    for inbound in inbound {
+        cx.out.answer(inbound, Response::Accepted(head.acceptance.signed().clone()));
+    }
+    let (job, attempt, requester) = (head.key.job, head.key.attempt, head.key.requester);
+    cx.out.event(Event::LeaseTaken { job, attempt, requester });
+    if cancelled {
+        return outcome::release(head, "its requester called it off".to_owned(), cx);
+    }
+    let blobs = head.spec.as_ref().map(|spec| spec.program.blobs()).unwrap_or_default();
+    let held: Vec<BlobHash> = inline.iter().map(ion_protocol::deal::InlineBlob::hash).collect();
+    let wanted: Vec<_> = inline
+        .into_iter()
+        .zip(&held)
+        .filter(|(blob, hash)| blobs.contains(&(**hash, ion_protocol::Bytes(blob.bytes.len() as u64))))
+        .map(|(blob, _)| blob)
+        .collect();
+    if !wanted.is_empty() {
+        cx.out.push(Effect::Keep(wanted));
+    }
+    if blobs.iter().all(|(hash, _)| held.contains(hash)) {
+        return Phase::Ready;
+    }
+    let total = blobs.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(bytes.0));
+    let addresses = cx.market.directory.addresses(&requester);
+    let fetch = cx.out.fetch(FetchFor::Lease(head.key), requester, addresses, blobs);
+    Phase::Staging(Staging { fetch, since: cx.now.mono, moved_at: cx.now.mono, done: 0, total })
+}
+
+fn cancelled(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
+    let why = || "its requester called it off".to_owned();
+    match phase {
+        Phase::Taking { inbound, inline, .. } => Phase::Taking { inbound, inline, cancelled: true },
+        Phase::Staging(staging) => {
+            cx.out.stop_fetch(staging.fetch);
+            outcome::release(head, why(), cx)
+        }
+        Phase::Ready => outcome::release(head, why(), cx),
+        Phase::Running(mut running) => {
+            if !matches!(running.stopping, Some(Stop::Unwanted(_))) {
+                if running.stopping.is_none() {
+                    cx.out.push(Effect::StopWork(running.work));
+                }
+                running.stopping = Some(Stop::Unwanted(why()));
+            }
+            // The device stays taken until its worker is gone.
+            Phase::Running(running)
+        }
+        Phase::Recording { done, .. } => outcome::unpaid(head, done, &why(), cx),
+        Phase::Delivering(delivering) => outcome::unpaid(head, delivering.done, &why(), cx),
+        Phase::Settling { .. } | Phase::Settled { .. } | Phase::Unpaid { .. } | Phase::Released { .. } => {
+            phase
+        }
+    }
+}
+
+fn countersigned(
+    head: &Head,
+    phase: Phase,
+    inbound: InboundId,
+    half: Verified<Countersignature>,
+    cx: &mut Cx<'_>,
+) -> Phase {
+    let fits = replay::receipt_of(&phase).is_some_and(|receipt| outcome::matches(receipt, &half));
+    if !fits {
+        let message = "the countersignature is not of this receipt and price".to_owned();
+        cx.out.refuse(inbound, RefusalReason::Delivery { message });
+        return phase;
+    }
+    match phase {
+        Phase::Delivering(Delivering { done, .. }) | Phase::Unpaid { done, .. } => {
+            outcome::settle(head, done, half, vec![inbound], cx)
+        }
+        Phase::Settling { done, countersignature, inbound: mut waiting } => {
+            if waiting.len() >= outcome::INBOUND_MAX {
+                cx.out.refuse(inbound, RefusalReason::Overloaded);
+            } else {
+                waiting.push(inbound);
+            }
+            Phase::Settling { done, countersignature, inbound: waiting }
+        }
+        Phase::Settled { .. } => {
+            cx.out.answer(inbound, Response::Noted);
+            phase
+        }
+        // A half of a receipt that never left: nothing of ours.
+        Phase::Taking { .. }
+        | Phase::Staging(_)
+        | Phase::Ready
+        | Phase::Running(_)
+        | Phase::Recording { .. }
+        | Phase::Released { .. } => {
+            cx.out.refuse(inbound, RefusalReason::UnknownJob);
+            phase
+        }
+    }
+}
+
+fn on_due(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
+    let now = cx.now.mono;
+    if phase.deadline(head, &cx.out.config).is_none_or(|at| at > now) {
+        return phase;
+    }
+    match phase {
+        Phase::Staging(staging) => {
+            cx.out.stop_fetch(staging.fetch);
+            head.moved = now.saturating_sub(staging.since);
+            let message = "they stopped coming".to_owned();
+            outcome::failed(head, Fault::Inputs { message }, now, Millis::ZERO, cx)
+        }
+        Phase::Running(mut running) => {
+            cx.out.push(Effect::StopWork(running.work));
+            running.stopping = Some(Stop::Overrun);
+            Phase::Running(running)
+        }
+        Phase::Recording { done, .. } => outcome::record(head, done, cx),
+        Phase::Delivering(delivering) => {
+            if delivering.since.saturating_add(cx.out.config.deliver_max) <= now {
+                outcome::unpaid(head, delivering.done, "its requester never took the result", cx)
+            } else {
+                outcome::offer(head, delivering, cx)
+            }
+        }
+        Phase::Taking { .. }
+        | Phase::Ready
+        | Phase::Settling { .. }
+        | Phase::Settled { .. }
+        | Phase::Unpaid { .. }
+        | Phase::Released { .. } => phase,
+    }
+}
+
+fn stranded_lease(head: &mut Head, cx: &mut Cx<'_>) -> Phase {
+    let fault = Fault::NoDevice { message: "the ordered device is gone".to_owned() };
+    outcome::failed(head, fault, cx.now.mono, Millis::ZERO, cx)
+}

@@ -1,0 +1,195 @@
+//! Results: is it what was ordered, are the bytes here, and then the other half of the receipt.
+
+use super::{
+    Cx,
+    job::{Countersigning, Delivering, Head, Live, State},
+    seek::{self, Lost},
+};
+use crate::{
+    effect::Effect,
+    event::Event,
+    input::InboundId,
+    outbox::{Fact, FetchFor},
+};
+use ion_protocol::{
+    BlobHash, Bytes, Millis, NanoIo, Nanos, Verified,
+    deal::{InlineBlob, RefusalReason},
+    limits,
+    message::Response,
+    receipt::{Countersignature, Output, Receipt, Status, output_root},
+    record::Record,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Requests for one countersignature that wait for the disk together.
+const INBOUND_MAX: usize = 4;
+/// What metered device time may exceed our own watch by: clocks differ.
+const WATCH_MARGIN: Millis = Millis(1_000);
+
+/// A delivery as it came.
+pub(super) struct Delivery {
+    pub(super) inbound: InboundId,
+    pub(super) receipt: Verified<Receipt>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) inline: Vec<InlineBlob>,
+}
+
+/// The first delivery of the attempt that counts.
+pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut Cx<'_>) -> State {
+    if let Err(why) = check(head, &live, &delivery, cx) {
+        let message: String = why.chars().take(limits::TEXT_BYTES_MAX / 4).collect();
+        cx.out.refuse(delivery.inbound, RefusalReason::Delivery { message });
+        return seek::lose(head, live, Lost::wrong(format!("its delivery is wrong: {why}")), cx);
+    }
+    let Delivery { inbound, receipt, outputs, inline } = delivery;
+    let (kept, missing) = sort_out(&outputs, inline);
+    if !kept.is_empty() {
+        cx.out.push(Effect::Keep(kept));
+    }
+    if missing.is_empty() {
+        return countersign(head, live, receipt, outputs, vec![inbound], cx);
+    }
+    cx.out.answer(inbound, Response::Noted);
+    let provider = live.provider();
+    cx.out.event(Event::Delivering { job: head.id, attempt: live.attempt(), provider });
+    let addresses = cx.market.directory.addresses(&provider);
+    let fetch = cx.out.fetch(FetchFor::Job(head.id), provider, addresses, missing);
+    let (since, moved_at) = (cx.now.mono, cx.now.mono);
+    State::Delivering(Delivering { live, receipt, outputs, fetch, since, moved_at, done: 0 })
+}
+
+/// A delivery again, while its outputs are fetched.
+pub(super) fn repeat_fetching(delivering: Delivering, delivery: Delivery, cx: &mut Cx<'_>) -> State {
+    if delivering.receipt.hash() == delivery.receipt.hash() {
+        cx.out.answer(delivery.inbound, Response::Noted);
+    } else {
+        cx.out.refuse(delivery.inbound, RefusalReason::Conflict);
+    }
+    State::Delivering(delivering)
+}
+
+/// A delivery again, while the disk works.
+pub(super) fn repeat_signing(mut signing: Countersigning, delivery: Delivery, cx: &mut Cx<'_>) -> State {
+    if signing.receipt.hash() != delivery.receipt.hash() {
+        cx.out.refuse(delivery.inbound, RefusalReason::Conflict);
+    } else if signing.inbound.len() >= INBOUND_MAX || signing.retry.is_some() {
+        cx.out.refuse(delivery.inbound, RefusalReason::Overloaded);
+    } else {
+        signing.inbound.push(delivery.inbound);
+    }
+    State::Countersigning(signing)
+}
+
+/// All outputs are here, or can't be had.
+pub(super) fn fetched(
+    head: &mut Head,
+    delivering: Delivering,
+    result: Result<(), String>,
+    cx: &mut Cx<'_>,
+) -> State {
+    let Delivering { live, receipt, outputs, moved_at, .. } = delivering;
+    match result {
+        Ok(()) => countersign(head, live, receipt, outputs, Vec::new(), cx),
+        Err(why) => {
+            let silent = cx.now.mono.saturating_sub(moved_at);
+            let why = format!("its outputs could not be fetched: {why}");
+            seek::lose(head, live, Lost::silent(silent, why), cx)
+        }
+    }
+}
+
+/// The fetch has had its time, or its source is gone.
+pub(super) fn give_up(head: &mut Head, delivering: Delivering, why: &str, cx: &mut Cx<'_>) -> State {
+    cx.out.stop_fetch(delivering.fetch);
+    let silent = cx.now.mono.saturating_sub(delivering.moved_at);
+    seek::lose(head, delivering.live, Lost::silent(silent, why), cx)
+}
+
+fn countersign(
+    head: &Head,
+    live: Live,
+    receipt: Verified<Receipt>,
+    outputs: Vec<Output>,
+    inbound: Vec<InboundId>,
+    cx: &mut Cx<'_>,
+) -> State {
+    let countersignature = cx.out.sign(Countersignature {
+        version: limits::VERSION,
+        requester: cx.out.me,
+        provider: receipt.provider,
+        receipt: receipt.hash(),
+        price: receipt.price,
+        signed: cx.now.wall,
+    });
+    record(head, Countersigning { live, receipt, countersignature, outputs, inbound, retry: None }, cx)
+}
+
+/// Has our half written down, for the first time or after the disk refused it.
+pub(super) fn record(head: &Head, mut signing: Countersigning, cx: &mut Cx<'_>) -> State {
+    let body = Record::Countersigned {
+        receipt: signing.receipt.signed().clone(),
+        countersignature: signing.countersignature.signed().clone(),
+        outputs: signing.outputs.clone(),
+    };
+    cx.out.record(Fact::Countersigned(head.id, signing.live.attempt()), body);
+    signing.retry = None;
+    State::Countersigning(signing)
+}
+
+/// What came along and belongs, and what is still missing. Hashes are computed, not believed.
+fn sort_out(outputs: &[Output], inline: Vec<InlineBlob>) -> (Vec<InlineBlob>, Vec<(BlobHash, Bytes)>) {
+    let wanted: BTreeMap<BlobHash, Bytes> = outputs.iter().map(|o| (o.hash, o.bytes)).collect();
+    let mut held = BTreeSet::new();
+    let kept = inline
+        .into_iter()
+        .filter(|blob| {
+            let hash = blob.hash();
+            wanted.get(&hash) == Some(&Bytes(blob.bytes.len() as u64)) && held.insert(hash)
+        })
+        .collect();
+    let missing = wanted.into_iter().filter(|(hash, _)| !held.contains(hash)).collect();
+    (kept, missing)
+}
+
+fn check(head: &Head, live: &Live, delivery: &Delivery, cx: &Cx<'_>) -> Result<(), String> {
+    let (receipt, order, spec) = (&delivery.receipt, &live.order, &head.spec);
+    let same = [
+        ("order", receipt.order == order.hash()),
+        ("provider", receipt.provider == order.provider),
+        ("requester", receipt.requester == order.requester),
+        ("input root", receipt.input_root == spec.input_root()),
+        ("output root", receipt.output_root == output_root(&delivery.outputs)),
+        ("price of a second", receipt.price_per_second == order.price_per_second),
+    ];
+    if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
+        return Err(format!("the receipt has another {what}"));
+    }
+    receipt.check_price().map_err(|error| error.to_string())?;
+    if receipt.price > spec.limits.price {
+        return Err(format!("a price of {} is over the limit of {}", receipt.price, spec.limits.price));
+    }
+    if receipt.device.len() > limits::NAME_BYTES_MAX {
+        return Err("the device's name is too long".to_owned());
+    }
+    let watched = live.observed(cx.now).saturating_add(WATCH_MARGIN);
+    if receipt.device_time > Nanos(watched.0.saturating_mul(1_000_000)) {
+        return Err(format!("{} of device time within {watched} of waiting", receipt.device_time));
+    }
+    let inline = delivery.inline.iter().fold(0usize, |sum, blob| sum.saturating_add(blob.bytes.len()));
+    if inline > limits::INLINE_BYTES_MAX {
+        return Err(format!("{inline} bytes of inline outputs"));
+    }
+    match &receipt.status {
+        Status::Done => check_outputs(head, &delivery.outputs),
+        Status::Failed(_) if !delivery.outputs.is_empty() => Err("outputs of a failed run".to_owned()),
+        Status::Failed(_) if receipt.price != NanoIo::ZERO => Err("a price for a failed run".to_owned()),
+        Status::Failed(_) => Ok(()),
+    }
+}
+
+fn check_outputs(head: &Head, outputs: &[Output]) -> Result<(), String> {
+    let program = &head.spec.program;
+    let expected = program.outputs().filter_map(|i| Some((i, program.buffers.get(usize::from(i))?.bytes)));
+    let found = outputs.iter().map(|output| (output.buffer, output.bytes));
+    if expected.eq(found) { Ok(()) } else { Err("the outputs are not those of the program".to_owned()) }
+}

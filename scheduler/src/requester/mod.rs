@@ -1,0 +1,761 @@
+//! The requester: a machine for every job of this node's.
+//!
+//! `Seeking -> Signing -> Ordered -> Leased -> Delivering -> Countersigning -> done`, with every failure leading back to
+//! `Seeking` or to an end. Owns the jobs and the countersignatures; never fetches, signs twice or speaks of what is not
+//! durable. Tests: `tests.rs` here, and `tests/monkey.rs` of the crate.
+
+mod delivery;
+mod handover;
+pub(crate) mod job;
+mod replay;
+mod seek;
+
+use crate::{
+    deadline::Topic,
+    event::Event,
+    input::{Answer, CallError, InboundId},
+    matching::Market,
+    outbox::{Fact, Outbox},
+    reputation::Outcome,
+    view::JobView,
+};
+use delivery::Delivery;
+use handover::{Half, Handovers};
+use ion_protocol::{
+    Attempt, BlobHash, JobId, Millis, NanoIo, NodeId, Now, Verified, codec,
+    deal::{InlineBlob, RefusalReason},
+    fault::{Blame, Fault},
+    job::JobSpec,
+    limits,
+    message::{LeaseState, Response},
+    receipt::{Output, Receipt, Status},
+    record::{JobEnd, Record},
+};
+use job::{Countersigning, Head, Job, Leased, Live, Ordered, State, Summary};
+pub(crate) use replay::Replay;
+use seek::Lost;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Jobs taken on at once.
+pub(crate) const JOBS_LIVE_MAX: usize = 10_000;
+/// A job looks through the directory at most this often, however many adverts come.
+const LOOK_EVERY: Millis = Millis(50);
+/// Attempts nobody wants are called off at most this often, so that a peer cannot make us talk.
+const STRAY_EVERY: Millis = Millis(20);
+/// How long an ended job's outputs must not be evicted: time to copy them out.
+const OUTPUTS_KEPT: Millis = Millis(600_000);
+
+/// What a step may use besides its job.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Now,
+    pub(crate) out: &'a mut Outbox,
+    pub(crate) market: &'a mut Market,
+}
+
+/// A job that is over.
+#[derive(Debug)]
+struct Ended {
+    view: JobView,
+    at: Millis,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Requester {
+    jobs: BTreeMap<JobId, Job>,
+    ended: BTreeMap<JobId, Ended>,
+    ended_order: VecDeque<JobId>,
+    handovers: Handovers,
+    stray_at: Millis,
+    pub(crate) counts: Counts,
+}
+
+/// Since the journal began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) spent: NanoIo,
+}
+
+impl Requester {
+    /// Takes a job on. A repeat is no news.
+    pub(crate) fn submit(&mut self, job: JobId, spec: JobSpec, inline: Vec<InlineBlob>, cx: &mut Cx<'_>) {
+        if self.jobs.contains_key(&job) || self.ended.contains_key(&job) {
+            return;
+        }
+        if let Err(why) = self.admissible(&spec, &inline) {
+            cx.out.event(Event::JobRefused { job, why });
+            return;
+        }
+        let record = Record::JobSubmitted { job, spec: spec.clone(), at: cx.now.wall };
+        cx.out.record(Fact::Submitted(job), record);
+        self.jobs.insert(job, Job { head: Head::new(job, spec, inline, cx.now), state: State::Recording });
+    }
+
+    fn admissible(&self, spec: &JobSpec, inline: &[InlineBlob]) -> Result<(), String> {
+        spec.check().map_err(|error| error.to_string())?;
+        let bytes = codec::encode(spec).len();
+        if bytes > limits::SPEC_BYTES_MAX {
+            return Err(format!("a specification of {bytes} bytes; at most {} fit", limits::SPEC_BYTES_MAX));
+        }
+        let bytes = inline.iter().fold(0usize, |sum, blob| sum.saturating_add(blob.bytes.len()));
+        if bytes > limits::INLINE_BYTES_MAX {
+            return Err(format!("{bytes} bytes of inline inputs; at most {} fit", limits::INLINE_BYTES_MAX));
+        }
+        if self.jobs.len() >= JOBS_LIVE_MAX {
+            return Err(format!("{JOBS_LIVE_MAX} jobs are under way already; wait for some to end"));
+        }
+        Ok(())
+    }
+
+    /// The owner wants it stopped. Once both halves of a receipt are signed it is too late.
+    pub(crate) fn cancel(&mut self, job: JobId, cx: &mut Cx<'_>) {
+        self.turn(job, cx, |head, state, cx| {
+            head.cancelled = true;
+            match state {
+                State::Recording | State::Countersigning(_) | State::Ending { .. } | State::Ended(..) => {
+                    state
+                }
+                State::Seeking(_) => seek::end(head, JobEnd::Cancelled, cx),
+                // Not sent, but perhaps on the disk: nothing to call off.
+                State::Signing { live, .. } => stop(head, &live, false, cx),
+                State::Ordered(Ordered { live, .. }) | State::Leased(Leased { live, .. }) => {
+                    stop(head, &live, true, cx)
+                }
+                State::Delivering(delivering) => {
+                    cx.out.stop_fetch(delivering.fetch);
+                    stop(head, &delivering.live, true, cx)
+                }
+            }
+        });
+    }
+
+    /// The answer to an order.
+    pub(crate) fn order_answered(
+        &mut self,
+        (job, attempt): (JobId, Attempt),
+        from: NodeId,
+        result: Result<Answer, CallError>,
+        cx: &mut Cx<'_>,
+    ) {
+        let mut late = matches!(result, Ok(Answer::Accepted(_)));
+        self.turn(job, cx, |head, state, cx| match state {
+            State::Ordered(ordered) if is_live(&ordered.live, attempt, from) => {
+                late = false;
+                on_order_answer(head, ordered, result, cx)
+            }
+            other => {
+                late &= !other.live().is_some_and(|live| is_live(live, attempt, from));
+                other
+            }
+        });
+        if late {
+            self.stray(job, attempt, from, cx);
+        }
+    }
+
+    /// The answer to a question after a lease.
+    pub(crate) fn query_answered(
+        &mut self,
+        (job, attempt): (JobId, Attempt),
+        from: NodeId,
+        result: Result<Answer, CallError>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.turn(job, cx, |head, state, cx| match (state, result) {
+            (State::Leased(leased), Ok(Answer::Lease(lease))) if is_live(&leased.live, attempt, from) => {
+                on_lease(head, leased, lease, cx)
+            }
+            (State::Leased(leased), Err(CallError::Unreachable(why)))
+                if is_live(&leased.live, attempt, from) && !leased.live.resumed =>
+            {
+                let silent = cx.now.mono.saturating_sub(leased.heard);
+                seek::lose(head, leased.live, Lost::silent(silent, why), cx)
+            }
+            // After a restart the way to it may have to be found first: ask again until silence ends it.
+            (State::Leased(mut leased), Err(_)) if is_live(&leased.live, attempt, from) => {
+                leased.ask_at = cx.now.mono.saturating_add(Millis(1_000));
+                State::Leased(leased)
+            }
+            (State::Delivering(delivering), Err(CallError::Unreachable(why)))
+                if is_live(&delivering.live, attempt, from) =>
+            {
+                delivery::give_up(head, delivering, &why, cx)
+            }
+            (
+                State::Delivering(delivering),
+                Ok(Answer::Lease(LeaseState::Unknown | LeaseState::Released)),
+            ) if is_live(&delivering.live, attempt, from) => {
+                delivery::give_up(head, delivering, "it let the outputs go", cx)
+            }
+            (state, _) => state,
+        });
+    }
+
+    /// A provider says where it stands.
+    pub(crate) fn progress(
+        &mut self,
+        (job, attempt): (JobId, Attempt),
+        from: NodeId,
+        lease: LeaseState,
+        cx: &mut Cx<'_>,
+    ) {
+        let mut stray = true;
+        self.turn(job, cx, |head, state, cx| {
+            stray = !state.live().is_some_and(|live| is_live(live, attempt, from));
+            match state {
+                State::Leased(leased) if !stray => on_lease(head, leased, lease, cx),
+                // It works, so it took the order; the answer got lost or comes later.
+                State::Ordered(ordered) if !stray => {
+                    let leased = leased(head, ordered.live, cx);
+                    on_lease(head, leased, lease, cx)
+                }
+                other => other,
+            }
+        });
+        let settled = self.handovers.get(job, attempt).is_some();
+        let over = matches!(lease, LeaseState::Released | LeaseState::Finished | LeaseState::Unknown);
+        if stray && !settled && !over {
+            self.stray(job, attempt, from, cx);
+        }
+    }
+
+    fn stray(&mut self, job: JobId, attempt: Attempt, from: NodeId, cx: &mut Cx<'_>) {
+        if cx.now.mono >= self.stray_at {
+            self.stray_at = cx.now.mono.saturating_add(STRAY_EVERY);
+            seek::call_off(job, attempt, from, cx);
+        }
+    }
+
+    /// A provider delivers.
+    pub(crate) fn deliver(
+        &mut self,
+        from: NodeId,
+        inbound: InboundId,
+        receipt: Verified<Receipt>,
+        outputs: Vec<Output>,
+        inline: Vec<InlineBlob>,
+        cx: &mut Cx<'_>,
+    ) {
+        let (job, attempt) = (receipt.job, receipt.attempt);
+        if receipt.provider != from || receipt.requester != cx.out.me {
+            return cx.out.refuse(inbound, RefusalReason::NotForMe);
+        }
+        if let Some(half) = self.handovers.get(job, attempt) {
+            if half.receipt == receipt.hash() {
+                let half = half.countersignature.clone();
+                return cx.out.answer(inbound, Response::Countersigned(half));
+            }
+            return cx.out.refuse(inbound, RefusalReason::Conflict);
+        }
+        if !self.jobs.contains_key(&job) {
+            let known = self.ended.contains_key(&job);
+            let reason = if known { RefusalReason::Superseded } else { RefusalReason::UnknownJob };
+            return cx.out.refuse(inbound, reason);
+        }
+        let delivery = Delivery { inbound, receipt, outputs, inline };
+        self.turn(job, cx, |head, state, cx| match state {
+            State::Ordered(Ordered { live, .. }) | State::Leased(Leased { live, .. })
+                if is_live(&live, attempt, from) =>
+            {
+                delivery::accept(head, live, delivery, cx)
+            }
+            State::Delivering(delivering) if is_live(&delivering.live, attempt, from) => {
+                delivery::repeat_fetching(delivering, delivery, cx)
+            }
+            State::Countersigning(signing) if is_live(&signing.live, attempt, from) => {
+                delivery::repeat_signing(signing, delivery, cx)
+            }
+            other => {
+                cx.out.refuse(inbound, RefusalReason::Superseded);
+                other
+            }
+        });
+    }
+
+    /// The answer to a countersignature.
+    pub(crate) fn handed_over(
+        &mut self,
+        (job, attempt): (JobId, Attempt),
+        result: Result<Answer, CallError>,
+        cx: &mut Cx<'_>,
+    ) {
+        match result {
+            Ok(Answer::Noted) => self.handovers.close(job, attempt, cx),
+            Ok(Answer::Refused { reason: RefusalReason::UnknownJob, .. }) => {
+                self.handovers.close(job, attempt, cx);
+            }
+            // The next try is due already.
+            Ok(
+                Answer::Refused { .. }
+                | Answer::Accepted(_)
+                | Answer::Lease(_)
+                | Answer::Countersigned(_)
+                | Answer::Adverts(_),
+            )
+            | Err(_) => {}
+        }
+    }
+
+    pub(crate) fn fetch_progress(&mut self, job: JobId, done: u64, cx: &mut Cx<'_>) {
+        self.turn(job, cx, |_, state, cx| match state {
+            State::Delivering(mut delivering) => {
+                if done > delivering.done {
+                    (delivering.done, delivering.moved_at) = (done, cx.now.mono);
+                }
+                State::Delivering(delivering)
+            }
+            other => other,
+        });
+    }
+
+    pub(crate) fn fetched(
+        &mut self,
+        job: JobId,
+        fetch: crate::input::FetchId,
+        result: Result<(), String>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.turn(job, cx, |head, state, cx| match state {
+            State::Delivering(delivering) if delivering.fetch == fetch => {
+                delivery::fetched(head, delivering, result, cx)
+            }
+            other => other,
+        });
+    }
+
+    /// A record is durable.
+    pub(crate) fn recorded(&mut self, fact: Fact, cx: &mut Cx<'_>) {
+        match fact {
+            Fact::Submitted(job) => self.turn(job, cx, |head, state, cx| match state {
+                State::Recording => {
+                    cx.out.event(Event::JobAccepted { job });
+                    if head.cancelled { seek::end(head, JobEnd::Cancelled, cx) } else { seek::look(head, cx) }
+                }
+                other => other,
+            }),
+            Fact::Ordered(job, attempt) => self.turn(job, cx, |head, state, cx| match state {
+                State::Signing { live, .. } if live.attempt() == attempt => seek::send(head, live, cx),
+                other => other,
+            }),
+            Fact::Countersigned(job, attempt) => self.countersigned(job, attempt, cx),
+            Fact::Ended(job) => self.turn(job, cx, |head, state, cx| match state {
+                State::Ending { end, .. } => {
+                    cx.out.event(ended_event(head, &end, None));
+                    State::Ended(end, Box::default())
+                }
+                other => other,
+            }),
+            Fact::Taken(_) | Fact::Receipt(_) | Fact::Settled(_) | Fact::Quiet => {}
+        }
+    }
+
+    /// A record is not durable: what it covers is not said, and tried again.
+    pub(crate) fn record_failed(&mut self, fact: Fact, why: &str, cx: &mut Cx<'_>) {
+        let retry = Some(cx.now.mono.saturating_add(seek::RECORD_PAUSE));
+        match fact {
+            Fact::Submitted(job) => {
+                if self.jobs.get(&job).is_some_and(|job| matches!(job.state, State::Recording)) {
+                    self.jobs.remove(&job);
+                    cx.out.event(Event::JobRefused { job, why: why.to_owned() });
+                }
+            }
+            Fact::Ordered(job, attempt) => self.turn(job, cx, |_, state, _| match state {
+                State::Signing { live, .. } if live.attempt() == attempt => State::Signing { live, retry },
+                other => other,
+            }),
+            Fact::Countersigned(job, attempt) => self.turn(job, cx, |_, state, cx| match state {
+                State::Countersigning(mut signing) if signing.live.attempt() == attempt => {
+                    for inbound in signing.inbound.drain(..) {
+                        cx.out.refuse(inbound, RefusalReason::Overloaded);
+                    }
+                    signing.retry = retry;
+                    State::Countersigning(signing)
+                }
+                other => other,
+            }),
+            Fact::Ended(job) => self.turn(job, cx, |_, state, _| match state {
+                State::Ending { end, .. } => State::Ending { end, retry },
+                other => other,
+            }),
+            Fact::Taken(_) | Fact::Receipt(_) | Fact::Settled(_) | Fact::Quiet => {}
+        }
+    }
+
+    /// Our half is durable: it may leave now, and the job moves on.
+    fn countersigned(&mut self, job: JobId, attempt: Attempt, cx: &mut Cx<'_>) {
+        let mut half = None;
+        self.turn(job, cx, |head, state, cx| match state {
+            State::Countersigning(signing) if signing.live.attempt() == attempt => {
+                let Countersigning { live, receipt, countersignature, outputs, inbound, .. } = signing;
+                half = Some((
+                    Half {
+                        provider: receipt.provider,
+                        receipt: receipt.hash(),
+                        countersignature: countersignature.signed().clone(),
+                    },
+                    inbound.is_empty(),
+                    receipt.price,
+                ));
+                for inbound in inbound {
+                    let countersignature = countersignature.signed().clone();
+                    cx.out.answer(inbound, Response::Countersigned(countersignature));
+                }
+                cx.market.directory.over(&live.provider(), live.advert_seq);
+                judged(head, attempt, receipt, &outputs, cx)
+            }
+            other => other,
+        });
+        if let Some((half, unasked, price)) = half {
+            self.handovers.keep(job, attempt, half);
+            self.counts.spent = self.counts.spent.saturating_add(price);
+            if unasked {
+                self.handovers.start(job, attempt, cx);
+            }
+        }
+    }
+
+    /// A connection stands.
+    pub(crate) fn connected(&mut self, peer: NodeId, cx: &mut Cx<'_>) {
+        self.handovers.connected(peer, cx);
+    }
+
+    /// The last connection is gone: is the peer?
+    pub(crate) fn disconnected(&mut self, peer: NodeId, cx: &mut Cx<'_>) {
+        for job in self.jobs.values() {
+            match &job.state {
+                State::Leased(Leased { live, .. }) | State::Delivering(job::Delivering { live, .. })
+                    if live.provider() == peer =>
+                {
+                    seek::query(&job.head, live, cx);
+                }
+                State::Recording
+                | State::Seeking(_)
+                | State::Signing { .. }
+                | State::Ordered(_)
+                | State::Leased(_)
+                | State::Delivering(_)
+                | State::Countersigning(_)
+                | State::Ending { .. }
+                | State::Ended(..) => {}
+            }
+        }
+    }
+
+    /// The directory or a round trip changed: whoever waits looks again, soon.
+    pub(crate) fn wake(&mut self, room_at: Option<NodeId>, cx: &mut Cx<'_>) {
+        for (id, job) in &mut self.jobs {
+            let State::Seeking(seeking) = &mut job.state else { continue };
+            if let Some(provider) = room_at
+                && job.head.rests.get(&provider).is_some_and(|rest| rest.busy)
+            {
+                job.head.rests.remove(&provider);
+            }
+            let soonest = job.head.looked_at.map_or(Millis::ZERO, |at| at.saturating_add(LOOK_EVERY));
+            seeking.look_at = seeking.look_at.min(soonest.max(cx.now.mono));
+            cx.out.deadlines.set(Topic::Job(*id), Some(seeking.look_at));
+        }
+    }
+
+    /// A job's deadline is over.
+    pub(crate) fn due(&mut self, job: JobId, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
+        self.turn(job, cx, |head, state, cx| match state {
+            State::Seeking(seeking) if seeking.look_at <= now => seek::look(head, cx),
+            State::Signing { live, retry: Some(at) } if at <= now => seek::record_again(head, live, cx),
+            State::Ordered(ordered) => on_order_due(head, ordered, cx),
+            State::Leased(leased) => on_lease_due(head, leased, cx),
+            State::Delivering(delivering) if delivering.overdue_at() <= now => {
+                delivery::give_up(head, delivering, "its outputs stopped coming", cx)
+            }
+            State::Countersigning(signing) if signing.retry.is_some_and(|at| at <= now) => {
+                delivery::record(head, signing, cx)
+            }
+            State::Ending { end, retry: Some(at) } if at <= now => seek::end(head, end, cx),
+            other => other,
+        });
+    }
+
+    /// A countersignature is to be offered again.
+    pub(crate) fn offer(&mut self, job: JobId, attempt: Attempt, cx: &mut Cx<'_>) {
+        self.handovers.offer(job, attempt, cx);
+    }
+
+    /// Runs one step of a job, and files it away when it ended.
+    fn turn(
+        &mut self,
+        id: JobId,
+        cx: &mut Cx<'_>,
+        step: impl FnOnce(&mut Head, State, &mut Cx<'_>) -> State,
+    ) {
+        let Some(Job { mut head, state }) = self.jobs.remove(&id) else { return };
+        let state = step(&mut head, state, cx);
+        cx.out.deadlines.set(Topic::Job(id), state.deadline(&head, &cx.out.config));
+        let job = Job { head, state };
+        match &job.state {
+            State::Ended(end, _) => {
+                self.count(end);
+                self.file(job.view(), cx.now.mono, cx.out.config.finished_max);
+            }
+            State::Recording
+            | State::Seeking(_)
+            | State::Signing { .. }
+            | State::Ordered(_)
+            | State::Leased(_)
+            | State::Delivering(_)
+            | State::Countersigning(_)
+            | State::Ending { .. } => drop(self.jobs.insert(id, job)),
+        }
+    }
+
+    fn count(&mut self, end: &JobEnd) {
+        match end {
+            JobEnd::Done { .. } => self.counts.done += 1,
+            JobEnd::Failed { .. } => self.counts.failed += 1,
+            JobEnd::Cancelled => self.counts.cancelled += 1,
+        }
+    }
+
+    fn file(&mut self, view: JobView, at: Millis, finished_max: usize) {
+        let id = view.job;
+        if self.ended.insert(id, Ended { view, at }).is_none() {
+            self.ended_order.push_back(id);
+        }
+        if self.ended_order.len() > finished_max
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(crate) fn views(&self) -> Vec<JobView> {
+        let ended = self.ended.values().map(|ended| ended.view.clone());
+        let mut views: Vec<_> = ended.chain(self.jobs.values().map(Job::view)).collect();
+        views.sort_by_key(|view| (view.submitted, view.job));
+        views
+    }
+
+    pub(crate) fn view(&self, job: &JobId) -> Option<JobView> {
+        let live = self.jobs.get(job).map(Job::view);
+        live.or_else(|| self.ended.get(job).map(|ended| ended.view.clone()))
+    }
+
+    /// The head of a job that is not over.
+    pub(crate) fn head(&self, job: &JobId) -> Option<&Head> {
+        self.jobs.get(job).map(|job| &job.head)
+    }
+
+    pub(crate) fn holds(&self, hash: &BlobHash, now: Millis) -> bool {
+        let outputs_of = |state: &State| match state {
+            State::Delivering(delivering) => delivering.outputs.iter().any(|o| o.hash == *hash),
+            State::Countersigning(signing) => signing.outputs.iter().any(|o| o.hash == *hash),
+            State::Recording
+            | State::Seeking(_)
+            | State::Signing { .. }
+            | State::Ordered(_)
+            | State::Leased(_)
+            | State::Ending { .. }
+            | State::Ended(..) => false,
+        };
+        self.jobs.values().any(|job| {
+            job.head.spec.program.blobs().iter().any(|(blob, _)| blob == hash) || outputs_of(&job.state)
+        }) || self.ended.values().any(|ended| {
+            now.saturating_sub(ended.at) < OUTPUTS_KEPT && ended.view.outputs.iter().any(|o| o.hash == *hash)
+        })
+    }
+}
+
+fn is_live(live: &Live, attempt: Attempt, provider: NodeId) -> bool {
+    live.attempt() == attempt && live.provider() == provider
+}
+
+fn stop(head: &mut Head, live: &Live, sent: bool, cx: &mut Cx<'_>) -> State {
+    cx.market.directory.over(&live.provider(), live.advert_seq);
+    head.close(live.attempt(), "cancelled", "");
+    if sent {
+        seek::call_off(head.id, live.attempt(), live.provider(), cx);
+    }
+    seek::end(head, JobEnd::Cancelled, cx)
+}
+
+fn leased(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> Leased {
+    let (attempt, provider) = (live.attempt(), live.provider());
+    cx.out.event(Event::OrderAccepted { job: head.id, attempt, provider });
+    head.rests.remove(&provider);
+    Leased::new(live, &cx.out.config, cx.now.mono)
+}
+
+fn on_order_answer(
+    head: &mut Head,
+    mut ordered: Ordered,
+    result: Result<Answer, CallError>,
+    cx: &mut Cx<'_>,
+) -> State {
+    match result {
+        Ok(Answer::Accepted(acceptance)) => {
+            let order = &ordered.live.order;
+            let fits = acceptance.order == order.hash()
+                && acceptance.provider == order.provider
+                && acceptance.requester == order.requester
+                && (acceptance.job, acceptance.attempt) == (order.job, order.attempt);
+            if fits {
+                return State::Leased(leased(head, ordered.live, cx));
+            }
+            seek::lose(head, ordered.live, Lost::wrong("its acceptance is of another order"), cx)
+        }
+        Ok(Answer::Refused { reason, .. }) => seek::refused(head, ordered.live, reason, cx),
+        Ok(Answer::Lease(_) | Answer::Countersigned(_) | Answer::Noted | Answer::Adverts(_)) => {
+            seek::lose(head, ordered.live, Lost::wrong("its answer is no answer to an order"), cx)
+        }
+        Err(CallError::Unreachable(why)) if !ordered.resent => {
+            seek::unreachable(head, ordered.live, &format!("could not be reached ({why})"), cx)
+        }
+        Err(CallError::Busy) => {
+            ordered.again_at = Some(cx.now.mono.saturating_add(seek::BUSY_PAUSE));
+            // The queue is ours: the provider is not to blame, as long as the order holds.
+            if cx.now.wall < ordered.live.order.expires {
+                ordered.answer_by = cx.now.mono.saturating_add(cx.out.config.call_timeout);
+            }
+            State::Ordered(ordered)
+        }
+        Err(CallError::TimedOut) => unanswered(head, ordered, "did not answer in time", cx),
+        Err(error @ CallError::Unreachable(_)) => unanswered(head, ordered, &error.to_string(), cx),
+        Err(error @ CallError::Protocol(_)) => {
+            seek::lose(head, ordered.live, Lost::wrong(error.to_string()), cx)
+        }
+    }
+}
+
+/// Whether the order arrived is unknown: the same bytes once more, then elsewhere.
+fn unanswered(head: &mut Head, mut ordered: Ordered, why: &str, cx: &mut Cx<'_>) -> State {
+    if !ordered.resent && cx.now.wall < ordered.live.order.expires {
+        ordered.resent = true;
+        return seek::resend(head, ordered, cx);
+    }
+    let silent = Millis(cx.now.mono.0.saturating_sub(ordered.live.signed.mono.0));
+    seek::lose(head, ordered.live, Lost::silent(silent, why), cx)
+}
+
+fn on_order_due(head: &mut Head, ordered: Ordered, cx: &mut Cx<'_>) -> State {
+    if ordered.answer_by <= cx.now.mono {
+        return unanswered(head, ordered, "did not answer in time", cx);
+    }
+    if ordered.again_at.is_some_and(|at| at <= cx.now.mono) {
+        return seek::resend(head, ordered, cx);
+    }
+    State::Ordered(ordered)
+}
+
+/// The provider of the attempt that counts says where it stands.
+fn on_lease(head: &mut Head, mut leased: Leased, lease: LeaseState, cx: &mut Cx<'_>) -> State {
+    match lease {
+        LeaseState::Unknown | LeaseState::Released => {
+            let silent = cx.now.mono.saturating_sub(leased.heard);
+            seek::lose(head, leased.live, Lost::silent(silent, "it does not hold the job any more"), cx)
+        }
+        LeaseState::Waiting
+        | LeaseState::Staging { .. }
+        | LeaseState::Running { .. }
+        | LeaseState::Finished => {
+            leased.live.resumed = false;
+            if leased.hear(lease, &cx.out.config, cx.now.mono) {
+                let (attempt, provider) = (leased.live.attempt(), leased.live.provider());
+                cx.out.event(Event::Progress { job: head.id, attempt, provider, state: lease });
+            }
+            State::Leased(leased)
+        }
+    }
+}
+
+fn on_lease_due(head: &mut Head, mut leased: Leased, cx: &mut Cx<'_>) -> State {
+    let (now, config) = (cx.now.mono, &cx.out.config);
+    let silent = now.saturating_sub(leased.heard);
+    if silent >= config.silence {
+        return seek::lose(head, leased.live, Lost::silent(silent, "fell silent"), cx);
+    }
+    if leased.overdue_at(head.spec.limits.run, config) <= now {
+        let limit = head.spec.limits.run;
+        let fault = Some(Fault::RunTime { limit });
+        let lost = Lost { fault, ..Lost::silent(silent, "had the job for too long") };
+        return seek::lose(head, leased.live, lost, cx);
+    }
+    if leased.ask_at <= now {
+        leased.ask_at = leased.heard.saturating_add(cx.out.config.silence).max(now.saturating_add(Millis(1)));
+        seek::query(head, &leased.live, cx);
+    }
+    State::Leased(leased)
+}
+
+/// A receipt is countersigned: is the job over?
+fn judged(
+    head: &mut Head,
+    attempt: Attempt,
+    receipt: Verified<Receipt>,
+    outputs: &[Output],
+    cx: &mut Cx<'_>,
+) -> State {
+    let (outcome, end) = match &receipt.status {
+        Status::Done => (Some(Outcome::Done), Some(JobEnd::Done { attempt })),
+        Status::Failed(fault) => match fault.blame() {
+            Blame::Job | Blame::Limit => (None, Some(JobEnd::Failed { fault: fault.clone() })),
+            Blame::Host | Blame::Cancelled => {
+                head.last_fault = Some(fault.clone());
+                (Some(Outcome::Failed), None)
+            }
+        },
+    };
+    if let Some(outcome) = outcome {
+        cx.market.reputation.note(receipt.provider, outcome, cx.now.wall);
+    }
+    let Some(end) = end else {
+        let why = head.last_fault.as_ref().map(Fault::to_string).unwrap_or_default();
+        head.close(attempt, "failed", &why);
+        seek::rest_failed(head, receipt.provider, cx);
+        let (provider, silent) = (receipt.provider, Millis::ZERO);
+        cx.out.event(Event::AttemptLost { job: head.id, attempt, provider, silent, why });
+        return seek::elsewhere(head, cx);
+    };
+    head.close(attempt, end_word(&end), &end_why(&end));
+    let record = Record::JobEnded { job: head.id, end: end.clone(), at: cx.now.wall };
+    // The countersignature implies the end, so nothing waits for this record.
+    cx.out.record(Fact::Quiet, record);
+    cx.out.event(ended_event(head, &end, Some(&receipt)));
+    let outputs = head.output_views(outputs);
+    State::Ended(end, Box::new(Summary { receipt: Some(receipt), outputs }))
+}
+
+fn end_word(end: &JobEnd) -> &'static str {
+    match end {
+        JobEnd::Done { .. } => "done",
+        JobEnd::Failed { .. } => "failed",
+        JobEnd::Cancelled => "cancelled",
+    }
+}
+
+fn end_why(end: &JobEnd) -> String {
+    match end {
+        JobEnd::Failed { fault } => fault.to_string(),
+        JobEnd::Done { .. } | JobEnd::Cancelled => String::new(),
+    }
+}
+
+fn ended_event(head: &Head, end: &JobEnd, receipt: Option<&Verified<Receipt>>) -> Event {
+    Event::JobEnded {
+        job: head.id,
+        end: end.clone(),
+        provider: receipt.map(|r| r.provider).or(head.attempts.last().map(|shown| shown.provider)),
+        model: receipt.map(|r| r.device.clone()).unwrap_or_default(),
+        engine: receipt.map(|r| r.engine),
+        device_time: receipt.map(|r| r.device_time).unwrap_or_default(),
+        waited: receipt.map(|r| r.waited).unwrap_or_default(),
+        moved: receipt.map(|r| r.moved).unwrap_or_default(),
+        ran: receipt.map(|r| r.ran).unwrap_or_default(),
+        price: receipt.map(|r| r.price).unwrap_or_default(),
+    }
+}

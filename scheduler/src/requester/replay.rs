@@ -1,0 +1,195 @@
+//! Jobs rebuilt from the journal: which are over, which go on, and with which attempt.
+
+use super::{
+    Cx, Half, Requester,
+    job::{Head, Job, Leased, Live, Seeking, State, Summary},
+    seek,
+};
+use crate::{deadline::Topic, reputation::Outcome};
+use ion_protocol::{
+    Attempt, JobId, NodeId, Now, UnixMillis, codec,
+    deal::Order,
+    fault::{Blame, Fault},
+    job::JobSpec,
+    receipt::{Countersignature, Output, Receipt, Status},
+    record::{JobEnd, Record},
+    signed::{Document, Signed},
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What the journal says of one job.
+#[derive(Debug)]
+struct Past {
+    spec: JobSpec,
+    at: UnixMillis,
+    /// The newest order, while nothing says that it came to nothing.
+    live: Option<(Order, Signed<Order>)>,
+    attempts: Vec<(Attempt, NodeId, &'static str, String)>,
+    lost: u32,
+    last_fault: Option<Fault>,
+    settled: Option<(Signed<Receipt>, Vec<Output>)>,
+    end: Option<JobEnd>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    jobs: BTreeMap<JobId, Past>,
+    order: Vec<JobId>,
+    ended: VecDeque<JobId>,
+}
+
+impl Replay {
+    /// Takes one record in; those of the provider's side mean nothing here.
+    pub(crate) fn apply(&mut self, requester: &mut Requester, record: &Record, cx: &mut Cx<'_>) {
+        match record {
+            Record::JobSubmitted { job, spec, at } => {
+                let past = Past {
+                    spec: spec.clone(),
+                    at: *at,
+                    live: None,
+                    attempts: Vec::new(),
+                    lost: 0,
+                    last_fault: None,
+                    settled: None,
+                    end: None,
+                };
+                if !self.jobs.contains_key(job) && requester.view(job).is_none() {
+                    self.jobs.insert(*job, past);
+                    self.order.push(*job);
+                }
+            }
+            Record::OrderSigned { order: signed } => self.ordered(signed),
+            Record::AttemptLost { job, attempt, why, at } => self.lost(*job, *attempt, why, *at, cx),
+            Record::Countersigned { receipt, countersignature, outputs } => {
+                self.countersigned(requester, receipt, countersignature, outputs, cx);
+            }
+            Record::JobEnded { job, end, .. } => self.end(*job, end.clone(), cx),
+            Record::LeaseTaken { .. }
+            | Record::ReceiptSigned { .. }
+            | Record::ReceiptSettled { .. }
+            | Record::LeaseReleased { .. } => {}
+        }
+    }
+
+    fn ordered(&mut self, signed: &Signed<Order>) {
+        let Ok(order) = codec::decode::<Order>(signed.body_bytes(), Order::BYTES_MAX) else { return };
+        let Some(past) = self.jobs.get_mut(&order.job) else { return };
+        if past.attempts.last().is_none_or(|(last, ..)| *last < order.attempt) {
+            past.attempts.push((order.attempt, order.provider, "refused", String::new()));
+            past.live = Some((order, signed.clone()));
+        }
+    }
+
+    fn lost(&mut self, job: JobId, attempt: Attempt, why: &str, at: UnixMillis, cx: &mut Cx<'_>) {
+        let Some(past) = self.jobs.get_mut(&job) else { return };
+        past.live.take_if(|(order, _)| order.attempt == attempt);
+        past.lost += 1;
+        past.last_fault = Some(Fault::WorkerCrashed { how: why.to_owned() });
+        if let Some(shown) = past.attempts.iter_mut().find(|(a, ..)| *a == attempt) {
+            (shown.2, shown.3) = ("lost", why.to_owned());
+            cx.market.reputation.note(shown.1, Outcome::Lost, at);
+        }
+    }
+
+    fn countersigned(
+        &mut self,
+        requester: &mut Requester,
+        signed: &Signed<Receipt>,
+        countersignature: &Signed<Countersignature>,
+        outputs: &[Output],
+        cx: &mut Cx<'_>,
+    ) {
+        let Ok(receipt) = codec::decode::<Receipt>(signed.body_bytes(), Receipt::BYTES_MAX) else { return };
+        if requester.handovers.get(receipt.job, receipt.attempt).is_none() {
+            let half = Half {
+                provider: receipt.provider,
+                receipt: signed.hash(&cx.out.config.network),
+                countersignature: countersignature.clone(),
+            };
+            requester.handovers.keep(receipt.job, receipt.attempt, half);
+            requester.counts.spent = requester.counts.spent.saturating_add(receipt.price);
+        }
+        let Some(past) = self.jobs.get_mut(&receipt.job) else { return };
+        past.live.take_if(|(order, _)| order.attempt == receipt.attempt);
+        let (shown, outcome, end) = match &receipt.status {
+            Status::Done => ("done", Some(Outcome::Done), Some(JobEnd::Done { attempt: receipt.attempt })),
+            Status::Failed(fault) => match fault.blame() {
+                Blame::Job | Blame::Limit => ("failed", None, Some(JobEnd::Failed { fault: fault.clone() })),
+                Blame::Host | Blame::Cancelled => {
+                    past.lost += 1;
+                    past.last_fault = Some(fault.clone());
+                    ("failed", Some(Outcome::Failed), None)
+                }
+            },
+        };
+        if let Some(attempt) = past.attempts.iter_mut().find(|(a, ..)| *a == receipt.attempt) {
+            attempt.2 = shown;
+        }
+        if let Some(outcome) = outcome {
+            cx.market.reputation.note(receipt.provider, outcome, receipt.finished);
+        }
+        if let Some(end) = end {
+            past.settled = Some((signed.clone(), outputs.to_vec()));
+            self.end(receipt.job, end, cx);
+        }
+    }
+
+    fn end(&mut self, job: JobId, end: JobEnd, cx: &Cx<'_>) {
+        let Some(past) = self.jobs.get_mut(&job) else { return };
+        // A countersignature came first and says more; its own end follows it in the journal.
+        if past.end.is_some() {
+            return;
+        }
+        past.end = Some(end);
+        self.ended.push_back(job);
+        if self.ended.len() > cx.out.config.finished_max
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.jobs.remove(&oldest);
+        }
+    }
+
+    /// Puts the jobs in place and carries on with those that are not over.
+    pub(crate) fn finish(mut self, requester: &mut Requester, cx: &mut Cx<'_>) {
+        for id in std::mem::take(&mut self.order) {
+            let Some(mut past) = self.jobs.remove(&id) else { continue };
+            let mut head = Head::new(id, past.spec, Vec::new(), Now { mono: cx.now.mono, wall: past.at });
+            for (attempt, provider, state, why) in std::mem::take(&mut past.attempts) {
+                head.begin(attempt, provider, String::new());
+                head.close(attempt, state, &why);
+            }
+            (head.lost, head.last_fault) = (past.lost, past.last_fault);
+            if let Some(end) = past.end {
+                let outputs = past.settled.as_ref().map(|(_, outputs)| head.output_views(outputs));
+                let receipt = past.settled.and_then(|(signed, _)| signed.verify(&cx.out.config.network).ok());
+                let summary = Summary { receipt, outputs: outputs.unwrap_or_default() };
+                requester.count(&end);
+                let job = Job { head, state: State::Ended(end, Box::new(summary)) };
+                requester.file(job.view(), cx.now.mono, cx.out.config.finished_max);
+                continue;
+            }
+            let state = carry_on(&mut head, past.live, cx);
+            cx.out.deadlines.set(Topic::Job(id), state.deadline(&head, &cx.out.config));
+            requester.jobs.insert(id, Job { head, state });
+        }
+    }
+}
+
+/// With an order out, its provider is asked; else the search goes on.
+fn carry_on(head: &mut Head, live: Option<(Order, Signed<Order>)>, cx: &mut Cx<'_>) -> State {
+    let live = live.and_then(|(_, signed)| signed.verify(&cx.out.config.network).ok());
+    let Some(order) = live else {
+        if head.lost >= cx.out.config.attempts_max {
+            let fault = head.last_fault.clone().unwrap_or(Fault::Cancelled);
+            return seek::end(head, JobEnd::Failed { fault }, cx);
+        }
+        return State::Seeking(Seeking { look_at: cx.now.mono });
+    };
+    head.reopen(order.attempt);
+    head.inline = order.inline.clone();
+    let signed = Now { mono: cx.now.mono, wall: seek::signed_at(&order) };
+    let live = Live { order, engine: None, signed, resumed: true, advert_seq: 0 };
+    seek::query(head, &live, cx);
+    State::Leased(Leased::new(live, &cx.out.config, cx.now.mono))
+}

@@ -1,0 +1,365 @@
+//! Looking for a provider, ordering, and giving an attempt up.
+
+use super::{
+    Cx,
+    job::{Head, Live, Ordered, Seeking, State},
+};
+use crate::{
+    effect::Effect,
+    event::{Event, RejectReason, Rejection},
+    matching::{Rest, position},
+    outbox::{Fact, Question},
+    reputation::Outcome,
+};
+use ion_protocol::{
+    Attempt, DocHash, Millis, NanoIo, NodeId, UnixMillis,
+    deal::{Order, RefusalReason},
+    fault::Fault,
+    hardware::Engine,
+    limits,
+    message::Request,
+    record::{JobEnd, Record},
+};
+use std::collections::BTreeMap;
+
+/// How long an order may be accepted after it was signed.
+const ORDER_LIFE_MS: u64 = limits::ORDER_LIFE_MS_MAX / 2;
+/// A search of the network for providers, and telling that nobody fits, at most this often.
+const DISCOVER_EVERY: Millis = Millis(5_000);
+/// Changed reasons are told at most this often.
+const TELL_EVERY: Millis = Millis(1_000);
+/// Rejections told in one event.
+const TOLD_MAX: usize = 64;
+/// Providers asked in one look for nothing but to measure the way to them.
+const MEASURED_MAX: usize = 4;
+/// Doublings a provider's first rest starts from: after a plain refusal, after silence, and where it never will.
+const REST_REFUSED: u32 = 0;
+const REST_LOST: u32 = 4;
+const REST_NEVER: u32 = 7;
+/// Providers that rest at once for one job; the first to wake is forgotten first.
+const RESTS_MAX: usize = 1_024;
+/// Our own queue is full: wait this long.
+pub(super) const BUSY_PAUSE: Millis = Millis(250);
+/// The disk refused a record: try again after this long.
+pub(super) const RECORD_PAUSE: Millis = Millis(1_000);
+
+/// What an order needs to know of the best offer.
+struct Choice {
+    provider: NodeId,
+    advert: DocHash,
+    price_per_second: NanoIo,
+    device: u16,
+    model: String,
+    engine: Engine,
+    candidates: u32,
+}
+
+/// Orders from the best provider, or says why there is none.
+pub(super) fn look(head: &mut Head, cx: &mut Cx<'_>) -> State {
+    head.looked_at = Some(cx.now.mono);
+    let ranking = cx.market.rank(&cx.out.config, &head.id, &head.spec, &head.rests, cx.now);
+    let choice = ranking.candidates.first().map(|best| Choice {
+        provider: best.offer.advert.node,
+        advert: best.offer.advert.hash(),
+        price_per_second: best.offer.advert.price_per_second,
+        device: position(best.offer, best.device),
+        model: best.device.model.clone(),
+        engine: best.device.engine,
+        candidates: ranking.candidates.len() as u32,
+    });
+    let rejections = ranking.rejections;
+    if let Some(choice) = choice {
+        return order(head, choice, cx);
+    }
+    let now = cx.now.mono;
+    let ends = head
+        .sought_since
+        .saturating_add(cx.out.config.seek_max)
+        .min(head.idle_since.saturating_add(cx.out.config.wait_max));
+    if now >= ends {
+        let fault = Fault::NoDevice { message: summary(&rejections) }.bounded();
+        return end(head, JobEnd::Failed { fault }, cx);
+    }
+    if now >= head.discover_at {
+        head.discover_at = now.saturating_add(DISCOVER_EVERY);
+        cx.out.push(Effect::Discover(head.spec.needs.clone()));
+        measure(&rejections, cx);
+    }
+    let rested = rejections.iter().filter_map(|rejection| resting(&rejection.reason)).min();
+    let rested = rested.map_or(head.discover_at, |wait| now.saturating_add(wait));
+    let look_at = rested.min(head.discover_at).min(ends).max(now.saturating_add(Millis(1)));
+    tell(head, rejections, cx);
+    State::Seeking(Seeking { look_at })
+}
+
+fn resting(reason: &RejectReason) -> Option<Millis> {
+    match reason {
+        RejectReason::Resting { wait } => Some(*wait),
+        RejectReason::Expired
+        | RejectReason::Unmet { .. }
+        | RejectReason::Region { .. }
+        | RejectReason::Latency { .. }
+        | RejectReason::LatencyUnknown
+        | RejectReason::RunTime { .. }
+        | RejectReason::Price { .. }
+        | RejectReason::Room
+        | RejectReason::NoDevices => None,
+    }
+}
+
+/// Signs the next attempt's order and has it written down.
+fn order(head: &mut Head, choice: Choice, cx: &mut Cx<'_>) -> State {
+    let attempt = Attempt(head.last_attempt.0.saturating_add(1));
+    let order = cx.out.sign(Order {
+        version: limits::VERSION,
+        requester: cx.out.me,
+        provider: choice.provider,
+        job: head.id,
+        attempt,
+        advert: choice.advert,
+        device: choice.device,
+        price_per_second: choice.price_per_second,
+        expires: UnixMillis(cx.now.wall.0.saturating_add(ORDER_LIFE_MS)),
+        spec: head.spec.clone(),
+        inline: head.inline.clone(),
+    });
+    head.begin(attempt, choice.provider, choice.model.clone());
+    cx.out.event(Event::Chosen {
+        job: head.id,
+        attempt,
+        provider: choice.provider,
+        model: choice.model,
+        engine: choice.engine,
+        candidates: choice.candidates,
+    });
+    let record = Record::OrderSigned { order: order.signed().clone() };
+    cx.out.record(Fact::Ordered(head.id, attempt), record);
+    let advert_seq = cx.market.directory.ordered(&choice.provider);
+    let engine = Some(choice.engine);
+    State::Signing { live: Live { order, engine, signed: cx.now, resumed: false, advert_seq }, retry: None }
+}
+
+/// The disk refused the order: the same bytes again while they hold, else a new attempt.
+pub(super) fn record_again(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> State {
+    if live.order.expires <= cx.now.wall {
+        return forget(head, live, "refused", "the order could not be written down in time", cx);
+    }
+    let record = Record::OrderSigned { order: live.order.signed().clone() };
+    cx.out.record(Fact::Ordered(head.id, live.attempt()), record);
+    State::Signing { live, retry: None }
+}
+
+/// The order is durable: out with it.
+pub(super) fn send(head: &Head, live: Live, cx: &mut Cx<'_>) -> State {
+    call(head, &live, cx);
+    let answer_by = answer_by(cx);
+    State::Ordered(Ordered { live, resent: false, again_at: None, answer_by })
+}
+
+/// The answer to the order is unknown, or could not be asked for: the same bytes once more.
+pub(super) fn resend(head: &Head, mut ordered: Ordered, cx: &mut Cx<'_>) -> State {
+    call(head, &ordered.live, cx);
+    (ordered.again_at, ordered.answer_by) = (None, answer_by(cx));
+    State::Ordered(ordered)
+}
+
+/// A little after the driver must have answered; only a lost answer gets so far.
+fn answer_by(cx: &Cx<'_>) -> Millis {
+    const GRACE: Millis = Millis(500);
+    cx.now.mono.saturating_add(cx.out.config.call_timeout).saturating_add(GRACE)
+}
+
+fn call(head: &Head, live: &Live, cx: &mut Cx<'_>) {
+    let to = live.provider();
+    let addresses = cx.market.directory.addresses(&to);
+    let request = Request::Order(live.order.signed().clone());
+    cx.out.call(Question::Order(head.id, live.attempt()), to, addresses, request);
+}
+
+/// Asks the provider where it stands.
+pub(super) fn query(head: &Head, live: &Live, cx: &mut Cx<'_>) {
+    let to = live.provider();
+    let addresses = cx.market.directory.addresses(&to);
+    let request = Request::Query { job: head.id, attempt: live.attempt() };
+    cx.out.call(Question::Query(head.id, live.attempt()), to, addresses, request);
+}
+
+/// Tells a provider that nobody wants an attempt any more.
+pub(super) fn call_off(job: ion_protocol::JobId, attempt: Attempt, provider: NodeId, cx: &mut Cx<'_>) {
+    let addresses = cx.market.directory.addresses(&provider);
+    cx.out.call(Question::Courtesy, provider, addresses, Request::Cancel { job, attempt });
+}
+
+/// It was not taken: this provider rests, and another is looked for at once.
+pub(super) fn refused(head: &mut Head, live: Live, reason: RefusalReason, cx: &mut Cx<'_>) -> State {
+    let (busy, rest) = match &reason {
+        RefusalReason::Busy { .. } | RefusalReason::Overloaded => (true, REST_REFUSED),
+        RefusalReason::Expired
+        | RefusalReason::Price { .. }
+        | RefusalReason::NoSuchDevice { .. }
+        | RefusalReason::Conflict => (false, REST_REFUSED),
+        RefusalReason::Draining
+        | RefusalReason::NotAProvider
+        | RefusalReason::NotForMe
+        | RefusalReason::Unmet { .. }
+        | RefusalReason::RunTime { .. }
+        | RefusalReason::Room { .. }
+        | RefusalReason::Spec { .. }
+        | RefusalReason::UnknownJob
+        | RefusalReason::Superseded
+        | RefusalReason::Delivery { .. } => (false, REST_NEVER),
+    };
+    let (provider, attempt) = (live.provider(), live.attempt());
+    pause(head, provider, rest, busy, cx);
+    let why = reason.to_string();
+    cx.out.event(Event::OrderRefused { job: head.id, attempt, provider, reason });
+    if busy {
+        // Somebody who has no room now is proof that there is somebody: the search starts over, bounded by the wait.
+        head.sought_since = cx.now.mono;
+    }
+    forget(head, live, "refused", &why, cx)
+}
+
+/// It certainly never got the order: as if it had refused.
+pub(super) fn unreachable(head: &mut Head, live: Live, why: &str, cx: &mut Cx<'_>) -> State {
+    pause(head, live.provider(), 2, false, cx);
+    cx.out.event(Event::AttemptLost {
+        job: head.id,
+        attempt: live.attempt(),
+        provider: live.provider(),
+        silent: Millis::ZERO,
+        why: why.to_owned(),
+    });
+    forget(head, live, "refused", why, cx)
+}
+
+/// The attempt is over without having begun.
+fn forget(head: &mut Head, live: Live, state: &str, why: &str, cx: &mut Cx<'_>) -> State {
+    cx.market.directory.over(&live.provider(), live.advert_seq);
+    head.close(live.attempt(), state, why);
+    State::Seeking(Seeking { look_at: cx.now.mono })
+}
+
+/// It was or may have been taken and comes to nothing: written down, called off, and elsewhere with it.
+pub(super) fn lose(head: &mut Head, live: Live, lost: Lost, cx: &mut Cx<'_>) -> State {
+    let (provider, attempt) = (live.provider(), live.attempt());
+    cx.market.directory.over(&provider, live.advert_seq);
+    cx.market.reputation.note(provider, lost.outcome, cx.now.wall);
+    pause(head, provider, REST_LOST, false, cx);
+    let why = bounded(lost.why);
+    head.close(attempt, "lost", &why);
+    head.last_fault = Some(lost.fault.unwrap_or_else(|| Fault::WorkerCrashed { how: why.clone() }));
+    let event = Event::AttemptLost { job: head.id, attempt, provider, silent: lost.silent, why: why.clone() };
+    cx.out.event(event);
+    let record = Record::AttemptLost { job: head.id, attempt, why, at: cx.now.wall };
+    cx.out.record(Fact::Quiet, record);
+    call_off(head.id, attempt, provider, cx);
+    elsewhere(head, cx)
+}
+
+/// Counts a try that came to nothing; the next, or the end.
+pub(super) fn elsewhere(head: &mut Head, cx: &mut Cx<'_>) -> State {
+    head.lost = head.lost.saturating_add(1);
+    head.idle_since = cx.now.mono;
+    head.sought_since = cx.now.mono;
+    if head.cancelled {
+        return end(head, JobEnd::Cancelled, cx);
+    }
+    if head.lost >= cx.out.config.attempts_max {
+        let message = format!("{} attempts came to nothing", head.lost);
+        let fault = head.last_fault.clone().unwrap_or(Fault::NoDevice { message });
+        return end(head, JobEnd::Failed { fault: fault.bounded() }, cx);
+    }
+    State::Seeking(Seeking { look_at: cx.now.mono })
+}
+
+/// Why an attempt came to nothing.
+pub(super) struct Lost {
+    pub(super) why: String,
+    pub(super) silent: Millis,
+    pub(super) outcome: Outcome,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Lost {
+    pub(super) fn silent(silent: Millis, why: impl Into<String>) -> Self {
+        Self { why: why.into(), silent, outcome: Outcome::Lost, fault: None }
+    }
+
+    pub(super) fn wrong(why: impl Into<String>) -> Self {
+        Self { why: why.into(), silent: Millis::ZERO, outcome: Outcome::Failed, fault: None }
+    }
+}
+
+/// Has the end written down; it is told once it is durable.
+pub(super) fn end(head: &Head, end: JobEnd, cx: &mut Cx<'_>) -> State {
+    let body = Record::JobEnded { job: head.id, end: end.clone(), at: cx.now.wall };
+    cx.out.record(Fact::Ended(head.id), body);
+    State::Ending { end, retry: None }
+}
+
+fn pause(head: &mut Head, provider: NodeId, from: u32, busy: bool, cx: &mut Cx<'_>) {
+    let times = head.rests.get(&provider).map_or(from, |rest| rest.times.max(from));
+    let until = cx.now.mono.saturating_add(cx.out.backoff(times));
+    head.rests.insert(provider, Rest { until, times: times.saturating_add(1), busy });
+    if head.rests.len() > RESTS_MAX
+        && let Some(first) = head.rests.iter().min_by_key(|(id, rest)| (rest.until, **id)).map(|(id, _)| *id)
+    {
+        head.rests.remove(&first);
+    }
+}
+
+/// Its machine failed the job: others first.
+pub(super) fn rest_failed(head: &mut Head, provider: NodeId, cx: &mut Cx<'_>) {
+    pause(head, provider, REST_LOST, false, cx);
+}
+
+/// When an order was signed, as far as it says.
+pub(super) fn signed_at(order: &Order) -> UnixMillis {
+    UnixMillis(order.expires.0.saturating_sub(ORDER_LIFE_MS))
+}
+
+/// The round trip to providers that would fit but for not knowing it: a question makes a connection, and that a ping.
+fn measure(rejections: &[Rejection], cx: &mut Cx<'_>) {
+    let unknown = rejections.iter().filter(|r| r.reason == RejectReason::LatencyUnknown);
+    for rejection in unknown.take(MEASURED_MAX) {
+        let addresses = cx.market.directory.addresses(&rejection.provider);
+        cx.out.call(Question::Courtesy, rejection.provider, addresses, Request::Adverts { max: 8 });
+    }
+}
+
+/// Says that nobody fits, when that is news or has not been said for a while.
+fn tell(head: &mut Head, rejections: Vec<Rejection>, cx: &mut Cx<'_>) {
+    let now = cx.now.mono;
+    let kinds: Vec<Rejection> = rejections
+        .iter()
+        .take(TOLD_MAX)
+        .map(|rejection| Rejection { provider: rejection.provider, reason: rejection.reason.kind() })
+        .collect();
+    let due = match &head.told {
+        None => true,
+        Some((told, at)) if *told == kinds => now >= at.saturating_add(DISCOVER_EVERY),
+        Some((_, at)) => now >= at.saturating_add(TELL_EVERY),
+    };
+    if due {
+        head.told = Some((kinds, now));
+        let rejected = rejections.into_iter().take(TOLD_MAX).collect();
+        cx.out.event(Event::NobodyFits { job: head.id, rejected });
+    }
+}
+
+fn summary(rejections: &[Rejection]) -> String {
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for rejection in rejections {
+        *counts.entry(rejection.reason.kind_text()).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return "no provider was found; is a bootstrap address reachable?".to_owned();
+    }
+    let parts: Vec<String> = counts.into_iter().map(|(reason, n)| format!("{n} x {reason}")).collect();
+    format!("none of {} providers fits: {}", rejections.len(), parts.join("; "))
+}
+
+fn bounded(text: String) -> String {
+    text.chars().take(limits::TEXT_BYTES_MAX / 4).collect()
+}
