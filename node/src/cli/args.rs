@@ -180,6 +180,9 @@ pub struct RunArgs {
     /// Check everything and say who would run it; send nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Fail rather than start a node, if none is running
+    #[arg(long, conflicts_with = "bootstrap")]
+    pub no_start: bool,
     /// How to join, if no node runs.
     #[command(flatten)]
     pub join: JoinArgs,

@@ -63,7 +63,11 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
         if args.dry_run {
             return dry_run(common, &args, &job).await;
         }
-        let (client, local) = start::connect_or_start(common, &args.join).await?;
+        let (client, local) = if args.no_start {
+            (start::connect(common).await?, None)
+        } else {
+            start::connect_or_start(common, &args.join).await?
+        };
         let mut at_once = false;
         let result = submit_and_follow(common, &args, &job, client, &mut at_once).await;
         end(local, at_once).await?;
