@@ -16,6 +16,9 @@ use std::{ffi::OsString, path::PathBuf};
 /// From an order to its end at most; the largest job takes some seconds on a slow machine.
 pub const JOB_SECONDS: u64 = 120;
 
+/// Between two looks at whether `ion run` has failed meanwhile.
+const ACCEPTANCE_LOOK_MS: u64 = 200;
+
 /// A job under way.
 #[derive(Debug)]
 pub struct Job {
@@ -67,13 +70,12 @@ impl Job {
         let mut command = cluster.ion.start(data_dir, args)?;
         let deadline = Deadline::seconds(JOB_SECONDS);
         loop {
-            let Some((_, line)) = command.next(deadline)? else {
+            if let Ok((id, _)) = accepted(cluster, light, since) {
+                return Ok(Self { program, id, out, light, since, command });
+            }
+            if command.is_over()? || deadline.left().is_none() {
                 let finished = command.finish(deadline)?;
                 bail!("`ion run` of {name} ended with {:?}: {}", finished.code, finished.errors.trim());
-            };
-            let id = line.get("job").and_then(|job| job.as_str()).and_then(|job| job.parse().ok());
-            if let Some(id) = id {
-                return Ok(Self { program, id, out, light, since, command });
             }
         }
     }
@@ -124,6 +126,16 @@ impl Job {
         }
         Ok((self.program, self.out, self.id, ended))
     }
+}
+
+/// The next job the light node takes on; waits for a moment only. Orders are made one after the other, so it is the one
+/// that was ordered.
+fn accepted(cluster: &Cluster, light: usize, since: Mark) -> Result<(JobId, Mark)> {
+    let moment = Deadline::millis(ACCEPTANCE_LOOK_MS);
+    cluster.log.wait(since, moment, "the job to be accepted", |line| match &line.said {
+        Said::Event(Event::JobAccepted { job }) if line.node == light => Ok(Some(*job)),
+        Said::Event(_) | Said::Listening { .. } | Said::Other(_) | Said::Ended => Ok(None),
+    })
 }
 
 /// Of which job an event tells.

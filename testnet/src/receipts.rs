@@ -44,11 +44,7 @@ impl Listed {
 /// Everything `ion receipts list` shows at a node.
 pub fn list(cluster: &Cluster, node: usize) -> Result<Vec<Listed>> {
     let name = cluster[node].name();
-    let answer = cluster.ion.ask(&cluster[node].spec.data_dir, &["receipts", "list"])?;
-    let Value::Array(values) = answer else {
-        // A single receipt is a list of one.
-        return Ok(vec![serde_json::from_value(answer).with_context(|| format!("a receipt of {name}"))?]);
-    };
+    let values = cluster.ion.ask_list(&cluster[node].spec.data_dir, &["receipts", "list", "--limit", "0"])?;
     let one = |value| serde_json::from_value(value).with_context(|| format!("a receipt of {name}"));
     values.into_iter().map(one).collect()
 }
@@ -84,7 +80,7 @@ pub fn export(cluster: &Cluster, node: usize, hash: &DocHash, dir: &Path) -> Res
             "receipts".as_ref(),
             "export".as_ref(),
             hash.to_string().as_ref(),
-            "--out".as_ref(),
+            "--to".as_ref(),
             file.as_os_str(),
         ],
     )?;

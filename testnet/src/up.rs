@@ -2,6 +2,7 @@
 
 use crate::{
     cluster::{
+        cleanup,
         ion::Ion,
         log::{Deadline, Mark, Said},
         network::Network,
@@ -23,7 +24,7 @@ pub fn run(ion: Ion, providers: usize, lights: usize, backend: &str) -> Result<(
     let mut ended = Vec::new();
     let nodes = network.cluster.nodes();
     network.cluster.log.wait(Mark::default(), Deadline::seconds(FOR_EVER_SECONDS), "Ctrl-C", |line| {
-        if line.said == Said::Ended {
+        if line.said == Said::Ended && !cleanup::is_stopping() {
             let node = &nodes[line.node];
             eprintln!("{} ended; its log is {}", node.name(), node.log_file().display());
             ended.push(line.node);

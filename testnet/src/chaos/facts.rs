@@ -107,7 +107,7 @@ impl Facts {
         loop {
             let mark = network.cluster.log.mark();
             self.hear(network);
-            let answer = network.cluster.ion.ask(&network.cluster[light].spec.data_dir, &["jobs"])?;
+            let answer = network.cluster.ion.ask_list(&network.cluster[light].spec.data_dir, &["jobs"])?;
             let states = states(&answer)?;
             if let Some(job) = self.accepted.iter().find(|job| !states.contains_key(job)) {
                 bail!("job {} was accepted and is lost: `ion jobs` does not know it", job.short());
@@ -250,9 +250,7 @@ impl Facts {
 const MIN: Try = (JobId([0; 16]), Attempt(0), NodeId([0; 32]));
 
 /// Every job with whether it is over.
-fn states(answer: &Value) -> Result<BTreeMap<JobId, bool>> {
-    let one = std::slice::from_ref(answer);
-    let jobs = answer.as_array().map_or(one, Vec::as_slice);
+fn states(jobs: &[Value]) -> Result<BTreeMap<JobId, bool>> {
     let state = |job: &Value| -> Option<(JobId, bool)> {
         let id = job.get("job")?.as_str()?.parse().ok()?;
         Some((id, OVER.contains(&job.get("state")?.as_str()?)))

@@ -143,7 +143,9 @@ impl Harness {
             let dir = self.network.cluster.subdir("jobs")?.join(self.ordered.to_string());
             let manifest = program.write(&dir)?;
             let out = dir.join("out");
-            let args: [OsString; 4] = ["run".into(), manifest.into(), "--out".into(), out.clone().into()];
+            // Without `--no-start` an order at a node that just died would start a node of its own on the same directory.
+            let args: [OsString; 5] =
+                ["run".into(), manifest.into(), "--out".into(), out.clone().into(), "--no-start".into()];
             let data_dir = &self.network.cluster[light].spec.data_dir;
             let command = self.network.cluster.ion.start(data_dir, args)?;
             self.orders.push(Order { command, program, out });

@@ -14,6 +14,7 @@ use std::{
     process::{Child, Command},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     thread,
@@ -24,6 +25,14 @@ use std::{
 struct Registry {
     groups: BTreeSet<i32>,
     dirs: BTreeSet<PathBuf>,
+}
+
+/// Set for good by Ctrl-C.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Whether everything is being ended: then nobody wonders that nodes end.
+pub fn is_stopping() -> bool {
+    STOPPING.load(Ordering::Relaxed)
 }
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { groups: BTreeSet::new(), dirs: BTreeSet::new() });
@@ -122,6 +131,7 @@ pub fn on_interrupt(code: i32) -> io::Result<()> {
                 _ = terminate.recv() => {}
             }
         });
+        STOPPING.store(true, Ordering::Relaxed);
         eprintln!("\nstopped: ending all processes");
         let registry = registry();
         registry.groups.iter().for_each(|group| kill_group(*group));

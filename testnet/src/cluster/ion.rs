@@ -106,17 +106,30 @@ impl Ion {
         self.start(data_dir, args)?.finish(Deadline::seconds(ANSWER_SECONDS))
     }
 
+    /// Runs a command that must succeed, and answers the JSON values it said.
+    fn ask_all(&self, data_dir: &Path, args: &[&str]) -> Result<Vec<Value>> {
+        let finished = self.finish(data_dir, args)?;
+        if finished.code != Some(0) {
+            bail!("`ion {}` ended with {:?}: {}", args.join(" "), finished.code, finished.errors.trim());
+        }
+        Ok(finished.said)
+    }
+
     /// Runs a command that must succeed with one JSON document, and answers it.
     pub fn ask(&self, data_dir: &Path, args: &[&str]) -> Result<Value> {
-        let finished = self.finish(data_dir, args)?;
-        let command = args.join(" ");
-        if finished.code != Some(0) {
-            bail!("`ion {command}` ended with {:?}: {}", finished.code, finished.errors.trim());
-        }
-        let mut said = finished.said;
+        let mut said = self.ask_all(data_dir, args)?;
         match said.len() {
             1 => Ok(said.remove(0)),
-            _ => Ok(Value::Array(said)),
+            n => bail!("`ion {}` said {n} things instead of one", args.join(" ")),
+        }
+    }
+
+    /// Runs a command that must succeed with a list: one JSON array, or one value a line.
+    pub fn ask_list(&self, data_dir: &Path, args: &[&str]) -> Result<Vec<Value>> {
+        let mut said = self.ask_all(data_dir, args)?;
+        match said.as_mut_slice() {
+            [Value::Array(values)] => Ok(std::mem::take(values)),
+            _ => Ok(said),
         }
     }
 }

@@ -70,7 +70,11 @@ impl Cluster {
             name: name.to_owned(),
             role,
             data_dir: self.dir.join(name),
-            listen: LISTEN_ANYWHERE.map(str::to_owned).to_vec(),
+            // A light node listens nowhere, as behind a NAT.
+            listen: match role {
+                Role::Network | Role::Provider => LISTEN_ANYWHERE.map(str::to_owned).to_vec(),
+                Role::Light => Vec::new(),
+            },
             bootstrap: bootstrap.to_vec(),
             backend: backend.to_owned(),
             extra: Vec::new(),

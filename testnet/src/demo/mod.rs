@@ -314,6 +314,6 @@ impl Offer {
 fn offers(network: &Network, light: usize) -> Result<Vec<Offer>> {
     debug_assert_eq!(network.cluster[light].spec.role, Role::Light, "the demo orders at the light node");
     let data_dir: &Path = &network.cluster[light].spec.data_dir;
-    let answer = network.cluster.ion.ask(data_dir, &["offers"])?;
-    serde_json::from_value(answer).context("`ion offers --json`")
+    let offers = network.cluster.ion.ask_list(data_dir, &["offers"])?;
+    offers.into_iter().map(|offer| serde_json::from_value(offer).context("`ion offers --json`")).collect()
 }
