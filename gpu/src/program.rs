@@ -151,8 +151,9 @@ fn kernel<'a>(modules: &'a [LoadedModule], launch: &Launch) -> Result<&'a Functi
         return Err(wrong(format!("a launch names module {}; expected one of {count}", launch.module)));
     };
     module.module.kernel(&launch.kernel).ok_or_else(|| {
-        let mut names: Vec<&str> = module.module.kernels().map(|k| k.name.as_str()).take(8).collect();
+        let mut names: Vec<&str> = module.module.kernels().map(|k| k.name.as_str()).collect();
         names.sort_unstable();
+        names.truncate(8);
         let (name, found) = (&module.name, &launch.kernel);
         wrong(format!("module `{name}` has no kernel `{found}`; it has {}", names.join(", ")))
     })

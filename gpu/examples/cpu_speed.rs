@@ -1,0 +1,96 @@
+//! How fast the CPU engine is on this machine: `cargo run --release -p ion-gpu --example cpu_speed`.
+
+use ion_gpu::{
+    backend::{Backend, RunLimits},
+    cpu::CpuBackend,
+    program::{LoadedProgram, Sources, no_compiler},
+};
+use ion_protocol::{
+    BlobHash, Bytes, Millis,
+    job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
+};
+use std::{sync::atomic::AtomicBool, time::Instant};
+
+/// 64 multiply-adds in a row, a thousand times over: the cost of an instruction and little else.
+fn arithmetic() -> String {
+    let mut text = String::from(
+        ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry arithmetic(.param .u64 x)\n{\n\
+         .reg .pred %p<1>; .reg .b32 %r<2>; .reg .f32 %f<4>; .reg .b64 %rd<2>;\n\
+         mov.f32 %f0, 0f3F000000; mov.f32 %f1, 0f3F7FF000; mov.u32 %r0, 0;\nL:\n",
+    );
+    text.push_str(&"fma.rn.f32 %f0, %f0, %f1, %f1;\n".repeat(64));
+    text.push_str(
+        "add.u32 %r0, %r0, 1; setp.lt.u32 %p0, %r0, 1000; @%p0 bra L;\n\
+         ld.param.u64 %rd0, [x]; st.global.f32 [%rd0], %f0; ret;\n}\n",
+    );
+    text
+}
+
+fn run(name: &str, text: &str, grid: [u32; 3], block: [u32; 3], args: Vec<Arg>, buffers: &[u64]) {
+    let hash = BlobHash::of(text.as_bytes());
+    let buffer = |bytes: &u64| Buffer {
+        name: "buffer".into(),
+        bytes: Bytes(*bytes),
+        init: Init::Zero,
+        element: Element::U8,
+        shape: vec![*bytes],
+        output: false,
+    };
+    let launch = Launch { module: 0, kernel: name.into(), grid, block, shared_bytes: 0, args };
+    let program = Program {
+        modules: vec![Module {
+            name: name.into(),
+            source: Source::Ptx,
+            blob: hash,
+            bytes: Bytes(text.len() as u64),
+        }],
+        buffers: buffers.iter().map(buffer).collect(),
+        phases: vec![Phase { times: 1, steps: vec![Step::Launch(launch)] }],
+    };
+    let limits = RunLimits { run: Millis(600_000), memory: Bytes(4 << 30), fuel: None };
+    let mut blob = |_, _| Ok(text.as_bytes().to_vec());
+    let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
+    let loaded =
+        LoadedProgram::load(program, &limits, sources).expect("the example's programs are well formed");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    let report = CpuBackend::default()
+        .run(loaded, &limits, &AtomicBool::new(false), &mut |_| {})
+        .expect("the example's programs end well");
+    let seconds = started.elapsed().as_secs_f64();
+    let count = report.instructions.unwrap_or(0);
+    let each = seconds * 1e9 * cores as f64 / count as f64;
+    println!(
+        "{name:12} {seconds:7.3} s  {count:12} warp instructions  {each:6.1} ns each on each of {cores} cores"
+    );
+}
+
+fn scalar(element: Element, bits: u64) -> Arg {
+    Arg::Scalar { element, bits }
+}
+
+fn main() {
+    let u32_arg = |v: u64| scalar(Element::U32, v);
+    let f32_arg = |v: f32| scalar(Element::F32, v.to_bits().into());
+    run("arithmetic", &arithmetic(), [16, 1, 1], [256, 1, 1], vec![Arg::Buffer(0)], &[64]);
+    let n = 16u64 << 20;
+    let args = vec![u32_arg(n), f32_arg(2.0), Arg::Buffer(0), Arg::Buffer(1)];
+    let saxpy = include_str!("../kernels/saxpy.ptx");
+    run("saxpy", saxpy, [(n / 256) as u32, 1, 1], [256, 1, 1], args, &[n * 4, n * 4]);
+    let n = 1024u64;
+    let args = vec![u32_arg(n), Arg::Buffer(0), Arg::Buffer(1), Arg::Buffer(2)];
+    let matmul = include_str!("../kernels/matmul.ptx");
+    run("matmul", matmul, [64, 64, 1], [16, 16, 1], args, &[n * n * 4; 3]);
+    let side = 512u64;
+    let args = vec![
+        u32_arg(side),
+        u32_arg(side),
+        f32_arg(-2.0),
+        f32_arg(-1.25),
+        f32_arg(2.5 / side as f32),
+        u32_arg(256),
+        Arg::Buffer(0),
+    ];
+    let mandelbrot = include_str!("../kernels/mandelbrot.ptx");
+    run("mandelbrot", mandelbrot, [32, 64, 1], [16, 8, 1], args, &[side * side * 4]);
+}

@@ -1,0 +1,213 @@
+//! Programs on this machine's processor.
+//!
+//! Owns: [`CpuBackend`]: buffers in memory, steps in order, one report.
+//! Never: trusts a kernel. Every access is checked, every loop is bounded by time and budget.
+//! Tests: `gpu/tests/cpu_programs.rs`.
+
+use super::{
+    block::Extents,
+    code::Kernel,
+    decode::{Addresses, decode},
+    grid,
+    memory::{Bytes, Global},
+};
+use crate::{
+    backend::{Backend, Output, Progress, Report, RunLimits, Stop},
+    program::{LoadedProgram, param_block},
+    ptx::ir::Space,
+};
+use ion_protocol::{
+    Nanos,
+    fault::Fault,
+    hardware::Engine,
+    job::{Launch, Step},
+};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+/// Runs programs by interpreting their PTX on all cores.
+#[derive(Debug, Clone)]
+pub struct CpuBackend {
+    cores: usize,
+}
+
+impl Default for CpuBackend {
+    fn default() -> Self {
+        CpuBackend { cores: std::thread::available_parallelism().map_or(1, usize::from) }
+    }
+}
+
+impl CpuBackend {
+    /// With this many cores, at least one.
+    pub fn with_cores(cores: usize) -> Self {
+        CpuBackend { cores: cores.max(1) }
+    }
+}
+
+/// Memory of a running program.
+struct Device {
+    /// What each buffer of the program holds.
+    buffers: Vec<Bytes>,
+    /// Global and constant variables of each module, laid out one after the other.
+    variables: Vec<[Bytes; 2]>,
+}
+
+fn room(bytes: u64) -> Result<Bytes, Fault> {
+    usize::try_from(bytes).ok().and_then(Bytes::zeros).ok_or_else(|| {
+        let message = format!("{} of memory are not to be had", ion_protocol::Bytes(bytes));
+        Fault::Room { message }
+    })
+}
+
+impl Device {
+    fn new(job: &mut LoadedProgram) -> Result<Self, Fault> {
+        let mut buffers = Vec::new();
+        for n in 0..job.program().buffers.len() {
+            let mut bytes = room(job.program().buffers[n].bytes.0)?;
+            if let Some(content) = job.take_content(n as u16) {
+                bytes.as_mut_slice().copy_from_slice(&content);
+            }
+            buffers.push(bytes);
+        }
+        let mut variables = Vec::new();
+        for module in job.modules() {
+            let mut both = [Bytes::default(), Bytes::default()];
+            for (space, bytes) in [Space::Global, Space::Const].into_iter().zip(&mut both) {
+                let (layout, total) = super::decode::layout(&module.module, space);
+                *bytes = room(total)?;
+                for (variable, offset) in module.module.variables.iter().zip(layout) {
+                    if let Some(offset) = offset {
+                        let start = offset as usize;
+                        bytes.as_mut_slice()[start..start + variable.init.len()]
+                            .copy_from_slice(&variable.init);
+                    }
+                }
+            }
+            variables.push(both);
+        }
+        Ok(Device { buffers, variables })
+    }
+}
+
+/// One run: what stays the same from launch to launch.
+struct Run<'a> {
+    job: &'a LoadedProgram,
+    device: Device,
+    kernels: HashMap<(u16, &'a str), Kernel>,
+    limits: &'a RunLimits,
+    stop: Stop<'a>,
+    cores: usize,
+    spent: AtomicU64,
+    report: Vec<Nanos>,
+    device_time: Nanos,
+}
+
+impl<'a> Run<'a> {
+    fn launch(&mut self, launch: &'a Launch, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
+        let job = self.job;
+        let function = job.kernel(launch)?;
+        let started = Instant::now();
+        let mut global = Global::new();
+        let mut bases = Vec::new();
+        let too_many =
+            || Fault::Program { message: "more buffers and modules than windows of memory".into() };
+        for buffer in &mut self.device.buffers {
+            bases.push(global.open(buffer, true).ok_or_else(too_many)?);
+        }
+        let mut addresses = Vec::new();
+        for [globals, constants] in &mut self.device.variables {
+            addresses.push(Addresses {
+                global: global.open(globals, true).ok_or_else(too_many)?,
+                constant: global.open(constants, false).ok_or_else(too_many)?,
+            });
+        }
+        let key = (launch.module, launch.kernel.as_str());
+        let kernel = match self.kernels.entry(key) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => {
+                let module = &job.modules()[usize::from(launch.module)];
+                let made = decode(&module.module, function, addresses[usize::from(launch.module)])
+                    .map_err(|refused| refused.fault(&module.name))?;
+                place.insert(made)
+            }
+        };
+        let params = param_block(function, launch, |n| bases.get(usize::from(n)).copied().unwrap_or(0));
+        let total = job.program().launches();
+        let done = self.report.len() as u64;
+        let before = self.device_time;
+        let mut beat = || {
+            let so_far = Nanos(before.0 + started.elapsed().as_nanos() as u64);
+            progress(Progress { launches_done: done, launches_total: total, device_time: so_far });
+        };
+        let grid = grid::Launch {
+            kernel,
+            global: &global,
+            extents: Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes },
+            params: &params,
+            stop: self.stop,
+            cores: self.cores,
+            spent: &self.spent,
+            fuel: self.limits.fuel,
+        };
+        grid.run(&mut beat)?;
+        let took = Nanos(started.elapsed().as_nanos() as u64);
+        self.report.push(took);
+        self.device_time = self.device_time.saturating_add(took);
+        progress(Progress { launches_done: done + 1, launches_total: total, device_time: self.device_time });
+        Ok(())
+    }
+}
+
+impl Backend for CpuBackend {
+    fn engine(&self) -> Engine {
+        Engine::CpuInterpreter
+    }
+
+    fn label(&self) -> String {
+        Engine::CpuInterpreter.label("")
+    }
+
+    fn run(
+        &mut self,
+        mut job: LoadedProgram,
+        limits: &RunLimits,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report, Fault> {
+        let stop = Stop::new(cancel, limits.run);
+        let device = Device::new(&mut job)?;
+        let mut run = Run {
+            job: &job,
+            device,
+            kernels: HashMap::new(),
+            limits,
+            stop,
+            cores: self.cores,
+            spent: AtomicU64::new(0),
+            report: Vec::new(),
+            device_time: Nanos::ZERO,
+        };
+        for step in job.steps() {
+            stop.check()?;
+            match step {
+                Step::Launch(launch) => run.launch(launch, progress)?,
+                Step::Swap { a, b } => run.device.buffers.swap(usize::from(*a), usize::from(*b)),
+            }
+        }
+        let outputs = job.program().outputs();
+        let outputs = outputs
+            .map(|n| Output { buffer: n, bytes: run.device.buffers[usize::from(n)].as_slice().to_vec() })
+            .collect();
+        Ok(Report {
+            outputs,
+            launches: run.report,
+            device_time: run.device_time,
+            instructions: Some(run.spent.load(Relaxed)),
+            engine: Engine::CpuInterpreter,
+            label: self.label(),
+        })
+    }
+}

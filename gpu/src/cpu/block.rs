@@ -1,0 +1,291 @@
+//! One block of threads: its warps, its barriers, its memory.
+//!
+//! Owns: turns (each warp runs some thousand instructions, then the next, so that warps may wait for each other in
+//! loops) and barriers. A barrier at which some threads wait for ever, because the others wait elsewhere, is found when
+//! no warp can run.
+//! Never: knows other blocks.
+//! Tests: `gpu/tests/cpu_control.rs`, `gpu/tests/cpu_faults.rs`.
+
+use super::{
+    code::{Barrier, Fill, Kernel, ReduceOp},
+    lanes::LANES,
+    memory::{Bytes, Global, Private},
+    warp::{Broken, State, Surroundings, Wait, Warp},
+};
+use crate::ptx::words::Special;
+
+/// Instructions of a warp's turn: long enough to forget the cost of switching, short enough to see a stop at once.
+const TURN: u32 = 4096;
+/// Barriers of a block.
+const BARRIERS: usize = 16;
+
+/// The extents of a launch.
+#[derive(Debug, Clone, Copy)]
+pub struct Extents {
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub dynamic_shared: u32,
+}
+
+impl Extents {
+    pub fn threads(&self) -> usize {
+        self.block.iter().map(|n| *n as usize).product()
+    }
+
+    pub fn blocks(&self) -> u64 {
+        self.grid.iter().map(|n| u64::from(*n)).product()
+    }
+
+    /// Position of block number `n`: x runs fastest.
+    pub fn block_at(&self, n: u64) -> [u32; 3] {
+        let [x, y, _] = self.grid.map(u64::from);
+        [(n % x) as u32, (n / x % y) as u32, (n / x / y) as u32]
+    }
+
+    pub fn thread_at(&self, n: usize) -> [u32; 3] {
+        let [x, y, _] = self.block.map(|n| n as usize);
+        [(n % x) as u32, (n / x % y) as u32, (n / x / y) as u32]
+    }
+}
+
+/// Where a block broke.
+#[derive(Debug, Clone, Copy)]
+pub struct Breakage {
+    pub broken: Broken,
+    pub line: u32,
+    /// Index in the block.
+    pub thread: usize,
+}
+
+/// Why a block did not end.
+#[derive(Debug, Clone, Copy)]
+pub enum Halt {
+    Broke(Breakage),
+    /// Somebody said stop.
+    Stopped,
+}
+
+/// A place to run blocks in, one after the other.
+pub struct Block<'a, 'g> {
+    kernel: &'a Kernel,
+    global: &'a Global<'g>,
+    extents: Extents,
+    private: Private,
+    warps: Vec<Warp>,
+    executed: u64,
+    /// Threads that arrived at each barrier without waiting.
+    arrived: [u32; BARRIERS],
+}
+
+/// The machine has not the memory for one block.
+#[derive(Debug, Clone, Copy)]
+pub struct NoRoom {
+    pub bytes: u64,
+}
+
+impl<'a, 'g> Block<'a, 'g> {
+    pub fn new(
+        kernel: &'a Kernel,
+        global: &'a Global<'g>,
+        extents: Extents,
+        params: &[u8],
+    ) -> Result<Self, NoRoom> {
+        let threads = extents.threads();
+        let shared = kernel.shared_bytes + u64::from(extents.dynamic_shared);
+        let stride = kernel.local_bytes.div_ceil(16) * 16;
+        // Lanes beyond the last thread of a partly filled warp are never active, but have their place.
+        let lanes = threads.div_ceil(LANES) * LANES;
+        let local = stride * lanes as u64;
+        let zeros = |bytes: u64| {
+            usize::try_from(bytes).ok().and_then(Bytes::zeros).ok_or(NoRoom { bytes: shared + local })
+        };
+        let mut block = zeros(params.len() as u64)?;
+        block.as_mut_slice().copy_from_slice(params);
+        let private = Private {
+            shared: zeros(shared)?,
+            local: zeros(local)?,
+            local_stride: stride as usize,
+            params: block,
+        };
+        let mut warps: Vec<Warp> = (0..lanes / LANES).map(|w| Warp::new(kernel, w * LANES)).collect();
+        for warp in &mut warps {
+            fill(kernel, warp, &extents);
+        }
+        Ok(Block { kernel, global, extents, private, warps, executed: 0, arrived: [0; BARRIERS] })
+    }
+
+    /// Runs block number `number`. `on` is asked after each turn, with the instructions of that turn, whether to go on.
+    pub fn run(&mut self, number: u64, mut on: impl FnMut(u64) -> bool) -> Result<(), Halt> {
+        self.start(number);
+        let mut reported = 0;
+        loop {
+            let mut ran = false;
+            for n in 0..self.warps.len() {
+                if self.warps[n].state != State::Ready {
+                    continue;
+                }
+                ran = true;
+                let mut s = Surroundings {
+                    kernel: self.kernel,
+                    global: self.global,
+                    private: &mut self.private,
+                    executed: &mut self.executed,
+                };
+                if let Err(broken) = self.warps[n].run(&mut s, TURN) {
+                    on(self.executed - reported);
+                    return Err(Halt::Broke(self.breakage(n, broken)));
+                }
+                if self.warps[n].state != State::Ready {
+                    self.release();
+                }
+                let more = on(self.executed - reported);
+                reported = self.executed;
+                if !more {
+                    return Err(Halt::Stopped);
+                }
+            }
+            if !ran {
+                break;
+            }
+        }
+        let stuck = self.warps.iter().position(|w| matches!(w.state, State::Waiting(_)));
+        match stuck {
+            None => Ok(()),
+            Some(n) => {
+                let lane = self.warps[n].live.trailing_zeros() as usize;
+                // The barrier is the instruction before the one to go on with.
+                self.warps[n].pc -= 1;
+                Err(Halt::Broke(self.breakage(n, Broken::Divergent { lane })))
+            }
+        }
+    }
+
+    fn start(&mut self, number: u64) {
+        let threads = self.extents.threads();
+        if self.private.shared.len() > 0 {
+            self.private.shared.clear();
+        }
+        if self.private.local.len() > 0 {
+            self.private.local.clear();
+        }
+        self.executed = 0;
+        self.arrived = [0; BARRIERS];
+        let at = self.extents.block_at(number);
+        for warp in &mut self.warps {
+            let lanes = (threads - warp.first_thread).min(LANES) as u32;
+            warp.start(self.kernel.registers, u32::MAX >> (32 - lanes));
+            for (slot, what) in &self.kernel.fills {
+                if let Fill::Special(Special::Ctaid, part) = what {
+                    warp.frame.fill(*slot, at[usize::from(*part)].into(), false);
+                }
+            }
+        }
+    }
+
+    fn breakage(&self, warp: usize, broken: Broken) -> Breakage {
+        let w = &self.warps[warp];
+        let lane = match broken {
+            Broken::Access(bad) => bad.lane,
+            Broken::Trap { lane } | Broken::Assert { lane } | Broken::Divergent { lane } => lane,
+        };
+        let line = self.kernel.codes.get(w.pc as usize).map_or(0, |i| i.line);
+        Breakage { broken, line, thread: w.first_thread + lane }
+    }
+
+    /// Lets go the warps at every barrier that all its threads have reached.
+    fn release(&mut self) {
+        for n in 0..self.warps.len() {
+            let State::Waiting(wait) = self.warps[n].state else { continue };
+            if wait.what == Barrier::Arrive {
+                self.arrived[wait.barrier as usize] += LANES as u32;
+                self.warps[n].state = State::Ready;
+            }
+        }
+        for barrier in 0..BARRIERS as u32 {
+            let here = |w: &Warp| match w.state {
+                State::Waiting(wait) if wait.barrier == barrier => Some(wait),
+                _ => None,
+            };
+            let waits: Vec<Wait> = self.warps.iter().filter_map(here).collect();
+            let Some(first) = waits.first() else { continue };
+            let full = if first.threads == 0 {
+                waits.len() == self.warps.iter().filter(|w| w.state != State::Done).count()
+            } else {
+                // Threads are counted in whole warps.
+                waits.len() as u32 * LANES as u32 + self.arrived[barrier as usize]
+                    >= first.threads.div_ceil(LANES as u32) * LANES as u32
+            };
+            if full {
+                self.arrived[barrier as usize] = 0;
+                let result = reduction(&waits);
+                for warp in self.warps.iter_mut().filter(|w| here(w).is_some()) {
+                    finish(warp, result);
+                    warp.state = State::Ready;
+                }
+            }
+        }
+    }
+}
+
+/// What a reducing barrier found: how many predicates held, and of how many threads.
+fn reduction(waits: &[Wait]) -> (u32, u32) {
+    let count = |f: fn(&Wait) -> u32| waits.iter().map(|w| f(w).count_ones()).sum();
+    (count(|w| w.votes), count(|w| w.mask))
+}
+
+fn finish(warp: &mut Warp, (held, threads): (u32, u32)) {
+    let State::Waiting(wait) = warp.state else { return };
+    let Barrier::Reduce(op) = wait.what else { return };
+    warp.frame.mask = wait.mask;
+    match op {
+        ReduceOp::Popc => super::lanes::store::<u32>(&mut warp.frame, wait.into, &[held; LANES]),
+        ReduceOp::And => warp.frame.set_pred(wait.into, if held == threads { u32::MAX } else { 0 }),
+        ReduceOp::Or => warp.frame.set_pred(wait.into, if held > 0 { u32::MAX } else { 0 }),
+    }
+}
+
+/// Constants and those special registers that stay the same from block to block.
+fn fill(kernel: &Kernel, warp: &mut Warp, extents: &Extents) {
+    for (slot, what) in &kernel.fills {
+        let (special, part) = match what {
+            Fill::Word(value) => {
+                warp.frame.fill(*slot, (*value).into(), false);
+                continue;
+            }
+            Fill::Wide(value) => {
+                warp.frame.fill(*slot, *value, true);
+                continue;
+            }
+            Fill::Special(special, part) => (*special, usize::from(*part)),
+        };
+        let warps = extents.threads().div_ceil(LANES) as u32;
+        let first = warp.first_thread;
+        let each = |f: &dyn Fn(u32) -> u32| -> [u32; LANES] { std::array::from_fn(|n| f(n as u32)) };
+        let out = match special {
+            Special::Tid => each(&|n| extents.thread_at(first + n as usize)[part]),
+            Special::Ntid => [extents.block[part]; LANES],
+            Special::Nctaid => [extents.grid[part]; LANES],
+            Special::Laneid => each(&|n| n),
+            Special::Warpid => [(first / LANES) as u32; LANES],
+            Special::Nwarpid => [warps; LANES],
+            Special::LanemaskEq => each(&|n| 1 << n),
+            Special::LanemaskLt => each(&|n| (1 << n) - 1),
+            Special::LanemaskLe => each(&|n| u32::MAX >> (31 - n)),
+            Special::LanemaskGe => each(&|n| u32::MAX << n),
+            Special::LanemaskGt => each(&|n| !(u32::MAX >> (31 - n))),
+            Special::Nsmid => [1; LANES],
+            Special::DynamicSmemSize => [extents.dynamic_shared; LANES],
+            Special::TotalSmemSize => [kernel.shared_bytes as u32 + extents.dynamic_shared; LANES],
+            Special::WarpSize => [LANES as u32; LANES],
+            // Clocks are read by instructions; the rest counts from zero on the one device there is.
+            Special::Ctaid
+            | Special::Clock
+            | Special::Clock64
+            | Special::Smid
+            | Special::Gridid
+            | Special::Globaltimer
+            | Special::GlobaltimerLo => [0; LANES],
+        };
+        *warp.frame.words_mut(*slot) = out;
+    }
+}

@@ -1,0 +1,397 @@
+//! Instructions as the interpreter executes them: names and types resolved, operands turned into slots.
+//!
+//! Owns: [`Code`] and [`Kernel`]. Never: executes (see `step.rs`) or makes them (see `decode/`).
+//! Tests: through the engine, `gpu/tests/cpu_*.rs`.
+
+use super::{memory::Area, soft::Mode};
+use crate::ptx::words::{Mod, Special};
+
+/// An operand that is not there.
+pub const NONE: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntTy {
+    U16,
+    U32,
+    U64,
+    S16,
+    S32,
+    S64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntOp {
+    Add,
+    Sub,
+    MulLo,
+    MulHi,
+    MadLo,
+    MadHi,
+    Div,
+    Rem,
+    Min,
+    Max,
+    Abs,
+    Neg,
+    Sad,
+    And,
+    Or,
+    Xor,
+    Not,
+    Cnot,
+    Shl,
+    Shr,
+    AddSat,
+    SubSat,
+    MadHiSat,
+}
+
+/// Operations on words of bits, of 32 or (where it makes sense) 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BitOp {
+    MulWide { signed: bool, from: u8 },
+    MadWide { signed: bool, from: u8 },
+    Mul24 { signed: bool, high: bool },
+    Mad24 { signed: bool, high: bool },
+    Bfe { signed: bool, wide: bool },
+    Bfi { wide: bool },
+    Popc { wide: bool },
+    Clz { wide: bool },
+    Brev { wide: bool },
+    Bfind { signed: bool, wide: bool, amount: bool },
+    Prmt(Option<Mod>),
+    Lop3(u8),
+    Shf { left: bool, wrap: bool },
+    Dp4a { a_signed: bool, b_signed: bool },
+    Dp2a { a_signed: bool, b_signed: bool, high: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CarryOp {
+    Add { with: bool },
+    Sub { with: bool },
+    Mad { with: bool, high: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloatTy {
+    F32,
+    F64,
+    /// One or two 16-bit numbers in a word.
+    Half {
+        pair: bool,
+        brain: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloatOp {
+    Add,
+    Sub,
+    Mul,
+    Fma,
+    Div,
+    Sqrt,
+    Rcp,
+    Rsqrt,
+    Sin,
+    Cos,
+    Ex2,
+    Lg2,
+    Tanh,
+    Min,
+    Max,
+    Abs,
+    Neg,
+    Copysign,
+}
+
+/// How a floating-point result is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finish {
+    pub mode: Mode,
+    pub ftz: bool,
+    pub sat: bool,
+    /// `min` and `max` give NaN if an operand is NaN.
+    pub nan: bool,
+    pub relu: bool,
+}
+
+/// Comparisons, with the unsigned and unordered variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cmp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    /// The same, true if an operand is NaN.
+    Equ,
+    Neu,
+    Ltu,
+    Leu,
+    Gtu,
+    Geu,
+    Num,
+    Nan,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CmpTy {
+    Int(IntTy),
+    Float(FloatTy),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BoolOp {
+    And,
+    Or,
+    Xor,
+}
+
+/// One side of a conversion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Number {
+    Int { bits: u8, signed: bool },
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+/// To a whole number within a floating-point format, or in the usual way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Convert {
+    pub from: Number,
+    pub to: Number,
+    pub mode: Mode,
+    pub whole: bool,
+    pub ftz: bool,
+    pub sat: bool,
+    pub relu: bool,
+    /// Bits of the destination register, which may be wider than the type.
+    pub register: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtomOp {
+    And,
+    Or,
+    Xor,
+    Exch,
+    Cas,
+    Add,
+    Inc,
+    Dec,
+    Min,
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtomTy {
+    U32,
+    S32,
+    U64,
+    S64,
+    B16,
+    F32,
+    F64,
+    Half { pair: bool, brain: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShuffleOp {
+    Up,
+    Down,
+    Bfly,
+    Idx,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VoteOp {
+    All,
+    Any,
+    Uni,
+    Ballot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReduceOp {
+    Popc,
+    And,
+    Or,
+}
+
+/// What a barrier does with its threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barrier {
+    Sync,
+    Arrive,
+    Reduce(ReduceOp),
+}
+
+/// What an instruction does. Fields of [`Code`] hold its operands: `d` the destination, `a`, `b`, `c` the sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Int(IntOp, IntTy),
+    Bits(BitOp),
+    Carry(CarryOp, IntTy),
+    Float(FloatOp, FloatTy, Finish),
+    /// Compares `a` with `b`, joins with the predicate `c`, sets the predicates `d` and `e`.
+    Setp {
+        cmp: Cmp,
+        ty: CmpTy,
+        join: Option<BoolOp>,
+        negate: bool,
+        ftz: bool,
+    },
+    Set {
+        cmp: Cmp,
+        ty: CmpTy,
+        join: Option<BoolOp>,
+        negate: bool,
+        ftz: bool,
+        float: bool,
+    },
+    Testp {
+        what: Mod,
+        wide: bool,
+    },
+    /// `a` where the predicate `c` holds, else `b`.
+    Selp {
+        wide: bool,
+        negate: bool,
+    },
+    /// `a` where `c` is at least zero, else `b`.
+    Slct {
+        wide: bool,
+        float: bool,
+        ftz: bool,
+    },
+    Move {
+        wide: bool,
+    },
+    /// 16-bit parts: `d` from the half `e` of `a`; into the half `e` of `d`.
+    TakeHalf,
+    PutHalf,
+    /// 32-bit halves of a 64-bit register.
+    TakeWord,
+    PutWord,
+    Convert(Convert),
+    /// `a` and `b` to two 16-bit numbers in one word.
+    ConvertPair {
+        mode: Mode,
+        brain: bool,
+        relu: bool,
+    },
+    PredMove,
+    PredConst(bool),
+    PredLogic(BoolOp),
+    PredNot,
+    /// Instructions that this block has executed.
+    Clock {
+        wide: bool,
+    },
+    /// `d = a + imm` in 64 bits, unless `a` has the tag already: generic addresses of a state space.
+    Tag(Area),
+    Untag(Area),
+    InSpace(Area),
+    /// `e` parts of `bits` bits at `[a + imm]`; registers from `d` on in the parts table.
+    Load {
+        area: Area,
+        bits: u8,
+        signed: bool,
+    },
+    Store {
+        area: Area,
+        bits: u8,
+    },
+    /// `[a + imm]` joined with `b` (and `c`); the old value to `d`, if any.
+    Atomic {
+        area: Area,
+        op: AtomOp,
+        ty: AtomTy,
+    },
+    Shuffle(ShuffleOp),
+    Vote {
+        op: VoteOp,
+        negate: bool,
+    },
+    Match {
+        wide: bool,
+        all: bool,
+    },
+    Redux {
+        op: AtomOp,
+        signed: bool,
+    },
+    Activemask,
+    Branch(u32),
+    Exit,
+    /// Barrier `a`, of `b` threads if given; `c` is the predicate to join, `d` the result.
+    Barrier {
+        what: Barrier,
+        negate: bool,
+    },
+    Trap,
+    Assert,
+    /// All memory operations before become visible before those after.
+    Fence,
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Code {
+    pub kind: Kind,
+    /// Predicate that must hold for a lane to take part, and whether it is negated.
+    pub guard: u32,
+    pub negated: bool,
+    pub d: u32,
+    pub e: u32,
+    pub a: u32,
+    pub b: u32,
+    pub c: u32,
+    pub imm: i64,
+    pub line: u32,
+}
+
+impl Code {
+    pub fn new(kind: Kind, line: u32) -> Code {
+        Code { kind, guard: NONE, negated: false, d: NONE, e: NONE, a: NONE, b: NONE, c: NONE, imm: 0, line }
+    }
+}
+
+/// What a slot holds before the first instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fill {
+    Word(u32),
+    Wide(u64),
+    Special(Special, u8),
+}
+
+/// A register that a load fills or a store empties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Slot, or [`NONE`] for the sink.
+    pub slot: u32,
+    /// Bits of the register.
+    pub bits: u8,
+}
+
+/// A kernel ready to be executed.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    pub name: String,
+    pub codes: Vec<Code>,
+    pub parts: Vec<Part>,
+    /// Slots of registers; those above are filled before the first instruction.
+    pub registers: u32,
+    pub slots: u32,
+    pub preds: u32,
+    pub fills: Vec<(u32, Fill)>,
+    pub shared_bytes: u64,
+    pub local_bytes: u64,
+    /// Where dynamic shared memory begins.
+    pub dynamic_start: u64,
+}

@@ -1,0 +1,754 @@
+//! What each instruction becomes.
+
+use super::{
+    Base, Class, Code, Decoder, Function, Kind, Mod, NONE, Operand, Part, Refused, Space, Symbol, Unit,
+    immediate,
+};
+use crate::{
+    cpu::{
+        code::{
+            AtomOp, AtomTy, Barrier, BitOp, BoolOp, CarryOp, Cmp, CmpTy, Convert, Finish, FloatOp, FloatTy,
+            IntOp, IntTy, Number, ReduceOp, ShuffleOp, VoteOp,
+        },
+        memory::Area,
+        soft::Mode,
+    },
+    ptx::{
+        ir::{Instruction, Param, SINK},
+        words::Op,
+    },
+};
+
+/// One instruction at its place.
+pub(super) struct Site<'d, 'a, 'u> {
+    pub decoder: &'d mut Decoder<'a>,
+    pub function: &'a Function,
+    pub unit: &'u Unit,
+    pub instruction: &'a Instruction,
+}
+
+/// A branch to aim: at a label, or (`None`) at the end of the function.
+type Aim = Option<Option<u32>>;
+
+fn int_ty(ty: Mod) -> IntTy {
+    match (ty.bits(), ty.is_signed()) {
+        (64, true) => IntTy::S64,
+        (64, false) => IntTy::U64,
+        (32, true) => IntTy::S32,
+        (32, false) => IntTy::U32,
+        (_, true) => IntTy::S16,
+        (_, false) => IntTy::U16,
+    }
+}
+
+fn float_ty(ty: Mod) -> Option<FloatTy> {
+    Some(match ty {
+        Mod::F32 => FloatTy::F32,
+        Mod::F64 => FloatTy::F64,
+        Mod::F16 => FloatTy::Half { pair: false, brain: false },
+        Mod::F16x2 => FloatTy::Half { pair: true, brain: false },
+        Mod::Bf16 => FloatTy::Half { pair: false, brain: true },
+        Mod::Bf16x2 => FloatTy::Half { pair: true, brain: true },
+        _ => return None,
+    })
+}
+
+fn number(ty: Mod) -> Number {
+    match ty {
+        Mod::F16 => Number::F16,
+        Mod::Bf16 => Number::Bf16,
+        Mod::F32 => Number::F32,
+        Mod::F64 => Number::F64,
+        other => Number::Int { bits: other.bits() as u8, signed: other.is_signed() },
+    }
+}
+
+fn area_of(m: Mod) -> Option<Area> {
+    Some(match m {
+        Mod::Global => Area::Global,
+        Mod::Shared | Mod::SharedCta => Area::Shared,
+        Mod::Local => Area::Local,
+        Mod::Const => Area::Const,
+        Mod::Param | Mod::ParamEntry | Mod::ParamFunc => Area::Param,
+        _ => return None,
+    })
+}
+
+impl<'a> Site<'_, 'a, '_> {
+    fn has(&self, m: Mod) -> bool {
+        self.instruction.mods.has(m)
+    }
+
+    fn mods(&self) -> &'a [Mod] {
+        self.instruction.mods.as_slice()
+    }
+
+    fn ty(&self, n: usize) -> Mod {
+        self.instruction.mods.ty(n).unwrap_or(Mod::B32)
+    }
+
+    fn operand(&self, n: usize) -> &'a Operand {
+        self.function.operands_of(self.instruction).get(n).unwrap_or(&Operand::Sink)
+    }
+
+    fn count(&self) -> usize {
+        self.instruction.count.into()
+    }
+
+    fn push(&mut self, kind: Kind) -> &mut Code {
+        self.decoder.push(kind)
+    }
+
+    fn class(&self, operand: &Operand) -> Option<Class> {
+        match operand {
+            Operand::Register(r) => self.function.registers.get(*r as usize).copied(),
+            _ => None,
+        }
+    }
+
+    /// The slot of a register; [`NONE`] for the sink.
+    fn register(&self, r: u32) -> u32 {
+        if r == SINK { NONE } else { self.unit.registers[r as usize] }
+    }
+
+    fn dst(&self, n: usize) -> u32 {
+        match self.operand(n) {
+            Operand::Register(r) | Operand::Pair(r, _) => self.register(*r),
+            _ => NONE,
+        }
+    }
+
+    fn second_dst(&self, n: usize) -> u32 {
+        match self.operand(n) {
+            Operand::Pair(_, p) => self.register(*p),
+            _ => NONE,
+        }
+    }
+
+    fn value(&mut self, operand: &Operand, ty: Mod) -> u32 {
+        match operand {
+            Operand::Register(r) => self.register(*r),
+            Operand::Special(s, part) => self.decoder.special(*s, *part),
+            Operand::Symbol(s, offset) => {
+                let address = self.decoder.symbol(self.function, self.unit, *s).wrapping_add(*offset as u64);
+                self.decoder.constant(address, ty.bits() == 64)
+            }
+            other => self.decoder.constant(immediate(other, ty), ty.bits() == 64),
+        }
+    }
+
+    fn src(&mut self, n: usize, ty: Mod) -> u32 {
+        self.value(self.operand(n), ty)
+    }
+
+    /// A predicate to read, and whether it is negated.
+    fn predicate(&self, n: usize) -> (u32, bool) {
+        match self.operand(n) {
+            Operand::Register(r) => (self.register(*r), false),
+            Operand::Not(r) => (self.register(*r), true),
+            _ => (NONE, false),
+        }
+    }
+
+    /// `d, a, b, c` with sources of one type, as many as there are operands.
+    fn plain(&mut self, kind: Kind, ty: Mod) {
+        let types = [ty; 3];
+        self.typed(kind, types);
+    }
+
+    fn typed(&mut self, kind: Kind, types: [Mod; 3]) {
+        let mut slots = [NONE; 3];
+        for (n, ty) in types.into_iter().enumerate().take(self.count().saturating_sub(1)) {
+            slots[n] = self.src(n + 1, ty);
+        }
+        let d = self.dst(0);
+        let code = self.push(kind);
+        code.d = d;
+        [code.a, code.b, code.c] = slots;
+    }
+
+    fn mode(&self) -> Mode {
+        let pick = |m: &Mod| match m {
+            Mod::Rn | Mod::Rni => Some(Mode::Rn),
+            Mod::Rz | Mod::Rzi => Some(Mode::Rz),
+            Mod::Rm | Mod::Rmi => Some(Mode::Rm),
+            Mod::Rp | Mod::Rpi => Some(Mode::Rp),
+            _ => None,
+        };
+        self.mods().iter().find_map(pick).unwrap_or(Mode::Rn)
+    }
+
+    fn finish(&self) -> Finish {
+        Finish {
+            mode: self.mode(),
+            ftz: self.has(Mod::Ftz),
+            sat: self.has(Mod::Sat),
+            nan: self.has(Mod::Nan),
+            relu: self.has(Mod::Relu),
+        }
+    }
+
+    /// An operation on numbers: the integer one or the floating-point one, as the type says.
+    fn arithmetic(&mut self, int: IntOp, float: FloatOp) {
+        let ty = self.ty(0);
+        let kind = match float_ty(ty) {
+            Some(float_ty) => Kind::Float(float, float_ty, self.finish()),
+            None => Kind::Int(int, int_ty(ty)),
+        };
+        self.plain(kind, ty);
+    }
+
+    fn float(&mut self, op: FloatOp) {
+        let ty = self.ty(0);
+        let how = self.finish();
+        self.plain(Kind::Float(op, float_ty(ty).unwrap_or(FloatTy::F32), how), ty);
+    }
+
+    fn carry(&mut self, op: CarryOp) {
+        let ty = self.ty(0);
+        let set = self.has(Mod::Cc);
+        self.plain(Kind::Carry(op, int_ty(ty)), ty);
+        let last = self.decoder.kernel.codes.len() - 1;
+        self.decoder.kernel.codes[last].e = u32::from(set);
+    }
+
+    /// Decodes the instruction; a branch that is left to aim is the last code pushed.
+    pub fn decode(&mut self) -> Result<Aim, Refused> {
+        let ty = self.ty(0);
+        let signed = ty.is_signed();
+        let wide = ty.bits() == 64;
+        match self.instruction.op {
+            Op::Mov => self.mov(),
+            Op::Add if self.has(Mod::Cc) => self.carry(CarryOp::Add { with: false }),
+            Op::Addc => self.carry(CarryOp::Add { with: true }),
+            Op::Sub if self.has(Mod::Cc) => self.carry(CarryOp::Sub { with: false }),
+            Op::Subc => self.carry(CarryOp::Sub { with: true }),
+            Op::Mad if self.has(Mod::Cc) => self.carry(CarryOp::Mad { with: false, high: self.has(Mod::Hi) }),
+            Op::Madc => self.carry(CarryOp::Mad { with: true, high: self.has(Mod::Hi) }),
+            Op::Add => {
+                self.arithmetic(if self.has(Mod::Sat) { IntOp::AddSat } else { IntOp::Add }, FloatOp::Add)
+            }
+            Op::Sub => {
+                self.arithmetic(if self.has(Mod::Sat) { IntOp::SubSat } else { IntOp::Sub }, FloatOp::Sub)
+            }
+            Op::Mul if self.has(Mod::Wide) => {
+                self.plain(Kind::Bits(BitOp::MulWide { signed, from: ty.bits() as u8 }), ty);
+            }
+            Op::Mul => {
+                self.arithmetic(if self.has(Mod::Hi) { IntOp::MulHi } else { IntOp::MulLo }, FloatOp::Mul)
+            }
+            Op::Mad if self.has(Mod::Wide) => {
+                let sum = if ty.bits() == 32 { Mod::U64 } else { Mod::U32 };
+                self.typed(Kind::Bits(BitOp::MadWide { signed, from: ty.bits() as u8 }), [ty, ty, sum]);
+            }
+            Op::Mad => {
+                let int = match (self.has(Mod::Hi), self.has(Mod::Sat)) {
+                    (true, true) => IntOp::MadHiSat,
+                    (true, false) => IntOp::MadHi,
+                    (false, _) => IntOp::MadLo,
+                };
+                self.arithmetic(int, FloatOp::Fma);
+            }
+            Op::Fma => self.float(FloatOp::Fma),
+            Op::Mul24 => self.plain(Kind::Bits(BitOp::Mul24 { signed, high: self.has(Mod::Hi) }), ty),
+            Op::Mad24 => self.plain(Kind::Bits(BitOp::Mad24 { signed, high: self.has(Mod::Hi) }), ty),
+            Op::Sad => self.plain(Kind::Int(IntOp::Sad, int_ty(ty)), ty),
+            Op::Div => self.arithmetic(IntOp::Div, FloatOp::Div),
+            Op::Rem => self.plain(Kind::Int(IntOp::Rem, int_ty(ty)), ty),
+            Op::Abs => self.arithmetic(IntOp::Abs, FloatOp::Abs),
+            Op::Neg => self.arithmetic(IntOp::Neg, FloatOp::Neg),
+            Op::Min => self.arithmetic(IntOp::Min, FloatOp::Min),
+            Op::Max => self.arithmetic(IntOp::Max, FloatOp::Max),
+            Op::Rcp => self.float(FloatOp::Rcp),
+            Op::Sqrt => self.float(FloatOp::Sqrt),
+            Op::Rsqrt => self.float(FloatOp::Rsqrt),
+            Op::Sin => self.float(FloatOp::Sin),
+            Op::Cos => self.float(FloatOp::Cos),
+            Op::Lg2 => self.float(FloatOp::Lg2),
+            Op::Ex2 => self.float(FloatOp::Ex2),
+            Op::Tanh => self.float(FloatOp::Tanh),
+            Op::Copysign => self.float(FloatOp::Copysign),
+            Op::Testp => {
+                let what = self.mods().first().copied().unwrap_or(Mod::Finite);
+                self.plain(Kind::Testp { what, wide }, ty);
+            }
+            Op::And => self.logic(IntOp::And, BoolOp::And),
+            Op::Or => self.logic(IntOp::Or, BoolOp::Or),
+            Op::Xor => self.logic(IntOp::Xor, BoolOp::Xor),
+            Op::Not if ty == Mod::Pred => {
+                let (d, a) = (self.dst(0), self.predicate(1).0);
+                let code = self.push(Kind::PredNot);
+                (code.d, code.a) = (d, a);
+            }
+            Op::Not => self.plain(Kind::Int(IntOp::Not, int_ty(ty)), ty),
+            Op::Cnot => self.plain(Kind::Int(IntOp::Cnot, int_ty(ty)), ty),
+            Op::Shl => self.typed(Kind::Int(IntOp::Shl, int_ty(ty)), [ty, Mod::U32, Mod::U32]),
+            Op::Shr => self.typed(Kind::Int(IntOp::Shr, int_ty(ty)), [ty, Mod::U32, Mod::U32]),
+            Op::Shf => {
+                let op = BitOp::Shf { left: self.has(Mod::L), wrap: self.has(Mod::Wrap) };
+                self.plain(Kind::Bits(op), Mod::U32);
+            }
+            Op::Bfe => self.typed(Kind::Bits(BitOp::Bfe { signed, wide }), [ty, Mod::U32, Mod::U32]),
+            Op::Bfi => {
+                self.typed(Kind::Bits(BitOp::Bfi { wide }), [ty, ty, Mod::U32]);
+                let length = self.src(4, Mod::U32);
+                let last = self.decoder.kernel.codes.len() - 1;
+                self.decoder.kernel.codes[last].e = length;
+            }
+            Op::Bfind => {
+                self.plain(Kind::Bits(BitOp::Bfind { signed, wide, amount: self.has(Mod::Shiftamt) }), ty)
+            }
+            Op::Brev => self.plain(Kind::Bits(BitOp::Brev { wide }), ty),
+            Op::Popc => self.plain(Kind::Bits(BitOp::Popc { wide }), ty),
+            Op::Clz => self.plain(Kind::Bits(BitOp::Clz { wide }), ty),
+            Op::Prmt => {
+                let mode = self.mods().iter().copied().find(|m| *m != Mod::B32);
+                self.plain(Kind::Bits(BitOp::Prmt(mode)), Mod::U32);
+            }
+            Op::Lop3 => {
+                let table = match self.operand(4) {
+                    Operand::Int(v) => *v as u8,
+                    _ => 0,
+                };
+                self.plain(Kind::Bits(BitOp::Lop3(table)), Mod::U32);
+            }
+            Op::Dp4a => {
+                let (a_signed, b_signed) = (self.ty(0).is_signed(), self.ty(1).is_signed());
+                self.plain(Kind::Bits(BitOp::Dp4a { a_signed, b_signed }), Mod::U32);
+            }
+            Op::Dp2a => {
+                let (a_signed, b_signed) = (self.ty(0).is_signed(), self.ty(1).is_signed());
+                let high = self.has(Mod::Hi);
+                self.plain(Kind::Bits(BitOp::Dp2a { a_signed, b_signed, high }), Mod::U32);
+            }
+            Op::Setp | Op::Set => self.set(),
+            Op::Selp => {
+                let (a, b) = (self.src(1, ty), self.src(2, ty));
+                let (c, negate) = self.predicate(3);
+                let d = self.dst(0);
+                let code = self.push(Kind::Selp { wide, negate });
+                (code.d, code.a, code.b, code.c) = (d, a, b, c);
+            }
+            Op::Slct => {
+                let by = self.ty(1);
+                let kind = Kind::Slct { wide, float: by == Mod::F32, ftz: self.has(Mod::Ftz) };
+                self.typed(kind, [ty, ty, by]);
+            }
+            Op::Cvt => self.cvt(),
+            Op::Cvta => {
+                let area = self.named_area().unwrap_or(Area::Global);
+                let kind = if self.has(Mod::To) { Kind::Untag(area) } else { Kind::Tag(area) };
+                self.plain(kind, Mod::U64);
+            }
+            Op::Isspacep => {
+                let area = self.named_area().unwrap_or(Area::Global);
+                self.plain(Kind::InSpace(area), Mod::U64);
+            }
+            Op::Ld | Op::Ldu => self.load(),
+            Op::St => self.store(),
+            Op::Atom | Op::Red => self.atomic(),
+            Op::Prefetch | Op::Nanosleep => {
+                self.push(Kind::Nothing);
+            }
+            Op::Membar | Op::Fence => {
+                self.push(Kind::Fence);
+            }
+            Op::Bra => {
+                let Operand::Label(label) = self.operand(0) else { return Ok(None) };
+                let label = *label;
+                self.push(Kind::Branch(0));
+                return Ok(Some(Some(label)));
+            }
+            Op::Ret if !self.function.kernel => {
+                self.push(Kind::Branch(0));
+                return Ok(Some(None));
+            }
+            Op::Ret | Op::Exit => {
+                self.push(Kind::Exit);
+            }
+            Op::Trap => {
+                self.push(Kind::Trap);
+            }
+            Op::Bar | Op::Barrier => self.barrier(),
+            Op::Call => self.call()?,
+            Op::Shfl => {
+                let op = match self.instruction.mods.one_of(&[Mod::Up, Mod::Down, Mod::Bfly]) {
+                    Some(Mod::Up) => ShuffleOp::Up,
+                    Some(Mod::Down) => ShuffleOp::Down,
+                    Some(_) => ShuffleOp::Bfly,
+                    None => ShuffleOp::Idx,
+                };
+                self.plain(Kind::Shuffle(op), Mod::U32);
+                let p = self.second_dst(0);
+                let last = self.decoder.kernel.codes.len() - 1;
+                self.decoder.kernel.codes[last].e = p;
+            }
+            Op::Vote => {
+                let op = match self.instruction.mods.one_of(&[Mod::All, Mod::Any, Mod::Uni]) {
+                    Some(Mod::All) => VoteOp::All,
+                    Some(Mod::Any) => VoteOp::Any,
+                    Some(_) => VoteOp::Uni,
+                    None => VoteOp::Ballot,
+                };
+                let (a, negate) = self.predicate(1);
+                let (d, b) = (self.dst(0), self.src(2, Mod::U32));
+                let code = self.push(Kind::Vote { op, negate });
+                (code.d, code.a, code.b) = (d, a, b);
+            }
+            Op::Match => {
+                let (d, e) = (self.dst(0), self.second_dst(0));
+                let (a, b) = (self.src(1, ty), self.src(2, Mod::U32));
+                let code = self.push(Kind::Match { wide, all: self.instruction.mods.has(Mod::All) });
+                (code.d, code.e, code.a, code.b) = (d, e, a, b);
+            }
+            Op::Redux => {
+                let op = self.atom_op();
+                self.plain(Kind::Redux { op, signed }, Mod::U32);
+            }
+            Op::Activemask => {
+                let d = self.dst(0);
+                self.push(Kind::Activemask).d = d;
+            }
+        }
+        Ok(None)
+    }
+
+    fn logic(&mut self, int: IntOp, bool_op: BoolOp) {
+        let ty = self.ty(0);
+        if ty != Mod::Pred {
+            return self.plain(Kind::Int(int, int_ty(ty)), ty);
+        }
+        let (d, a, b) = (self.dst(0), self.predicate(1).0, self.predicate(2).0);
+        let code = self.push(Kind::PredLogic(bool_op));
+        (code.d, code.a, code.b) = (d, a, b);
+    }
+
+    fn mov(&mut self) {
+        let ty = self.ty(0);
+        let (to, from) = (self.operand(0), self.operand(1));
+        if ty == Mod::Pred {
+            let d = self.dst(0);
+            let code = match from {
+                Operand::Register(r) => {
+                    let a = self.register(*r);
+                    let code = self.push(Kind::PredMove);
+                    code.a = a;
+                    code
+                }
+                other => self.push(Kind::PredConst(immediate(other, Mod::B32) != 0)),
+            };
+            code.d = d;
+            return;
+        }
+        let wide = ty.bits() == 64;
+        if matches!(to, Operand::Vector(..)) {
+            return self.unpack(to, from, ty);
+        }
+        let d = self.dst(0);
+        if matches!(from, Operand::Vector(..)) {
+            let parts = self.function.parts(from);
+            let bits = ty.bits() / parts.len() as u32;
+            let part_ty = if bits == 16 { Mod::B16 } else { Mod::B32 };
+            for (n, part) in parts.iter().enumerate() {
+                let a = self.value(part, part_ty);
+                let code = self.push(if wide { Kind::PutWord } else { Kind::PutHalf });
+                (code.d, code.a) = (d, a);
+                // The place in units of 16 bits, and the part's mask.
+                code.e = n as u32 * bits / 16;
+                code.imm = (1i64 << bits) - 1;
+            }
+            return;
+        }
+        let a = self.src(1, ty);
+        let code = self.push(Kind::Move { wide });
+        (code.d, code.a) = (d, a);
+    }
+
+    fn unpack(&mut self, to: &'a Operand, from: &Operand, ty: Mod) {
+        let parts = self.function.parts(to);
+        let bits = ty.bits() / parts.len() as u32;
+        let a = self.value(from, ty);
+        for (n, part) in parts.iter().enumerate() {
+            let Operand::Register(r) = part else { continue };
+            let d = self.register(*r);
+            let code = self.push(if ty.bits() == 64 { Kind::TakeWord } else { Kind::TakeHalf });
+            (code.d, code.a) = (d, a);
+            code.e = n as u32 * bits / 16;
+            code.imm = (1i64 << bits) - 1;
+        }
+    }
+
+    fn set(&mut self) {
+        let is_set = self.instruction.op == Op::Set;
+        let ty = self.ty(usize::from(is_set));
+        let pick = |m: &Mod| {
+            Some(match m {
+                Mod::Eq => Cmp::Eq,
+                Mod::Ne => Cmp::Ne,
+                Mod::Lt | Mod::Lo => Cmp::Lt,
+                Mod::Le | Mod::Ls => Cmp::Le,
+                Mod::Gt | Mod::Hi => Cmp::Gt,
+                Mod::Ge | Mod::Hs => Cmp::Ge,
+                Mod::Equ => Cmp::Equ,
+                Mod::Neu => Cmp::Neu,
+                Mod::Ltu => Cmp::Ltu,
+                Mod::Leu => Cmp::Leu,
+                Mod::Gtu => Cmp::Gtu,
+                Mod::Geu => Cmp::Geu,
+                Mod::Num => Cmp::Num,
+                Mod::NanCmp => Cmp::Nan,
+                _ => return None,
+            })
+        };
+        let cmp = self.mods().iter().find_map(pick).unwrap_or(Cmp::Eq);
+        let join = match self.instruction.mods.one_of(&[Mod::And, Mod::Or, Mod::Xor]) {
+            Some(Mod::And) => Some(BoolOp::And),
+            Some(Mod::Or) => Some(BoolOp::Or),
+            Some(_) => Some(BoolOp::Xor),
+            None => None,
+        };
+        let cmp_ty = float_ty(ty).map_or(CmpTy::Int(int_ty(ty)), CmpTy::Float);
+        let (a, b) = (self.src(1, ty), self.src(2, ty));
+        let (c, negate) = self.predicate(3);
+        let ftz = self.has(Mod::Ftz);
+        let (d, e) = (self.dst(0), self.second_dst(0));
+        let kind = if is_set {
+            Kind::Set { cmp, ty: cmp_ty, join, negate, ftz, float: self.ty(0) == Mod::F32 }
+        } else {
+            Kind::Setp { cmp, ty: cmp_ty, join, negate, ftz }
+        };
+        let code = self.push(kind);
+        (code.d, code.e, code.a, code.b, code.c) = (d, e, a, b, c);
+    }
+
+    fn cvt(&mut self) {
+        let (to, from) = (self.ty(0), self.ty(1));
+        let mode = self.mode();
+        let relu = self.has(Mod::Relu);
+        if matches!(to, Mod::F16x2 | Mod::Bf16x2) {
+            return self.plain(Kind::ConvertPair { mode, brain: to == Mod::Bf16x2, relu }, Mod::F32);
+        }
+        let to_whole = self.instruction.mods.one_of(&[Mod::Rni, Mod::Rzi, Mod::Rmi, Mod::Rpi]).is_some();
+        let how = Convert {
+            from: number(from),
+            to: number(to),
+            mode,
+            whole: to_whole && to.is_float(),
+            ftz: self.has(Mod::Ftz),
+            sat: self.has(Mod::Sat),
+            relu,
+            register: self.class(self.operand(0)).map_or(32, |c| c.bits() as u8),
+        };
+        let wide = match self.class(self.operand(1)) {
+            Some(class) => class.bits() == 64,
+            None => from.bits() == 64,
+        };
+        let (d, a) = (self.dst(0), self.src(1, from));
+        let code = self.push(Kind::Convert(how));
+        (code.d, code.a, code.e) = (d, a, u32::from(wide));
+    }
+
+    /// The state space that the instruction names. Parameters of functions are in local memory.
+    fn named_area(&self) -> Option<Area> {
+        let area = self.mods().iter().copied().find_map(area_of);
+        if area == Some(Area::Param) && !self.function.kernel { Some(Area::Local) } else { area }
+    }
+
+    /// Area, base slot, offset and whether the base has 32 bits.
+    fn address(&mut self, n: usize) -> (Area, u32, i64, bool) {
+        let mut area = self.named_area().unwrap_or(Area::Generic);
+        let Operand::Address(base, offset) = self.operand(n) else { return (area, NONE, 0, false) };
+        match base {
+            Base::Absolute => (area, NONE, *offset, false),
+            Base::Register(r) => {
+                let narrow = self.function.registers[*r as usize] == Class::B32;
+                (area, self.register(*r), *offset, narrow)
+            }
+            Base::Symbol(s) => {
+                // Parameters of a call are variables of the caller.
+                if let Symbol::Local(v) = s
+                    && self.function.variables[*v as usize].space == Space::Param
+                {
+                    area = Area::Local;
+                }
+                let address = self.decoder.symbol(self.function, self.unit, *s);
+                (area, NONE, (address as i64).wrapping_add(*offset), false)
+            }
+        }
+    }
+
+    /// Ordering beyond that of plain accesses is had by fences.
+    fn ordered(&self, sems: &[Mod]) -> bool {
+        self.instruction.mods.one_of(sems).is_some()
+    }
+
+    fn load(&mut self) {
+        let ty = self.ty(0);
+        let (area, a, imm, narrow) = self.address(1);
+        let parts = self.function.parts(self.operand(0));
+        let start = self.decoder.kernel.parts.len() as u32;
+        for part in parts {
+            let (slot, bits) = match (part, self.class(part)) {
+                (Operand::Register(r), Some(class)) => (self.register(*r), class.bits() as u8),
+                _ => (NONE, 32),
+            };
+            self.decoder.kernel.parts.push(Part { slot, bits });
+        }
+        let count = parts.len() as u32;
+        let code = self.push(Kind::Load { area, bits: ty.bits() as u8, signed: ty.is_signed() });
+        (code.d, code.e, code.a, code.c, code.imm) = (start, count, a, u32::from(narrow), imm);
+        if self.ordered(&[Mod::Acquire]) {
+            self.push(Kind::Fence);
+        }
+    }
+
+    fn store(&mut self) {
+        let ty = self.ty(0);
+        if self.ordered(&[Mod::Release]) {
+            self.push(Kind::Fence);
+        }
+        let (area, a, imm, narrow) = self.address(0);
+        let parts = self.function.parts(self.operand(1));
+        let mut found = [Part { slot: NONE, bits: 32 }; 4];
+        for (place, part) in found.iter_mut().zip(parts) {
+            let slot = self.value(part, ty);
+            let bits = match self.class(part) {
+                Some(class) => class.bits(),
+                None => ty.bits().max(32),
+            };
+            *place = Part { slot, bits: bits as u8 };
+        }
+        let start = self.decoder.kernel.parts.len() as u32;
+        self.decoder.kernel.parts.extend_from_slice(&found[..parts.len().min(4)]);
+        let code = self.push(Kind::Store { area, bits: ty.bits() as u8 });
+        (code.d, code.e, code.a, code.c, code.imm) = (start, parts.len() as u32, a, u32::from(narrow), imm);
+    }
+
+    fn atom_op(&self) -> AtomOp {
+        let pick = |m: &Mod| {
+            Some(match m {
+                Mod::And => AtomOp::And,
+                Mod::Or => AtomOp::Or,
+                Mod::Xor => AtomOp::Xor,
+                Mod::Exch => AtomOp::Exch,
+                Mod::Cas => AtomOp::Cas,
+                Mod::AddOp => AtomOp::Add,
+                Mod::Inc => AtomOp::Inc,
+                Mod::Dec => AtomOp::Dec,
+                Mod::Min => AtomOp::Min,
+                Mod::Max => AtomOp::Max,
+                _ => return None,
+            })
+        };
+        self.mods().iter().find_map(pick).unwrap_or(AtomOp::Add)
+    }
+
+    fn atomic(&mut self) {
+        let ty = self.ty(0);
+        let first = usize::from(self.instruction.op == Op::Atom);
+        let atom_ty = match ty {
+            Mod::S32 => AtomTy::S32,
+            Mod::S64 => AtomTy::S64,
+            Mod::U64 | Mod::B64 => AtomTy::U64,
+            Mod::B16 => AtomTy::B16,
+            Mod::F32 => AtomTy::F32,
+            Mod::F64 => AtomTy::F64,
+            Mod::F16 | Mod::F16x2 | Mod::Bf16 | Mod::Bf16x2 => AtomTy::Half {
+                pair: matches!(ty, Mod::F16x2 | Mod::Bf16x2),
+                brain: matches!(ty, Mod::Bf16 | Mod::Bf16x2),
+            },
+            _ => AtomTy::U32,
+        };
+        let op = self.atom_op();
+        if self.ordered(&[Mod::Release, Mod::AcqRel]) {
+            self.push(Kind::Fence);
+        }
+        let (area, a, imm, narrow) = self.address(first);
+        let b = self.src(first + 1, ty);
+        let e = if op == AtomOp::Cas { self.src(first + 2, ty) } else { NONE };
+        let d = if first == 1 { self.dst(0) } else { NONE };
+        let code = self.push(Kind::Atomic { area, op, ty: atom_ty });
+        (code.d, code.e, code.a, code.b, code.c, code.imm) = (d, e, a, b, u32::from(narrow), imm);
+        if self.ordered(&[Mod::Acquire, Mod::AcqRel]) {
+            self.push(Kind::Fence);
+        }
+    }
+
+    fn barrier(&mut self) {
+        let reduce = self.has(Mod::Red);
+        let what = match (reduce, self.has(Mod::Arrive)) {
+            (true, _) if self.has(Mod::Popc) => Barrier::Reduce(ReduceOp::Popc),
+            (true, _) if self.has(Mod::And) => Barrier::Reduce(ReduceOp::And),
+            (true, _) => Barrier::Reduce(ReduceOp::Or),
+            (false, true) => Barrier::Arrive,
+            (false, false) => Barrier::Sync,
+        };
+        let first = usize::from(reduce);
+        let last = self.count() - usize::from(reduce);
+        let a = self.src(first, Mod::U32);
+        let b = if first + 1 < last { self.src(first + 1, Mod::U32) } else { NONE };
+        let (c, negate) = if reduce { self.predicate(last) } else { (NONE, false) };
+        let d = if reduce { self.dst(0) } else { NONE };
+        let code = self.push(Kind::Barrier { what, negate });
+        (code.d, code.a, code.b, code.c) = (d, a, b, c);
+    }
+
+    /// Copies the arguments, writes out the callee's body, and copies the results.
+    fn call(&mut self) -> Result<(), Refused> {
+        let (returned, callee, given) = (self.operand(0), self.operand(1), self.operand(2));
+        let Operand::Function(index) = callee else { return Ok(()) };
+        let index = *index as usize;
+        let module = self.decoder.module;
+        let target = &module.functions[index];
+        if target.external {
+            self.push(Kind::Assert);
+            return Ok(());
+        }
+        let unit = self.decoder.units[&index].clone();
+        // Lanes that do not call go round everything.
+        let (guard, negated, line) = (self.decoder.guard, self.decoder.negated, self.decoder.line);
+        let around = (guard != NONE).then(|| {
+            self.decoder.negated = !negated;
+            self.push(Kind::Branch(0));
+            self.decoder.guard = NONE;
+            self.decoder.kernel.codes.len() - 1
+        });
+        for (part, param) in self.function.parts(given).iter().zip(&target.params) {
+            let from = self.variable(part);
+            self.copy(from, unit.params + u64::from(param.offset), param);
+        }
+        self.decoder.body(index)?;
+        self.decoder.line = line;
+        for (part, param) in self.function.parts(returned).iter().zip(&target.returns) {
+            let to = self.variable(part);
+            self.copy(unit.returns + u64::from(param.offset), to, param);
+        }
+        let end = self.decoder.kernel.codes.len() as u32;
+        if let Some(around) = around {
+            self.decoder.kernel.codes[around].kind = Kind::Branch(end);
+        }
+        Ok(())
+    }
+
+    /// Where a call's argument or result is in local memory.
+    fn variable(&self, part: &Operand) -> u64 {
+        match part {
+            Operand::Symbol(s, _) => self.decoder.symbol(self.function, self.unit, *s),
+            _ => 0,
+        }
+    }
+
+    fn copy(&mut self, from: u64, to: u64, param: &Param) {
+        let bits = param.element.bits() as u8;
+        let step = u64::from(bits / 8);
+        let slot = self.decoder.scratch;
+        let start = self.decoder.kernel.parts.len() as u32;
+        self.decoder.kernel.parts.push(Part { slot, bits: 64 });
+        for n in 0..u64::from(param.bytes()) / step {
+            let load = self.push(Kind::Load { area: Area::Local, bits, signed: false });
+            (load.d, load.e, load.imm) = (start, 1, (from + n * step) as i64);
+            let store = self.push(Kind::Store { area: Area::Local, bits });
+            (store.d, store.e, store.imm) = (start, 1, (to + n * step) as i64);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A launch: the blocks of a grid, dealt to the processor's cores.
+//!
+//! Owns: the dealing (an atomic counter, so a free core takes the next block), the instruction budget and the stop.
+//! Never: lets chance into the result. Blocks meet in atomic operations only; the fault that is reported is that of the
+//! first block, in the order of the grid, that has one; the budget is spent or not whatever the cores do.
+//! Tests: `gpu/tests/cpu_faults.rs`.
+
+use super::{
+    block::{Block, Extents, Halt, NoRoom},
+    code::Kernel,
+    memory::Global,
+    warp::Broken,
+};
+use crate::backend::Stop;
+use ion_protocol::{
+    Bytes,
+    fault::{Fault, Place},
+};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Instructions between two looks at the clock on one core.
+const CLOCK_EVERY: u64 = 50_000;
+
+/// One launch, ready to go.
+pub struct Launch<'a, 'g> {
+    pub kernel: &'a Kernel,
+    pub global: &'a Global<'g>,
+    pub extents: Extents,
+    pub params: &'a [u8],
+    pub stop: Stop<'a>,
+    pub cores: usize,
+    /// Instructions executed by the program so far, and how many it may.
+    pub spent: &'a AtomicU64,
+    pub fuel: Option<u64>,
+}
+
+/// The fault of the first block that has one; faults from outside count as before all blocks.
+struct Failure {
+    first: AtomicU64,
+    fault: Mutex<Option<(u64, Fault)>>,
+}
+
+impl Failure {
+    fn note(&self, block: u64, fault: Fault) {
+        let mut held = match self.fault.lock() {
+            Ok(held) => held,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        if held.as_ref().is_none_or(|(earlier, _)| block < *earlier) {
+            self.first.fetch_min(block, Relaxed);
+            *held = Some((block, fault));
+        }
+    }
+}
+
+impl Launch<'_, '_> {
+    /// Runs all blocks. `beat` is called now and then, on the calling thread.
+    pub fn run(&self, beat: &mut dyn FnMut()) -> Result<(), Fault> {
+        let next = AtomicU64::new(0);
+        let failure = Failure { first: AtomicU64::new(u64::MAX), fault: Mutex::new(None) };
+        let helpers = (self.cores as u64).min(self.extents.blocks()).saturating_sub(1);
+        std::thread::scope(|scope| {
+            for _ in 0..helpers {
+                // A core that cannot be had is done without.
+                let work = || self.work(&next, &failure, &mut || {});
+                let _ = std::thread::Builder::new().name("ion-cpu".into()).spawn_scoped(scope, work);
+            }
+            self.work(&next, &failure, beat);
+        });
+        let held = failure.fault.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match held {
+            Some((_, fault)) => Err(fault),
+            None => self.budget(),
+        }
+    }
+
+    fn budget(&self) -> Result<(), Fault> {
+        match self.fuel {
+            Some(limit) if self.spent.load(Relaxed) > limit => Err(Fault::Fuel { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn work(&self, next: &AtomicU64, failure: &Failure, beat: &mut dyn FnMut()) {
+        let mut block = match Block::new(self.kernel, self.global, self.extents, self.params) {
+            Ok(block) => block,
+            Err(NoRoom { bytes }) => {
+                let message = format!("a block needs {} of shared and local memory", Bytes(bytes));
+                return failure.note(0, Fault::Room { message });
+            }
+        };
+        let mut since_clock = CLOCK_EVERY;
+        loop {
+            let number = next.fetch_add(1, Relaxed);
+            if number >= self.extents.blocks() || number > failure.first.load(Relaxed) {
+                return;
+            }
+            let on = |executed: u64| {
+                self.spent.fetch_add(executed, Relaxed);
+                since_clock += executed + 1;
+                if since_clock >= CLOCK_EVERY {
+                    since_clock = 0;
+                    beat();
+                    if let Err(fault) = self.stop.check().and_then(|()| self.budget()) {
+                        failure.note(0, fault);
+                        return false;
+                    }
+                }
+                number <= failure.first.load(Relaxed)
+            };
+            match block.run(number, on) {
+                Ok(()) => {}
+                Err(Halt::Stopped) => return,
+                Err(Halt::Broke(breakage)) => {
+                    let place = Place {
+                        kernel: self.kernel.name.clone(),
+                        line: breakage.line,
+                        block: self.extents.block_at(number),
+                        thread: self.extents.thread_at(breakage.thread),
+                    };
+                    failure.note(number, fault(breakage.broken, place));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn fault(broken: Broken, place: Place) -> Fault {
+    match broken {
+        Broken::Access(bad) => {
+            let space = bad.area.text().to_string();
+            if bad.misaligned {
+                Fault::Misaligned { space, address: bad.address, place }
+            } else {
+                Fault::OutOfBounds { space, address: bad.address, place }
+            }
+        }
+        Broken::Trap { .. } => Fault::Trap { place },
+        Broken::Assert { .. } => {
+            Fault::Assert { message: "an assertion of the kernel does not hold".into(), place }
+        }
+        Broken::Divergent { .. } => Fault::DivergentBarrier { place },
+    }
+}

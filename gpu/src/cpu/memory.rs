@@ -1,0 +1,316 @@
+//! The address space that kernels see.
+//!
+//! Owns: where buffers and module variables live, and the check of every access. Each piece of global memory has a
+//! window of its own, 64 GiB from the next, so an index that runs out of one buffer meets a gap, never another buffer;
+//! address 0 lies in no window. Generic addresses of shared, local and parameter memory carry a tag.
+//! Never: lets an access through that was not checked against the piece it falls into.
+//! Tests: `gpu/tests/cpu_faults.rs`.
+
+use super::lanes::{LANES, lanes_of};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Each window spans 2^36 bytes; a buffer may have 16 GiB, so at least 48 GiB after it are a gap.
+pub const WINDOW_BITS: u32 = 36;
+/// Windows that fit below the tags.
+const WINDOWS_MAX: u64 = 1 << 12;
+/// Tags of generic addresses, far above all windows.
+pub const SHARED_TAG: u64 = 1 << 56;
+pub const LOCAL_TAG: u64 = 2 << 56;
+pub const PARAM_TAG: u64 = 3 << 56;
+const TAG_MASK: u64 = 0xff << 56;
+
+/// State spaces of accesses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    Global,
+    Shared,
+    Local,
+    Const,
+    Param,
+    Generic,
+}
+
+impl Area {
+    pub fn text(self) -> &'static str {
+        match self {
+            Area::Global => "global",
+            Area::Shared => "shared",
+            Area::Local => "local",
+            Area::Const => "const",
+            Area::Param => "param",
+            Area::Generic => "generic",
+        }
+    }
+}
+
+/// What is wrong with an access, before it is known where in the program it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadAccess {
+    pub lane: usize,
+    pub area: Area,
+    pub address: u64,
+    pub misaligned: bool,
+}
+
+/// Bytes with the alignment of the largest access.
+#[derive(Debug, Default)]
+pub struct Bytes {
+    words: Vec<u128>,
+    len: usize,
+}
+
+impl Bytes {
+    /// `len` zero bytes; `None` if the machine does not have them.
+    pub fn zeros(len: usize) -> Option<Bytes> {
+        let mut words = Vec::new();
+        words.try_reserve_exact(len.div_ceil(16)).ok()?;
+        words.resize(len.div_ceil(16), 0);
+        Some(Bytes { words, len })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.words.as_mut_ptr().cast()
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: `words` holds at least `len` initialised bytes, and is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), self.len) }
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: `words` holds at least `len` initialised bytes.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.len) }
+    }
+
+    pub fn clear(&mut self) {
+        self.words.fill(0);
+    }
+}
+
+/// One piece of global memory as the blocks see it.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    start: *mut u8,
+    len: u64,
+    writable: bool,
+}
+
+/// Global memory of one launch: borrowed pieces, shared by all threads that run blocks.
+#[derive(Debug)]
+pub struct Global<'a> {
+    windows: Vec<Window>,
+    borrowed: std::marker::PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: the pieces are borrowed mutably for 'a, so only the running blocks touch them, and these do so by atomic
+// operations only (`read`, `write`, `atomic`).
+unsafe impl Sync for Global<'_> {}
+
+impl<'a> Global<'a> {
+    pub fn new() -> Self {
+        // Window 0 is never used, so that small numbers are never addresses.
+        let none = Window { start: std::ptr::null_mut(), len: 0, writable: false };
+        Global { windows: vec![none], borrowed: std::marker::PhantomData }
+    }
+
+    /// Opens a window on `bytes` and gives its address; `None` if there are too many.
+    pub fn open(&mut self, bytes: &'a mut Bytes, writable: bool) -> Option<u64> {
+        let index = self.windows.len() as u64;
+        let len = bytes.len() as u64;
+        if index >= WINDOWS_MAX || len > 1 << (WINDOW_BITS - 1) {
+            return None;
+        }
+        self.windows.push(Window { start: bytes.as_mut_ptr(), len, writable });
+        Some(index << WINDOW_BITS)
+    }
+
+    fn window(&self, address: u64) -> Option<&Window> {
+        self.windows.get((address >> WINDOW_BITS) as usize)
+    }
+}
+
+/// Memory that one block has to itself, and the launch's parameters.
+#[derive(Debug, Default)]
+pub struct Private {
+    pub shared: Bytes,
+    /// Local memory of all threads of the block, one after the other.
+    pub local: Bytes,
+    /// Bytes of local memory of one thread; a multiple of 16.
+    pub local_stride: usize,
+    pub params: Bytes,
+}
+
+/// A checked piece of memory: lane `n` may touch `size` bytes at `start + (address - base) + n * stride`.
+struct Piece {
+    start: *mut u8,
+    base: u64,
+    stride: usize,
+}
+
+/// One access of a warp.
+#[derive(Clone, Copy)]
+pub struct Access<'a> {
+    pub area: Area,
+    pub addresses: &'a [u64; LANES],
+    /// Lanes that take part; never empty.
+    pub mask: u32,
+    /// Bytes of the whole access: a power of two, which addresses must be multiples of.
+    pub size: u64,
+    pub write: bool,
+    /// Index in the block of the warp's first thread.
+    pub first_thread: usize,
+}
+
+/// Where a lane's bytes are.
+pub struct Places<'a> {
+    piece: Piece,
+    addresses: &'a [u64; LANES],
+}
+
+impl Places<'_> {
+    /// The bytes of one lane. Valid for the size of the access that was checked.
+    #[inline(always)]
+    pub fn of(&self, lane: usize) -> *mut u8 {
+        let offset = (self.addresses[lane] - self.piece.base) as usize + lane * self.piece.stride;
+        // SAFETY: `check` has found the lane's bytes to lie within the piece.
+        unsafe { self.piece.start.add(offset) }
+    }
+}
+
+/// Checks an access of all its lanes in one area and calls `act` with the places; lanes of a generic access that fall
+/// into different pieces are taken in groups.
+#[inline(always)]
+pub fn access(
+    global: &Global<'_>,
+    private: &mut Private,
+    a: &Access<'_>,
+    mut act: impl FnMut(&Places<'_>, u32),
+) -> Result<(), BadAccess> {
+    if let Some(piece) = check(global, private, a) {
+        act(&Places { piece, addresses: a.addresses }, a.mask);
+        return Ok(());
+    }
+    if a.mask.is_power_of_two() {
+        return one_lane(global, private, a, &mut act);
+    }
+    // Something is out of line, or the lanes fall into several pieces: lane by lane, in order.
+    for lane in lanes_of(a.mask) {
+        one_lane(global, private, &Access { mask: 1 << lane, ..*a }, &mut act)?;
+    }
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn one_lane(
+    global: &Global<'_>,
+    private: &mut Private,
+    a: &Access<'_>,
+    act: &mut dyn FnMut(&Places<'_>, u32),
+) -> Result<(), BadAccess> {
+    let lane = a.mask.trailing_zeros() as usize;
+    let address = a.addresses[lane];
+    let bad = |area, misaligned| Err(BadAccess { lane, area, address, misaligned });
+    if !address.is_multiple_of(a.size) {
+        return bad(a.area, true);
+    }
+    if a.area == Area::Generic && address & TAG_MASK != 0 {
+        let area = match address & TAG_MASK {
+            SHARED_TAG => Area::Shared,
+            LOCAL_TAG => Area::Local,
+            PARAM_TAG => Area::Param,
+            _ => return bad(Area::Generic, false),
+        };
+        let mut addresses = *a.addresses;
+        addresses[lane] = address & !TAG_MASK;
+        let there = Access { area, addresses: &addresses, ..*a };
+        return match check(global, private, &there) {
+            Some(piece) => {
+                act(&Places { piece, addresses: &addresses }, a.mask);
+                Ok(())
+            }
+            None => bad(area, false),
+        };
+    }
+    match check(global, private, a) {
+        Some(piece) => {
+            act(&Places { piece, addresses: a.addresses }, a.mask);
+            Ok(())
+        }
+        None => bad(if a.area == Area::Generic { Area::Global } else { a.area }, false),
+    }
+}
+
+/// The piece that all lanes of the access lie in, aligned and within its bounds; `None` if there is none.
+#[inline(always)]
+fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<Piece> {
+    let first = a.addresses[a.mask.trailing_zeros() as usize];
+    let (start, base, len, stride) = match a.area {
+        Area::Global | Area::Const | Area::Generic => {
+            let window = global.window(first)?;
+            if a.write && !window.writable {
+                return None;
+            }
+            (window.start, first >> WINDOW_BITS << WINDOW_BITS, window.len, 0)
+        }
+        Area::Shared => (private.shared.as_mut_ptr(), 0, private.shared.len() as u64, 0),
+        Area::Local => {
+            let stride = private.local_stride;
+            let from = a.first_thread * stride;
+            let last = from + (32 - a.mask.leading_zeros() as usize) * stride;
+            if last > private.local.len() {
+                return None;
+            }
+            // SAFETY: `from` is at most `last`, which is within the memory.
+            (unsafe { private.local.as_mut_ptr().add(from) }, 0, stride as u64, stride)
+        }
+        Area::Param => {
+            if a.write {
+                return None;
+            }
+            (private.params.as_mut_ptr(), 0, private.params.len() as u64, 0)
+        }
+    };
+    let room = len.checked_sub(a.size)?;
+    let mut bad = false;
+    for (lane, address) in a.addresses.iter().enumerate() {
+        let offset = address.wrapping_sub(base);
+        let wrong = (offset > room) | (offset & (a.size - 1) != 0);
+        bad |= wrong & (a.mask >> lane & 1 != 0);
+    }
+    (!bad).then_some(Piece { start, base, stride })
+}
+
+/// Values that memory holds.
+pub trait Cell: Copy {
+    /// # Safety
+    /// `place` must be valid for this type, aligned to it, and touched by atomic operations only meanwhile.
+    unsafe fn read(place: *mut u8) -> Self;
+    /// # Safety
+    /// As for `read`.
+    unsafe fn write(place: *mut u8, value: Self);
+}
+
+macro_rules! cell {
+    ($($ty:ty, $atomic:ty);*) => {$(
+        impl Cell for $ty {
+            #[inline(always)]
+            unsafe fn read(place: *mut u8) -> $ty {
+                // SAFETY: the caller's promise. Blocks race as GPU blocks do: relaxed operations, compiled to plain
+                // moves, give each access some value that was written, never undefined behaviour of our own.
+                unsafe { <$atomic>::from_ptr(place.cast()).load(Relaxed) }
+            }
+            #[inline(always)]
+            unsafe fn write(place: *mut u8, value: $ty) {
+                // SAFETY: the caller's promise.
+                unsafe { <$atomic>::from_ptr(place.cast()).store(value, Relaxed) }
+            }
+        }
+    )*};
+}
+
+cell! { u8, AtomicU8; u16, AtomicU16; u32, AtomicU32; u64, AtomicU64 }

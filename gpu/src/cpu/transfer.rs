@@ -1,0 +1,291 @@
+//! `ld`, `st`, `atom`, `red`: registers to and from memory.
+//!
+//! Owns: widths, extension and the meaning of atomic operations. Lanes act in their order, so that of several lanes
+//! that store to one place the highest wins, every time.
+//! Never: touches a byte that `memory::access` has not passed.
+//! Tests: `gpu/tests/cpu_memory.rs`, `gpu/tests/cpu_faults.rs`.
+
+use super::{
+    code::{AtomOp, AtomTy, Code, Finish, FloatOp, Kernel, NONE},
+    float::half,
+    lanes::{Frame, LANES, lanes_of, store},
+    memory::{Access, Area, BadAccess, Cell, Global, Private, access},
+    soft::Mode,
+};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// What a transfer needs beside the registers.
+pub struct Memory<'a, 'g> {
+    pub kernel: &'a Kernel,
+    pub global: &'a Global<'g>,
+    pub private: &'a mut Private,
+    /// Index in the block of the warp's first thread.
+    pub first_thread: usize,
+}
+
+/// The addresses of all lanes: the base register, which may have 32 bits, and the offset.
+#[inline(always)]
+fn addresses(f: &Frame, i: &Code, narrow: bool) -> [u64; LANES] {
+    let offset = i.imm as u64;
+    if i.a == NONE {
+        return [offset; LANES];
+    }
+    let mut out = [0u64; LANES];
+    if narrow {
+        let base = f.words(i.a);
+        for n in 0..LANES {
+            // Addresses of 32 bits wrap as such, so that an offset of -4 is what it says.
+            out[n] = u64::from(base[n].wrapping_add(offset as u32));
+        }
+    } else {
+        let base = f.wides(i.a);
+        for n in 0..LANES {
+            out[n] = base[n].wrapping_add(offset);
+        }
+    }
+    out
+}
+
+impl Memory<'_, '_> {
+    /// Whether the address register has 32 bits is in `c`; the number of parts in `e`.
+    #[inline(always)]
+    fn all<T: Cell>(
+        &mut self,
+        f: &Frame,
+        i: &Code,
+        area: Area,
+        write: bool,
+        mut act: impl FnMut(usize, usize, *mut u8),
+    ) -> Result<(), BadAccess> {
+        let size = std::mem::size_of::<T>();
+        let count = i.e as usize;
+        let addresses = addresses(f, i, i.c == 1);
+        let whole = Access {
+            area,
+            addresses: &addresses,
+            mask: f.mask,
+            size: (size * count) as u64,
+            write,
+            first_thread: self.first_thread,
+        };
+        access(self.global, self.private, &whole, |places, mask| {
+            for part in 0..count {
+                if mask == u32::MAX {
+                    for lane in 0..LANES {
+                        act(part, lane, places.of(lane).wrapping_add(part * size));
+                    }
+                } else {
+                    for lane in lanes_of(mask) {
+                        act(part, lane, places.of(lane).wrapping_add(part * size));
+                    }
+                }
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn load_as<T: Cell>(
+        &mut self,
+        f: &mut Frame,
+        i: &Code,
+        area: Area,
+        extend: impl Fn(T, u8) -> u64,
+    ) -> Result<(), BadAccess> {
+        let kernel = self.kernel;
+        let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
+        let mut out = [[0u64; LANES]; 4];
+        self.all::<T>(f, i, area, false, |part, lane, place| {
+            // SAFETY: the access was checked for this size and alignment.
+            let value = unsafe { T::read(place) };
+            out[part & 3][lane] = extend(value, parts[part].bits);
+        })?;
+        for (part, out) in parts.iter().zip(&out) {
+            if part.slot == NONE {
+                continue;
+            }
+            if part.bits == 64 {
+                store::<u64>(f, part.slot, out);
+            } else {
+                store::<u32>(f, part.slot, &out.map(|v| v as u32));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn load(
+        &mut self,
+        f: &mut Frame,
+        i: &Code,
+        area: Area,
+        bits: u8,
+        signed: bool,
+    ) -> Result<(), BadAccess> {
+        // A value narrower than its register is extended as its type says; 16-bit registers keep their upper half 0.
+        let cut = |v: u64, bits: u8| if bits == 16 { v & 0xffff } else { v };
+        match (bits, signed) {
+            (8, false) => self.load_as(f, i, area, |v: u8, _| v.into()),
+            (8, true) => self.load_as(f, i, area, |v: u8, b| cut(v as i8 as i64 as u64, b)),
+            (16, false) => self.load_as(f, i, area, |v: u16, _| v.into()),
+            (16, true) => self.load_as(f, i, area, |v: u16, b| cut(v as i16 as i64 as u64, b)),
+            (32, false) => self.load_as(f, i, area, |v: u32, _| v.into()),
+            (32, true) => self.load_as(f, i, area, |v: u32, _| v as i32 as i64 as u64),
+            _ => self.load_as(f, i, area, |v: u64, _| v),
+        }
+    }
+
+    #[inline(always)]
+    fn store_as<T: Cell>(
+        &mut self,
+        f: &Frame,
+        i: &Code,
+        area: Area,
+        cut: impl Fn(u64) -> T,
+    ) -> Result<(), BadAccess> {
+        let kernel = self.kernel;
+        let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
+        self.all::<T>(f, i, area, true, |part, lane, place| {
+            let part = parts[part];
+            let value =
+                if part.bits == 64 { f.wides(part.slot)[lane] } else { f.words(part.slot)[lane].into() };
+            // SAFETY: the access was checked for this size and alignment, and for writing.
+            unsafe { T::write(place, cut(value)) };
+        })
+    }
+
+    pub fn store(&mut self, f: &Frame, i: &Code, area: Area, bits: u8) -> Result<(), BadAccess> {
+        match bits {
+            8 => self.store_as(f, i, area, |v| v as u8),
+            16 => self.store_as(f, i, area, |v| v as u16),
+            32 => self.store_as(f, i, area, |v| v as u32),
+            _ => self.store_as(f, i, area, |v| v),
+        }
+    }
+
+    /// The old value goes to `d`; `b` is joined in, and for `cas` stored where the old value equals it, `parts[e]`
+    /// being what is stored. The address register has 32 bits if `c` is 1.
+    pub fn atomic(
+        &mut self,
+        f: &mut Frame,
+        i: &Code,
+        area: Area,
+        op: AtomOp,
+        ty: AtomTy,
+    ) -> Result<(), BadAccess> {
+        let wide = matches!(ty, AtomTy::U64 | AtomTy::S64 | AtomTy::F64);
+        let half = matches!(ty, AtomTy::B16 | AtomTy::Half { pair: false, .. });
+        let size = if wide {
+            8
+        } else if half {
+            2
+        } else {
+            4
+        };
+        let addresses = addresses(f, i, i.c == 1);
+        let read = |slot: u32| if wide { *f.wides(slot) } else { f.words(slot).map(u64::from) };
+        let given = read(i.b);
+        let stored = if op == AtomOp::Cas { read(i.e) } else { given };
+        let whole = Access {
+            area,
+            addresses: &addresses,
+            mask: f.mask,
+            size,
+            write: true,
+            first_thread: self.first_thread,
+        };
+        let mut old = [0u64; LANES];
+        access(self.global, self.private, &whole, |places, mask| {
+            for lane in lanes_of(mask) {
+                let change = |current: u64| {
+                    if op == AtomOp::Cas {
+                        if current == given[lane] { stored[lane] } else { current }
+                    } else {
+                        joined(op, ty, current, given[lane])
+                    }
+                };
+                // SAFETY: the access was checked for this size, its alignment and writing, and meanwhile memory is
+                // touched by atomic operations only.
+                old[lane] = unsafe { update(places.of(lane), size, change) };
+            }
+        })?;
+        if i.d != NONE {
+            if wide { store::<u64>(f, i.d, &old) } else { store::<u32>(f, i.d, &old.map(|v| v as u32)) }
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a value by what `change` makes of it, at once for all threads, and gives the old one.
+///
+/// # Safety
+/// `place` must be valid for `size` bytes, aligned to it, and touched by atomic operations only meanwhile.
+unsafe fn update(place: *mut u8, size: u64, change: impl Fn(u64) -> u64) -> u64 {
+    macro_rules! by {
+        ($atomic:ty, $ty:ty) => {{
+            // SAFETY: the caller's promise.
+            let cell = unsafe { <$atomic>::from_ptr(place.cast()) };
+            let mut current = cell.load(Relaxed);
+            loop {
+                let next = change(current.into()) as $ty;
+                match cell.compare_exchange_weak(current, next, Relaxed, Relaxed) {
+                    Ok(old) => return old.into(),
+                    Err(now) => current = now,
+                }
+            }
+        }};
+    }
+    match size {
+        2 => by!(AtomicU16, u16),
+        4 => by!(AtomicU32, u32),
+        _ => by!(AtomicU64, u64),
+    }
+}
+
+fn joined(op: AtomOp, ty: AtomTy, old: u64, given: u64) -> u64 {
+    let (x, y) = (old as u32, given as u32);
+    match (op, ty) {
+        (AtomOp::And, _) => old & given,
+        (AtomOp::Or, _) => old | given,
+        (AtomOp::Xor, _) => old ^ given,
+        (AtomOp::Exch | AtomOp::Cas, _) => given,
+        (AtomOp::Add, AtomTy::F32) => float_sum(f32::from_bits(x), f32::from_bits(y)),
+        (AtomOp::Add, AtomTy::F64) => {
+            let sum = f64::from_bits(old) + f64::from_bits(given);
+            if sum.is_nan() { super::soft::F64.nan } else { sum.to_bits() }
+        }
+        (AtomOp::Add, AtomTy::Half { pair, brain }) => {
+            let how = Finish { mode: Mode::Rn, ftz: false, sat: false, nan: false, relu: false };
+            let add = |shift: u32| {
+                let (x, y) = ((x >> shift) as u16, (y >> shift) as u16);
+                u64::from(half(FloatOp::Add, brain, how, x, y, 0)) << shift
+            };
+            add(0) | if pair { add(16) } else { 0 }
+        }
+        (AtomOp::Add, _) => old.wrapping_add(given),
+        (AtomOp::Inc, _) => {
+            if x >= y {
+                0
+            } else {
+                u64::from(x) + 1
+            }
+        }
+        (AtomOp::Dec, _) => {
+            if x == 0 || x > y {
+                given
+            } else {
+                u64::from(x) - 1
+            }
+        }
+        (AtomOp::Min, AtomTy::S32) => u64::from((x as i32).min(y as i32) as u32),
+        (AtomOp::Max, AtomTy::S32) => u64::from((x as i32).max(y as i32) as u32),
+        (AtomOp::Min, AtomTy::S64) => (old as i64).min(given as i64) as u64,
+        (AtomOp::Max, AtomTy::S64) => (old as i64).max(given as i64) as u64,
+        (AtomOp::Min, _) => old.min(given),
+        (AtomOp::Max, _) => old.max(given),
+    }
+}
+
+/// `atom.add.f32` on global memory flushes no subnormals on today's devices; NaN is the canonical one.
+fn float_sum(x: f32, y: f32) -> u64 {
+    let sum = x + y;
+    if sum.is_nan() { super::soft::F32.nan } else { sum.to_bits().into() }
+}

@@ -1,0 +1,318 @@
+//! One warp: 32 threads that execute one instruction at a time.
+//!
+//! Owns: divergence. Lanes at the same instruction form a group; the group at the lowest address runs, and groups
+//! that come to stand at the same instruction become one again (min-PC reconvergence). A loop in which one lane waits
+//! for another of its own warp therefore may never end, as on devices before compute capability 7.0: the instruction
+//! budget or the time ends it.
+//! Never: runs longer than the turn it was given.
+//! Tests: `gpu/tests/cpu_control.rs`.
+
+use super::{
+    code::{Barrier, BoolOp, Code, Kernel, Kind, NONE},
+    collective, compare, convert, float, int,
+    lanes::{Frame, LANES, Lane, map1, store, test2},
+    memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
+    transfer::Memory,
+};
+
+/// What ends a block before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    Access(BadAccess),
+    Trap { lane: usize },
+    Assert { lane: usize },
+    Divergent { lane: usize },
+}
+
+/// Why a warp gave up its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Ready,
+    Waiting(Wait),
+    Done,
+}
+
+/// At which barrier a warp waits, and for how many threads (0: all of the block).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    pub barrier: u32,
+    pub threads: u32,
+    pub what: Barrier,
+    /// Lanes whose predicate holds, for reductions, and lanes that take part.
+    pub votes: u32,
+    pub mask: u32,
+    /// Where the result goes.
+    pub into: u32,
+}
+
+pub struct Warp {
+    pub frame: Frame,
+    pub pc: u32,
+    /// Lanes of the running group.
+    mask: u32,
+    /// Lanes that have not left.
+    pub live: u32,
+    /// The other groups, the one at the lowest address last.
+    others: Vec<(u32, u32)>,
+    /// The address of that group: reaching it means joining it, passing it means making way.
+    next: u32,
+    pub first_thread: usize,
+    pub state: State,
+}
+
+/// What a warp sees of its block.
+pub struct Surroundings<'a, 'g> {
+    pub kernel: &'a Kernel,
+    pub global: &'a Global<'g>,
+    pub private: &'a mut Private,
+    /// Instructions that the block has executed.
+    pub executed: &'a mut u64,
+}
+
+impl Warp {
+    pub fn new(kernel: &Kernel, first_thread: usize) -> Self {
+        Warp {
+            frame: Frame::new(kernel.slots as usize, kernel.preds as usize),
+            pc: 0,
+            mask: 0,
+            live: 0,
+            others: Vec::new(),
+            next: u32::MAX,
+            first_thread,
+            state: State::Done,
+        }
+    }
+
+    /// Back to the first instruction with these lanes.
+    pub fn start(&mut self, registers: u32, lanes: u32) {
+        self.frame.clear(registers as usize);
+        self.pc = 0;
+        self.mask = lanes;
+        self.live = lanes;
+        self.others.clear();
+        self.next = u32::MAX;
+        self.state = State::Ready;
+    }
+
+    /// Runs up to `turn` instructions, to a barrier or to the end.
+    pub fn run(&mut self, s: &mut Surroundings<'_, '_>, turn: u32) -> Result<(), Broken> {
+        let codes = &s.kernel.codes;
+        for _ in 0..turn {
+            if self.pc >= self.next {
+                self.regroup();
+            }
+            let i = &codes[self.pc as usize];
+            *s.executed += 1;
+            let mut mask = self.mask;
+            if i.guard != NONE {
+                let guard = self.frame.preds[i.guard as usize];
+                mask &= if i.negated { !guard } else { guard };
+            }
+            self.frame.mask = mask;
+            match i.kind {
+                Kind::Branch(target) => self.branch(target, mask),
+                _ if mask == 0 => self.pc += 1,
+                Kind::Exit => {
+                    self.exit(mask);
+                    if self.live == 0 {
+                        self.state = State::Done;
+                        return Ok(());
+                    }
+                }
+                Kind::Barrier { what, negate } => {
+                    if mask != self.live {
+                        return Err(Broken::Divergent { lane: mask.trailing_zeros() as usize });
+                    }
+                    self.state = State::Waiting(self.wait(i, what, negate));
+                    self.pc += 1;
+                    return Ok(());
+                }
+                _ => {
+                    self.execute(i, s)?;
+                    self.pc += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Another group stands at or before the running one: joins it, or lets it run first.
+    #[cold]
+    fn regroup(&mut self) {
+        while let Some((pc, mask)) = self.others.pop() {
+            if pc == self.pc {
+                self.mask |= mask;
+            } else if pc < self.pc {
+                let (mine, lanes) = (self.pc, self.mask);
+                (self.pc, self.mask) = (pc, mask);
+                self.park(mine, lanes);
+            } else {
+                self.others.push((pc, mask));
+                break;
+            }
+        }
+        self.next = self.others.last().map_or(u32::MAX, |(pc, _)| *pc);
+    }
+
+    /// Puts a group among the others, in order; one at the same address takes it in.
+    fn park(&mut self, pc: u32, mask: u32) {
+        let at = self.others.partition_point(|(other, _)| *other > pc);
+        match self.others.get_mut(at) {
+            Some((other, lanes)) if *other == pc => *lanes |= mask,
+            _ => self.others.insert(at, (pc, mask)),
+        }
+        self.next = self.others.last().map_or(u32::MAX, |(pc, _)| *pc);
+    }
+
+    fn branch(&mut self, target: u32, taken: u32) {
+        let stay = self.mask & !taken;
+        match (taken, stay) {
+            (0, _) => self.pc += 1,
+            (_, 0) => self.pc = target,
+            _ => {
+                let on = self.pc + 1;
+                let (low, high) =
+                    if target < on { ((target, taken), (on, stay)) } else { ((on, stay), (target, taken)) };
+                (self.pc, self.mask) = low;
+                self.park(high.0, high.1);
+            }
+        }
+    }
+
+    fn exit(&mut self, leaving: u32) {
+        self.live &= !leaving;
+        self.mask &= !leaving;
+        self.pc += 1;
+        if self.mask == 0
+            && let Some((pc, mask)) = self.others.pop()
+        {
+            (self.pc, self.mask) = (pc, mask);
+            self.next = self.others.last().map_or(u32::MAX, |(pc, _)| *pc);
+        }
+    }
+
+    fn wait(&self, i: &Code, what: Barrier, negate: bool) -> Wait {
+        let lane = self.frame.mask.trailing_zeros() as usize;
+        let value = |slot: u32| if slot == NONE { 0 } else { self.frame.words(slot)[lane] };
+        let votes = if i.c == NONE { 0 } else { self.frame.preds[i.c as usize] };
+        let votes = (if negate { !votes } else { votes }) & self.frame.mask;
+        let threads = value(i.b);
+        Wait { barrier: value(i.a) & 15, threads, what, votes, mask: self.frame.mask, into: i.d }
+    }
+
+    fn execute(&mut self, i: &Code, s: &mut Surroundings<'_, '_>) -> Result<(), Broken> {
+        let f = &mut self.frame;
+        match i.kind {
+            Kind::Int(op, ty) => int::int(f, i, op, ty),
+            Kind::Float(op, ty, how) => float::float(f, i, op, ty, how),
+            Kind::Bits(op) => int::bits(f, i, op),
+            Kind::Load { area, bits, signed } => {
+                memory(s, self.first_thread).load(f, i, area, bits, signed).map_err(Broken::Access)?;
+            }
+            Kind::Store { area, bits } => {
+                memory(s, self.first_thread).store(f, i, area, bits).map_err(Broken::Access)?;
+            }
+            Kind::Setp { .. } | Kind::Set { .. } => compare::set(f, i),
+            Kind::Move { wide: false } => map1(f, i.d, i.a, |v: u32| v),
+            Kind::Move { wide: true } => map1(f, i.d, i.a, |v: u64| v),
+            Kind::Convert(how) => convert::convert(f, i, how),
+            Kind::Selp { .. } | Kind::Slct { .. } => compare::choose(f, i),
+            Kind::Carry(op, ty) => int::carry(f, i, op, ty, i.e == 1),
+            Kind::Testp { what, wide } => compare::test(f, i, what, wide),
+            Kind::TakeHalf => {
+                let shift = i.e * 16;
+                map1(f, i.d, i.a, |v: u32| v >> shift & 0xffff);
+            }
+            Kind::PutHalf => put::<u32>(f, i, |old, v| {
+                let shift = i.e * 16;
+                (old & !(0xffff << shift)) | (v & 0xffff) << shift
+            }),
+            Kind::TakeWord => {
+                let shift = i.e * 16;
+                let wide = i.imm as u64;
+                map1(f, i.d, i.a, |v: u64| (v >> shift & wide) as u32);
+            }
+            Kind::PutWord => {
+                let (shift, wide) = (i.e * 16, i.imm as u64);
+                let (old, part) = (*f.wides(i.d), *f.words(i.a));
+                let out = std::array::from_fn(|n| {
+                    (old[n] & !(wide << shift)) | (u64::from(part[n]) & wide) << shift
+                });
+                store::<u64>(f, i.d, &out);
+            }
+            Kind::ConvertPair { mode, brain, relu } => convert::convert_pair(f, i, mode, brain, relu),
+            Kind::PredMove => f.set_pred(i.d, f.preds[i.a as usize]),
+            Kind::PredConst(value) => f.set_pred(i.d, if value { u32::MAX } else { 0 }),
+            Kind::PredNot => f.set_pred(i.d, !f.preds[i.a as usize]),
+            Kind::PredLogic(op) => {
+                let (a, b) = (f.preds[i.a as usize], f.preds[i.b as usize]);
+                f.set_pred(
+                    i.d,
+                    match op {
+                        BoolOp::And => a & b,
+                        BoolOp::Or => a | b,
+                        BoolOp::Xor => a ^ b,
+                    },
+                );
+            }
+            Kind::Clock { wide: true } => store::<u64>(f, i.d, &[*s.executed; LANES]),
+            Kind::Clock { wide: false } => store::<u32>(f, i.d, &[*s.executed as u32; LANES]),
+            Kind::Tag(area) => {
+                let tag = tag(area);
+                map1(f, i.d, i.a, |v: u64| v | tag);
+            }
+            Kind::Untag(area) => {
+                let tag = tag(area);
+                map1(f, i.d, i.a, |v: u64| v & !tag);
+            }
+            Kind::InSpace(area) => {
+                let found = test2(f, i.a, i.a, |v: u64, _| in_space(area, v));
+                f.set_pred(i.d, found);
+            }
+            Kind::Atomic { area, op, ty } => {
+                memory(s, self.first_thread).atomic(f, i, area, op, ty).map_err(Broken::Access)?;
+            }
+            Kind::Shuffle(_)
+            | Kind::Vote { .. }
+            | Kind::Match { .. }
+            | Kind::Redux { .. }
+            | Kind::Activemask => {
+                collective::collective(f, i);
+            }
+            Kind::Trap => return Err(Broken::Trap { lane: f.mask.trailing_zeros() as usize }),
+            Kind::Assert => return Err(Broken::Assert { lane: f.mask.trailing_zeros() as usize }),
+            Kind::Fence => std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst),
+            Kind::Nothing | Kind::Branch(_) | Kind::Exit | Kind::Barrier { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn memory<'a, 'g>(s: &'a mut Surroundings<'_, 'g>, first_thread: usize) -> Memory<'a, 'g> {
+    Memory { kernel: s.kernel, global: s.global, private: s.private, first_thread }
+}
+
+/// Joins `a` into `d`.
+fn put<T: Lane<Raw = u32>>(f: &mut Frame, i: &Code, join: impl Fn(u32, u32) -> u32) {
+    let (old, part) = (*f.words(i.d), *f.words(i.a));
+    let out = std::array::from_fn(|n| join(old[n], part[n]));
+    store::<T>(f, i.d, &out);
+}
+
+/// Generic addresses of global and constant memory are the addresses themselves.
+fn tag(area: Area) -> u64 {
+    match area {
+        Area::Shared => SHARED_TAG,
+        Area::Local => LOCAL_TAG,
+        Area::Param => PARAM_TAG,
+        Area::Global | Area::Const | Area::Generic => 0,
+    }
+}
+
+fn in_space(area: Area, address: u64) -> bool {
+    let found = address >> 56 << 56;
+    match area {
+        Area::Shared | Area::Local | Area::Param => found == tag(area),
+        Area::Global | Area::Const | Area::Generic => found == 0,
+    }
+}

@@ -1,0 +1,142 @@
+//! Kernels that end badly: each in the fault of its name, at its place, and never in anything else.
+
+mod cpu_bench;
+
+use cpu_bench::{Bench, LIMITS, u64_arg};
+use ion_gpu::backend::RunLimits;
+use ion_protocol::{Bytes, Millis, fault::Fault};
+
+const HOSTILE: &str = include_str!("../kernels/hostile.ptx");
+
+fn fault(bench: &Bench) -> Fault {
+    bench.run().expect_err("the kernel is made to fail")
+}
+
+#[test]
+fn endless_loops_end_by_budget_or_time() {
+    for kernel in ["loop_forever", "loop_barrier"] {
+        let mut bench = Bench::new(HOSTILE, kernel).grid([3, 1, 1], [96, 1, 1]);
+        bench.limits = RunLimits { fuel: Some(100_000), ..LIMITS };
+        assert_eq!(fault(&bench), Fault::Fuel { limit: 100_000 }, "{kernel}");
+        bench.limits = RunLimits { run: Millis(30), ..LIMITS };
+        assert_eq!(fault(&bench), Fault::RunTime { limit: Millis(30) }, "{kernel}");
+    }
+}
+
+#[test]
+fn a_stop_from_outside_ends_an_endless_loop() {
+    use ion_gpu::{backend::Backend, cpu::CpuBackend};
+    let bench = Bench::new(HOSTILE, "loop_forever");
+    let loaded = bench.load(bench.program()).unwrap();
+    let cancel = std::sync::atomic::AtomicBool::new(false);
+    let mut beats = 0;
+    let found = CpuBackend::default().run(loaded, &LIMITS, &cancel, &mut |_| {
+        beats += 1;
+        cancel.store(beats == 3, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(found, Err(Fault::Cancelled));
+}
+
+#[test]
+fn a_giant_grid_ends_by_time() {
+    let text = ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry k() { ret; }";
+    let mut bench = Bench::new(text, "k").grid([i32::MAX as u32, 65_535, 65_535], [1, 1, 1]);
+    bench.limits = RunLimits { run: Millis(50), ..LIMITS };
+    assert_eq!(fault(&bench), Fault::RunTime { limit: Millis(50) });
+}
+
+/// Whether an access just past a buffer, far from it, or just before it is caught, with its line and place.
+#[test]
+fn wild_global_addresses_are_out_of_bounds() {
+    for index in [16i64, 17, -1, 1 << 32, -(1 << 40), i64::MAX, 1 << 34] {
+        let bench = Bench::new(HOSTILE, "out_of_bounds").buffer(vec![0; 64]).arg(u64_arg(index as u64));
+        let bench = bench.grid([2, 1, 1], [4, 2, 1]);
+        let start = HOSTILE.lines().position(|l| l.contains("entry out_of_bounds")).unwrap();
+        let line = start + HOSTILE.lines().skip(start).position(|l| l.contains("st.global")).unwrap() + 1;
+        match fault(&bench) {
+            Fault::OutOfBounds { space, place, .. } => {
+                assert_eq!((space.as_str(), place.kernel.as_str()), ("global", "out_of_bounds"), "{index}");
+                assert_eq!((place.line, place.block, place.thread), (line as u32, [0; 3], [0; 3]), "{index}");
+            }
+            other => panic!("index {index}: {other}"),
+        }
+    }
+    let bench = Bench::new(HOSTILE, "out_of_bounds").buffer(vec![0; 64]).arg(u64_arg(15));
+    assert_eq!(bench.outputs()[0][60..], [7, 0, 0, 0]);
+}
+
+#[test]
+fn each_space_is_bounded() {
+    for (kernel, space) in
+        [("null_read", "global"), ("shared_out_of_bounds", "shared"), ("local_out_of_bounds", "local")]
+    {
+        match fault(&Bench::new(HOSTILE, kernel)) {
+            Fault::OutOfBounds { space: found, place, .. } => {
+                assert_eq!((found.as_str(), place.kernel.as_str()), (space, kernel));
+            }
+            other => panic!("{kernel}: {other}"),
+        }
+    }
+    let bench = Bench::new(HOSTILE, "misaligned").buffer(vec![0; 64]);
+    assert!(matches!(fault(&bench), Fault::Misaligned { space, .. } if space == "global"));
+}
+
+#[test]
+fn traps_and_barriers_tell_the_thread() {
+    match fault(&Bench::new(HOSTILE, "trap_now")) {
+        Fault::Trap { place } => assert_eq!(place.thread, [5, 0, 0]),
+        other => panic!("{other}"),
+    }
+    match fault(&Bench::new(HOSTILE, "divergent_barrier")) {
+        Fault::DivergentBarrier { place } => assert_eq!(place.kernel, "divergent_barrier"),
+        other => panic!("{other}"),
+    }
+    // Warps that wait at different barriers.
+    let text = ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry k() {\n.reg .pred %p; .reg .b32 %r;\n\
+                mov.u32 %r, %tid.x;\nsetp.lt.u32 %p, %r, 32;\n@%p bar.sync 1;\n@!%p bar.sync 2;\nret; }";
+    let bench = Bench::new(text, "k").grid([1; 3], [64, 1, 1]);
+    assert!(matches!(fault(&bench), Fault::DivergentBarrier { place } if place.line == 8));
+}
+
+/// The fault of the first block in the order of the grid, on any number of cores.
+#[test]
+fn the_first_fault_is_told_every_time() {
+    let text = ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry k() {\n.reg .pred %p; .reg .b32 %r;\n\
+                mov.u32 %r, %ctaid.x;\nsetp.lt.u32 %p, %r, 7;\n@%p ret;\ntrap;\n}";
+    for cores in [1, 2, 5, 16] {
+        for _ in 0..20 {
+            let mut bench = Bench::new(text, "k").grid([200, 1, 1], [32, 1, 1]);
+            bench.cores = Some(cores);
+            match fault(&bench) {
+                Fault::Trap { place } => assert_eq!(place.block, [7, 0, 0], "{cores} cores"),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn too_much_memory_is_refused_before_anything_runs() {
+    let mut bench = Bench::new(HOSTILE, "misaligned").buffer(vec![0; 64]);
+    bench.limits.memory = Bytes(63);
+    assert_eq!(fault(&bench), Fault::Memory { needed: Bytes(64), limit: Bytes(63) });
+}
+
+#[test]
+fn wrong_launches_are_refused_with_what_is_expected() {
+    let message = |bench: &Bench| match fault(bench) {
+        Fault::Program { message } => message,
+        other => panic!("{other}"),
+    };
+    let said = message(&Bench::new(HOSTILE, "no_such_kernel"));
+    assert!(said.contains("has no kernel `no_such_kernel`; it has divergent_barrier"), "{said}");
+    let said = message(&Bench::new(HOSTILE, "misaligned"));
+    assert!(said.contains("0 arguments; expected 1"), "{said}");
+    let said = message(&Bench::new(HOSTILE, "misaligned").arg(cpu_bench::f32_arg(1.0)));
+    assert!(said.contains("argument 0 is a scalar of type f32; expected a .u64 value"), "{said}");
+    let said = message(&Bench::new(HOSTILE, "trap_now").grid([1; 3], [1025, 1, 1]));
+    assert!(said.contains("block 1025 x 1 x 1; expected 1 to 1024 threads"), "{said}");
+    let mut bench = Bench::new(HOSTILE, "trap_now");
+    bench.shared = 300_000;
+    assert!(message(&bench).contains("300000 bytes of shared memory"));
+}
