@@ -252,7 +252,7 @@ fn check_launch(
 }
 
 /// Static shared memory of a kernel with what it calls, laid out as the CPU engine does.
-pub(crate) fn shared_bytes(module: &Module, functions: &[&Function]) -> u64 {
+pub fn shared_bytes(module: &Module, functions: &[&Function]) -> u64 {
     let own = functions
         .iter()
         .fold(0, |end, f| ptx::limits::aligned(end, 16) + ptx::limits::layout_bytes(f, Space::Shared));
@@ -266,7 +266,7 @@ pub(crate) fn shared_bytes(module: &Module, functions: &[&Function]) -> u64 {
 }
 
 /// Whether an argument has the size and kind of a parameter.
-fn accepts(param: &Param, arg: &Arg) -> bool {
+pub fn accepts(param: &Param, arg: &Arg) -> bool {
     let Some((kind, bits)) = param.element.kind() else { return false };
     match arg {
         Arg::Buffer(_) => param.count.is_none() && bits == 64 && kind != Kind::Float,
