@@ -162,7 +162,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   ion run job.toml --out results
   ion run job.toml --dry-run        check the manifest, and say who would run it at what price
-  ion run job.toml --json           the outcome as one JSON object
+  ion run job.toml --json           every event as a line of JSON, then the outcome
 
 Without a running node a light one is started for this job; it joins through --bootstrap or through the peers that
 an earlier run met. Ctrl-C cancels the job; a second Ctrl-C leaves at once, and the job goes on when a node runs.";
@@ -214,7 +214,7 @@ const RECEIPTS_EXAMPLES: &str = "\
 Examples:
   ion receipts list --side provider
   ion receipts show 5c1d
-  ion receipts export 5c1d --to receipt.json
+  ion receipts export 5c1d --out receipt.json
   ion receipts verify receipt.json          needs no node and no network";
 
 /// `ion receipts`
@@ -237,8 +237,8 @@ pub enum ReceiptsVerb {
         /// Where this node was the provider or the requester
         #[arg(long, value_enum)]
         side: Option<Side>,
-        /// At most this many
-        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        /// At most this many; 0 for all
+        #[arg(long, value_name = "COUNT", default_value_t = 0)]
         limit: u32,
     },
     /// Show one receipt of this node
@@ -260,7 +260,7 @@ pub enum ReceiptsVerb {
         prefix: String,
         /// Where to; stdout unless given
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        to: Option<PathBuf>,
+        out: Option<PathBuf>,
     },
 }
 

@@ -67,7 +67,7 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
             let hint = report.cuda.hint().unwrap_or("try `--backend cpu`");
             CliError::node(format!("no device: {}", report.cuda), hint)
         })?;
-        let mut progress = Progress::new(common.quiet);
+        let mut progress = Progress::new(common.quiet || common.json);
         progress.say(&format!("running {} on {}", output::printable(&job.spec.name), device.label()));
         note_unmet(&job, device, &mut progress);
         workers.run(WORK, device.index, Box::new(job.spec.clone())).map_err(failed)?;

@@ -17,7 +17,7 @@ use ion_protocol::{
     receipt::{Countersignature, Receipt, Status},
 };
 use serde::Serialize;
-use std::{io::Write, path::Path};
+use std::{io::Write, os::unix::fs::PermissionsExt, path::Path};
 
 /// Receipts of this node, and proofs of anybody's.
 pub fn receipts(common: &Common, args: ReceiptsArgs) -> Result<(), CliError> {
@@ -28,7 +28,7 @@ pub fn receipts(common: &Common, args: ReceiptsArgs) -> Result<(), CliError> {
             report(common, &file.verify()?)
         }
         ReceiptsVerb::Verify { file } => report(common, &ReceiptFile::read(&file)?.verify()?),
-        ReceiptsVerb::Export { prefix, to } => export(common, prefix, to.as_deref()),
+        ReceiptsVerb::Export { prefix, out } => export(common, prefix, out.as_deref()),
     }
 }
 
@@ -155,23 +155,30 @@ fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
     output::line(&lines.map(|l| output::printable(&l)).join("\n"))
 }
 
-fn export(common: &Common, prefix: String, to: Option<&Path>) -> Result<(), CliError> {
+fn export(common: &Common, prefix: String, out: Option<&Path>) -> Result<(), CliError> {
     let file = fetch(common, prefix)?;
     let text =
         serde_json::to_string_pretty(&file).map_err(|e| CliError::node(format!("no JSON: {e}"), ""))?;
-    let Some(path) = to else { return output::line(&text) };
-    let written = std::fs::File::create_new(path).and_then(|mut f| {
-        f.write_all(text.as_bytes())?;
-        f.write_all(b"\n")?;
-        f.sync_all()
-    });
-    written.map_err(|e| {
+    let Some(path) = out else { return output::line(&text) };
+    write(path, &text).map_err(|e| {
         let message = format!("could not write {}: {e}", path.display());
-        CliError::usage(message, "name a new file in a directory you may write to with `--to`")
+        CliError::usage(message, "name a file in a directory you may write to with `--out`")
     })?;
     if common.json {
-        return output::json(&serde_json::json!({ "file": path }));
+        return output::json(&serde_json::json!({ "file": path, "hash": file.verify()?.hash() }));
     }
     eprintln!("wrote {}; anybody can check it with `ion receipts verify`", path.display());
+    Ok(())
+}
+
+/// Whole or not at all; an older file of this name is replaced.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = std::fs::Permissions::from_mode(0o666);
+    let mut temp = tempfile::Builder::new().prefix(".ion-").permissions(mode).tempfile_in(dir)?;
+    temp.write_all(text.as_bytes())?;
+    temp.write_all(b"\n")?;
+    temp.as_file().sync_all()?;
+    temp.persist(path)?;
     Ok(())
 }

@@ -39,8 +39,17 @@ pub struct Written {
     pub hash: BlobHash,
 }
 
+/// The first line of `ion run --json`; then come the job's events, and last a [`RunJson`].
+#[derive(Serialize)]
+struct Submitted<'a> {
+    event: &'static str,
+    job: JobId,
+    name: &'a str,
+}
+
 #[derive(Serialize)]
 struct RunJson<'a> {
+    event: &'static str,
     #[serde(flatten)]
     job: &'a JobView,
     /// `CUDA: NVIDIA H100`, `CPU: ptx interpreter`
@@ -96,7 +105,10 @@ async fn submit_and_follow(
         ControlResponse::Submitted { .. } => {}
         other => return Err(ControlError::unexpected("a submitted job", &other).into()),
     }
-    let mut progress = Progress::new(common.quiet);
+    let mut progress = Progress::new(common.quiet || common.json);
+    if common.json {
+        output::json(&Submitted { event: "submitted", job: id, name: &job.spec.name })?;
+    }
     progress.say(&format!("job {id} ({})", output::printable(&job.spec.name)));
     let view = follow(common, id, &mut client, &mut progress, at_once).await?;
     progress.clear();
@@ -132,7 +144,12 @@ async fn follow(
         loop {
             tokio::select! {
                 event = watcher.next_event() => match event {
-                    Ok(Some(event)) => progress.event(&event),
+                    Ok(Some(event)) => {
+                        progress.event(&event);
+                        if common.json {
+                            output::json(&event)?;
+                        }
+                    }
                     Ok(None) => break,
                     // More events than were read: begin again, nothing is lost.
                     Err(ControlError::Refused { message, .. }) => {
@@ -184,7 +201,7 @@ fn write_outputs(args: &RunArgs, job: &Job, outputs: &[OutputView]) -> Result<Ve
 
 fn report(common: &Common, view: &JobView, files: &[Written]) -> Result<(), CliError> {
     if common.json {
-        output::json(&RunJson { job: view, device: jobs::device(view), files })?;
+        output::json(&RunJson { event: "result", job: view, device: jobs::device(view), files })?;
     } else if matches!(view.end, Some(JobEnd::Done { .. })) {
         output::line(&jobs::text(view))?;
         for file in files {

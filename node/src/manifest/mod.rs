@@ -53,6 +53,7 @@
 //! ]
 //! ```
 
+mod kernels;
 mod mistake;
 mod page;
 mod program;
@@ -149,7 +150,7 @@ fn read<'a>(mut page: Page<'a>, text: &'a str, dir: &Path) -> Result<Job, Page<'
     let known = Known { modules: &module_names, buffers: &buffer_names, drafts: &buffers };
     let (phases, placed) = steps::steps(&mut page, &mut root, &known);
     root.finish(&mut page);
-    drop(placed);
+    kernels::check(&mut page, &modules, &placed);
     if !page.is_clean() {
         return Err(page);
     }

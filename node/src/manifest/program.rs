@@ -135,9 +135,9 @@ pub fn buffers(page: &mut Page<'_>, root: &mut Section<'_, '_>, dir: &Path) -> (
             names.skip();
         }
         let element = element(page, &mut section);
-        let shape = shape(page, &mut section);
-        let bytes = match (element, &shape) {
-            (Some(element), Some(shape)) => size(page, &section, element, shape),
+        let (shape, shape_at) = shape(page, &mut section).unzip();
+        let bytes = match (element, &shape, shape_at) {
+            (Some(element), Some(shape), Some(at)) => size(page, &section, at, element, shape),
             _ => None,
         };
         let from = from(page, &mut section, bytes, dir);
@@ -173,10 +173,10 @@ fn element(page: &mut Page<'_>, section: &mut Section<'_, '_>) -> Option<Element
     element
 }
 
-fn shape(page: &mut Page<'_>, section: &mut Section<'_, '_>) -> Option<Vec<u64>> {
+fn shape(page: &mut Page<'_>, section: &mut Section<'_, '_>) -> Option<(Vec<u64>, usize)> {
     let value = section.need(page, "shape", SHAPE)?;
     if value.get_ref().is_integer() {
-        return page.whole(value, 1, u64::MAX, SHAPE).map(|n| vec![n]);
+        return page.whole(value, 1, u64::MAX, SHAPE).map(|n| (vec![n], value.span().start));
     }
     let list = page.list(value, SHAPE)?;
     if list.is_empty() || list.len() > limits::SHAPE_DIMS_MAX {
@@ -185,17 +185,24 @@ fn shape(page: &mut Page<'_>, section: &mut Section<'_, '_>) -> Option<Vec<u64>>
         return None;
     }
     let extents: Vec<_> = list.iter().map(|v| page.whole(v, 1, u64::MAX, "an extent of 1 or more")).collect();
-    extents.into_iter().collect()
+    let extents = extents.into_iter().collect::<Option<_>>()?;
+    Some((extents, value.span().start))
 }
 
-fn size(page: &mut Page<'_>, section: &Section<'_, '_>, element: Element, shape: &[u64]) -> Option<Bytes> {
+fn size(
+    page: &mut Page<'_>,
+    section: &Section<'_, '_>,
+    at: usize,
+    element: Element,
+    shape: &[u64],
+) -> Option<Bytes> {
     let bytes = shape.iter().try_fold(element.size(), |n, extent| n.checked_mul(*extent));
     match bytes.filter(|n| *n <= limits::BUFFER_BYTES_MAX) {
         Some(bytes) => Some(Bytes(bytes)),
         None => {
             let size = bytes.map_or("more than 2^64 bytes".to_owned(), |n| Bytes(n).to_string());
             let expected = format!("at most {}", Bytes(limits::BUFFER_BYTES_MAX));
-            page.wrong(section.at(), format!("{size} in {}", section.what()), expected);
+            page.wrong(at, format!("{size} in {}", section.what()), expected);
             None
         }
     }

@@ -79,8 +79,14 @@ pub struct Placed {
     pub launch: Launch,
     /// Where its step begins.
     pub at: usize,
-    /// Where each argument stands.
-    pub args_at: Vec<usize>,
+    /// Where the kernel's name stands.
+    pub kernel_at: usize,
+    /// Where the block stands.
+    pub block_at: usize,
+    /// Where the arguments stand.
+    pub args_at: usize,
+    /// Where each of them stands.
+    pub each_at: Vec<usize>,
 }
 
 /// All `[[step]]`, as phases; and every launch that is right by itself.
@@ -202,7 +208,9 @@ fn launch(
     placed: &mut Vec<Placed>,
 ) -> Option<Launch> {
     let at = section.at();
-    let kernel = section.need(page, "kernel", KERNEL).and_then(|v| page.text(v, KERNEL));
+    let kernel = section.need(page, "kernel", KERNEL);
+    let kernel_at = place(kernel, at);
+    let kernel = kernel.and_then(|v| page.text(v, KERNEL));
     if let Some(name) = kernel {
         if name.is_empty() || name.len() > limits::NAME_BYTES_MAX {
             page.wrong(at, format!("a kernel name of {} bytes", name.len()), "1 to 128 bytes");
@@ -213,20 +221,27 @@ fn launch(
     let grid = section
         .need(page, "grid", GRID)
         .and_then(|v| extents(page, v, GRID, |grid| check_extents(grid, [1; 3])));
-    let block = section
-        .need(page, "block", BLOCK)
-        .and_then(|v| extents(page, v, BLOCK, |block| check_extents([1; 3], block)));
+    let block = section.need(page, "block", BLOCK);
+    let block_at = place(block, at);
+    let block = block.and_then(|v| extents(page, v, BLOCK, |block| check_extents([1; 3], block)));
     let shared = match section.get("shared") {
         Some(value) => shared_bytes(page, value),
         None => Some(0),
     };
-    let args = section.get("args").map(|v| args(page, v, known));
+    let list = section.get("args");
+    let args_at = place(list, at);
+    let args = list.map(|v| args(page, v, known));
     section.finish(page);
-    let (args, args_at) = args.unwrap_or(Some((Vec::new(), Vec::new())))?;
+    let (args, each_at) = args.unwrap_or(Some((Vec::new(), Vec::new())))?;
     let (module, kernel, shared_bytes) = (module?, kernel?.to_owned(), shared?);
     let launch = Launch { module, kernel, grid: grid?, block: block?, shared_bytes, args };
-    placed.push(Placed { launch: launch.clone(), at, args_at });
+    placed.push(Placed { launch: launch.clone(), at, kernel_at, block_at, args_at, each_at });
     Some(launch)
+}
+
+/// Where a value stands, or else what it is missing from.
+fn place(value: Option<Value<'_, '_>>, section: usize) -> usize {
+    value.map_or(section, |v| v.span().start)
 }
 
 fn module_of(page: &mut Page<'_>, section: &mut Section<'_, '_>, known: &Known<'_>) -> Option<u16> {

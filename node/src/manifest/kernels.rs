@@ -1,0 +1,112 @@
+//! Launches held against the kernels they name: that the module is one this network's devices run, that the kernel is in
+//! it, and that arguments, block and shared memory are what it takes. CUDA C is for its compiler to judge.
+
+use super::{
+    Mistake,
+    mistake::nearest,
+    page::{Page, quote},
+    program::ModuleDraft,
+    steps::Placed,
+};
+use ion_gpu::{
+    program::{accepts, shared_bytes},
+    ptx::{self, Function, Module, ir::Param},
+};
+use ion_protocol::{
+    job::{Arg, Source},
+    limits,
+};
+
+/// Notes what does not fit. `modules` are in the order of the manifest; one that is wrong already is `None`.
+pub fn check(page: &mut Page<'_>, modules: &[Option<ModuleDraft>], placed: &[Placed]) {
+    let parsed: Vec<Option<Module>> =
+        modules.iter().map(|m| m.as_ref().and_then(|draft| parse(page, draft))).collect();
+    for launch in placed {
+        if let Some(Some(module)) = parsed.get(usize::from(launch.launch.module)) {
+            check_launch(page, module, launch);
+        }
+    }
+}
+
+fn parse(page: &mut Page<'_>, draft: &ModuleDraft) -> Option<Module> {
+    match draft.module.source {
+        Source::CudaC => None,
+        Source::Ptx => match ptx::parse(&draft.text) {
+            Ok(module) => Some(module),
+            Err(refusal) => {
+                let (line, column) = (refusal.at.line, refusal.at.column);
+                let (found, expected) = match refusal.what {
+                    ptx::What::Unexpected { found, expected } => (found, expected),
+                    what => (format!("what is not run here: {what}"), String::new()),
+                };
+                page.push(Mistake { file: draft.path.display().to_string(), line, column, found, expected });
+                None
+            }
+        },
+    }
+}
+
+fn check_launch(page: &mut Page<'_>, module: &Module, placed: &Placed) {
+    let (launch, at) = (&placed.launch, placed.at);
+    let Some(kernel) = module.kernel(&launch.kernel) else {
+        let names: Vec<&str> = module.kernels().map(|k| k.name.as_str()).collect();
+        let expected = match nearest(&launch.kernel, names.iter().copied()) {
+            Some(meant) => format!("`{}`", quote(meant)),
+            None if names.is_empty() => "a module with a kernel (`.entry`)".to_owned(),
+            None => format!("one of `{}`", quote(&names.join("`, `"))),
+        };
+        return page.wrong(
+            placed.kernel_at,
+            format!("unknown kernel \"{}\"", quote(&launch.kernel)),
+            expected,
+        );
+    };
+    check_block(page, kernel, placed);
+    let functions = ptx::reachable(module, kernel);
+    let shared = shared_bytes(module, &functions) + u64::from(launch.shared_bytes);
+    if shared > u64::from(limits::SHARED_BYTES_MAX) {
+        let found = format!("{shared} bytes of shared memory, those the kernel declares included");
+        page.wrong(at, found, format!("at most {}", limits::SHARED_BYTES_MAX));
+    }
+    if launch.args.len() != kernel.params.len() {
+        let types: Vec<String> = kernel.params.iter().map(wanted).collect();
+        let found = format!("{} arguments for `{}`", launch.args.len(), quote(&launch.kernel));
+        let expected = format!("{}: {}", kernel.params.len(), quote(&types.join(", ")));
+        return page.wrong(placed.args_at, found, expected);
+    }
+    for ((n, (arg, param)), at) in launch.args.iter().zip(&kernel.params).enumerate().zip(&placed.each_at) {
+        if !accepts(param, arg) {
+            let found = match arg {
+                Arg::Buffer(_) => "a buffer".to_owned(),
+                Arg::Scalar { element, .. } => format!("a number of type {element}"),
+            };
+            page.wrong(
+                *at,
+                format!("{found} as argument {} of `{}`", n + 1, quote(&launch.kernel)),
+                wanted(param),
+            );
+        }
+    }
+}
+
+fn check_block(page: &mut Page<'_>, kernel: &Function, placed: &Placed) {
+    let block = placed.launch.block;
+    let threads = |extents: [u32; 3]| extents.iter().map(|n| u64::from(*n)).product::<u64>();
+    if let Some(required) = kernel.reqntid.filter(|required| *required != block) {
+        let found = format!("block {block:?} for `{}`", quote(&kernel.name));
+        page.wrong(placed.block_at, found, format!("{required:?}, as the kernel requires"));
+    } else if let Some(max) = kernel.maxntid.filter(|max| threads(block) > threads(*max)) {
+        let found = format!("blocks of {} threads for `{}`", threads(block), quote(&kernel.name));
+        page.wrong(placed.block_at, found, format!("at most {}, as the kernel says", threads(max)));
+    }
+}
+
+/// What a parameter takes, in the words of a manifest.
+fn wanted(param: &Param) -> String {
+    let text = param.element.text();
+    match (text, param.count) {
+        (_, Some(count)) => format!("{} bytes (.{text}[{count}])", param.bytes()),
+        ("u64" | "s64" | "b64", None) => format!("a buffer or a number (.{text})"),
+        (_, None) => format!("a number (.{text})"),
+    }
+}
