@@ -71,7 +71,7 @@ impl Format {
     /// The format a file name asks for by its ending.
     pub fn of(name: &str) -> Option<Format> {
         match name.rsplit_once('.') {
-            Some((stem, _)) if stem.is_empty() => None,
+            Some(("", _)) => None,
             Some((_, "png")) => Some(Format::Png),
             Some((_, "npy")) => Some(Format::Npy),
             Some((_, "bin")) => Some(Format::Bin),
