@@ -9,13 +9,14 @@ mod advertiser;
 mod lease;
 mod outcome;
 mod replay;
+mod steps;
 
 use crate::{
     deadline::Topic,
     effect::Effect,
     event::Event,
     input::{Answer, CallError, FetchId, InboundId, WorkId, WorkReport},
-    outbox::{Fact, FetchFor},
+    outbox::Fact,
     requester::Cx,
     view::LeaseView,
 };
@@ -33,7 +34,7 @@ use ion_protocol::{
     record::Record,
 };
 pub(crate) use lease::LeaseKey;
-use lease::{Delivering, Head, Lease, Phase, Running, Staging, Stop};
+use lease::{Delivering, Head, Lease, Phase, Running};
 pub(crate) use replay::Replay;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -81,9 +82,9 @@ impl Provider {
             self.turn(key, cx, |head, phase, cx| match phase {
                 Phase::Staging(staging) => {
                     cx.out.stop_fetch(staging.fetch);
-                    Some(stranded_lease(head, cx))
+                    Some(steps::stranded_lease(head, cx))
                 }
-                Phase::Ready => Some(stranded_lease(head, cx)),
+                Phase::Ready => Some(steps::stranded_lease(head, cx)),
                 other => Some(other),
             });
         }
@@ -117,7 +118,7 @@ impl Provider {
         }
         let key = LeaseKey { requester: from, job: order.job, attempt: order.attempt };
         if let Some(lease) = self.leases.get_mut(&key) {
-            return repeat_order(lease, inbound, &order, cx);
+            return steps::repeat_order(lease, inbound, &order, cx);
         }
         match self.admit(&order, cx) {
             Ok(device) => self.accept(key, inbound, order, device, cx),
@@ -203,7 +204,7 @@ impl Provider {
         let told = self.leases.get(&key).map_or(LeaseState::Unknown, |lease| lease.phase.told());
         cx.out.answer(inbound, Response::Lease(told));
         self.turn(key, cx, |head, phase, cx| match phase {
-            Phase::Delivering(delivering) if rested(&delivering, cx.now.mono) => {
+            Phase::Delivering(delivering) if steps::rested(&delivering, cx.now.mono) => {
                 Some(outcome::offer(head, delivering, cx))
             }
             other => Some(other),
@@ -212,7 +213,7 @@ impl Provider {
 
     /// Its requester does not want it any more.
     pub(crate) fn cancel(&mut self, inbound: InboundId, key: LeaseKey, cx: &mut Cx<'_>) {
-        self.turn(key, cx, |head, phase, cx| Some(cancelled(head, phase, cx)));
+        self.turn(key, cx, |head, phase, cx| Some(steps::cancelled(head, phase, cx)));
         let told = match self.leases.get(&key) {
             Some(Lease { phase: Phase::Taking { .. }, .. }) => LeaseState::Released,
             Some(lease) => lease.phase.told(),
@@ -233,7 +234,7 @@ impl Provider {
         let Some(key) = key.filter(|key| self.leases.contains_key(key)) else {
             return cx.out.refuse(inbound, RefusalReason::UnknownJob);
         };
-        self.turn(key, cx, |head, phase, cx| Some(countersigned(head, phase, inbound, half, cx)));
+        self.turn(key, cx, |head, phase, cx| Some(steps::countersigned(head, phase, inbound, half, cx)));
     }
 
     /// The answer to a delivery.
@@ -316,7 +317,7 @@ impl Provider {
     /// A record is durable.
     pub(crate) fn recorded(&mut self, fact: Fact, cx: &mut Cx<'_>) {
         match fact {
-            Fact::Taken(key) => self.turn(key, cx, |head, phase, cx| Some(taken(head, phase, cx))),
+            Fact::Taken(key) => self.turn(key, cx, |head, phase, cx| Some(steps::taken(head, phase, cx))),
             Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
                 Phase::Recording { done, .. } => Some(outcome::recorded(head, done, cx)),
                 other => Some(other),
@@ -391,7 +392,7 @@ impl Provider {
 
     /// A lease's deadline is over.
     pub(crate) fn due(&mut self, key: LeaseKey, cx: &mut Cx<'_>) {
-        self.turn(key, cx, |head, phase, cx| Some(on_due(head, phase, cx)));
+        self.turn(key, cx, |head, phase, cx| Some(steps::on_due(head, phase, cx)));
     }
 
     /// Tells every requester with a lease here that it is alive.
@@ -605,162 +606,4 @@ impl Provider {
         status.receipts_open = self.leases.values().filter(open).count() as u32;
         (status.receipts_settled, status.earned) = (self.settled, self.earned);
     }
-}
-
-/// Whether a result was not offered a moment ago: a peer that asks and asks does not make us talk as often.
-fn rested(delivering: &Delivering, now: Millis) -> bool {
-    const OFFER_EVERY: Millis = Millis(500);
-    delivering.offered_at.is_none_or(|at| now >= at.saturating_add(OFFER_EVERY))
-}
-
-fn repeat_order(lease: &mut Lease, inbound: InboundId, order: &Verified<Order>, cx: &mut Cx<'_>) {
-    if lease.head.order != order.hash() {
-        return cx.out.refuse(inbound, RefusalReason::Conflict);
-    }
-    if let Phase::Taking { inbound: waiting, .. } = &mut lease.phase {
-        if waiting.len() >= outcome::INBOUND_MAX {
-            return cx.out.refuse(inbound, RefusalReason::Overloaded);
-        }
-        return waiting.push(inbound);
-    }
-    cx.out.answer(inbound, Response::Accepted(lease.head.acceptance.signed().clone()));
-}
-
-/// The promise is durable: it is given, and inputs are fetched.
-fn taken(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
-    let Phase::Taking { inbound, inline, cancelled } = phase else { return phase };
-    for inbound in inbound {
-        cx.out.answer(inbound, Response::Accepted(head.acceptance.signed().clone()));
-    }
-    let (job, attempt, requester) = (head.key.job, head.key.attempt, head.key.requester);
-    cx.out.event(Event::LeaseTaken { job, attempt, requester });
-    if cancelled {
-        return outcome::release(head, "its requester called it off".to_owned(), cx);
-    }
-    let blobs = head.spec.as_ref().map(|spec| spec.program.blobs()).unwrap_or_default();
-    let held: Vec<BlobHash> = inline.iter().map(ion_protocol::deal::InlineBlob::hash).collect();
-    let wanted: Vec<_> = inline
-        .into_iter()
-        .zip(&held)
-        .filter(|(blob, hash)| blobs.contains(&(**hash, ion_protocol::Bytes(blob.bytes.len() as u64))))
-        .map(|(blob, _)| blob)
-        .collect();
-    if !wanted.is_empty() {
-        cx.out.push(Effect::Keep(wanted));
-    }
-    if blobs.iter().all(|(hash, _)| held.contains(hash)) {
-        return Phase::Ready;
-    }
-    let total = blobs.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(bytes.0));
-    let addresses = cx.market.directory.addresses(&requester);
-    let fetch = cx.out.fetch(FetchFor::Lease(head.key), requester, addresses, blobs);
-    Phase::Staging(Staging { fetch, since: cx.now.mono, moved_at: cx.now.mono, done: 0, total })
-}
-
-fn cancelled(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
-    let why = || "its requester called it off".to_owned();
-    match phase {
-        Phase::Taking { inbound, inline, .. } => Phase::Taking { inbound, inline, cancelled: true },
-        Phase::Staging(staging) => {
-            cx.out.stop_fetch(staging.fetch);
-            outcome::release(head, why(), cx)
-        }
-        Phase::Ready => outcome::release(head, why(), cx),
-        Phase::Running(mut running) => {
-            if !matches!(running.stopping, Some(Stop::Unwanted(_))) {
-                if running.stopping.is_none() {
-                    cx.out.push(Effect::StopWork(running.work));
-                }
-                running.stopping = Some(Stop::Unwanted(why()));
-            }
-            // The device stays taken until its worker is gone.
-            Phase::Running(running)
-        }
-        Phase::Recording { done, .. } => outcome::unpaid(head, done, &why(), cx),
-        Phase::Delivering(delivering) => outcome::unpaid(head, delivering.done, &why(), cx),
-        Phase::Settling { .. } | Phase::Settled { .. } | Phase::Unpaid { .. } | Phase::Released { .. } => {
-            phase
-        }
-    }
-}
-
-fn countersigned(
-    head: &Head,
-    phase: Phase,
-    inbound: InboundId,
-    half: Verified<Countersignature>,
-    cx: &mut Cx<'_>,
-) -> Phase {
-    let fits = replay::receipt_of(&phase).is_some_and(|receipt| outcome::matches(receipt, &half));
-    if !fits {
-        let message = "the countersignature is not of this receipt and price".to_owned();
-        cx.out.refuse(inbound, RefusalReason::Delivery { message });
-        return phase;
-    }
-    match phase {
-        Phase::Delivering(Delivering { done, .. }) | Phase::Unpaid { done, .. } => {
-            outcome::settle(head, done, half, vec![inbound], cx)
-        }
-        Phase::Settling { done, countersignature, inbound: mut waiting } => {
-            if waiting.len() >= outcome::INBOUND_MAX {
-                cx.out.refuse(inbound, RefusalReason::Overloaded);
-            } else {
-                waiting.push(inbound);
-            }
-            Phase::Settling { done, countersignature, inbound: waiting }
-        }
-        Phase::Settled { .. } => {
-            cx.out.answer(inbound, Response::Noted);
-            phase
-        }
-        // A half of a receipt that never left: nothing of ours.
-        Phase::Taking { .. }
-        | Phase::Staging(_)
-        | Phase::Ready
-        | Phase::Running(_)
-        | Phase::Recording { .. }
-        | Phase::Released { .. } => {
-            cx.out.refuse(inbound, RefusalReason::UnknownJob);
-            phase
-        }
-    }
-}
-
-fn on_due(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
-    let now = cx.now.mono;
-    if phase.deadline(head, &cx.out.config).is_none_or(|at| at > now) {
-        return phase;
-    }
-    match phase {
-        Phase::Staging(staging) => {
-            cx.out.stop_fetch(staging.fetch);
-            head.moved = now.saturating_sub(staging.since);
-            let message = "they stopped coming".to_owned();
-            outcome::failed(head, Fault::Inputs { message }, now, Millis::ZERO, cx)
-        }
-        Phase::Running(mut running) => {
-            cx.out.push(Effect::StopWork(running.work));
-            running.stopping = Some(Stop::Overrun);
-            Phase::Running(running)
-        }
-        Phase::Recording { done, .. } => outcome::record(head, done, cx),
-        Phase::Delivering(delivering) => {
-            if delivering.since.saturating_add(cx.out.config.deliver_max) <= now {
-                outcome::unpaid(head, delivering.done, "its requester never took the result", cx)
-            } else {
-                outcome::offer(head, delivering, cx)
-            }
-        }
-        Phase::Taking { .. }
-        | Phase::Ready
-        | Phase::Settling { .. }
-        | Phase::Settled { .. }
-        | Phase::Unpaid { .. }
-        | Phase::Released { .. } => phase,
-    }
-}
-
-fn stranded_lease(head: &mut Head, cx: &mut Cx<'_>) -> Phase {
-    let fault = Fault::NoDevice { message: "the ordered device is gone".to_owned() };
-    outcome::failed(head, fault, cx.now.mono, Millis::ZERO, cx)
 }

@@ -9,6 +9,7 @@ mod handover;
 pub(crate) mod job;
 mod replay;
 mod seek;
+mod steps;
 
 use crate::{
     deadline::Topic,
@@ -16,7 +17,6 @@ use crate::{
     input::{Answer, CallError, InboundId},
     matching::Market,
     outbox::{Fact, Outbox},
-    reputation::Outcome,
     view::JobView,
 };
 use delivery::Delivery;
@@ -24,14 +24,13 @@ use handover::{Half, Handovers};
 use ion_protocol::{
     Attempt, BlobHash, JobId, Millis, NanoIo, NodeId, Now, Verified, codec,
     deal::{InlineBlob, RefusalReason},
-    fault::{Blame, Fault},
     job::JobSpec,
     limits,
     message::{LeaseState, Response},
-    receipt::{Output, Receipt, Status},
+    receipt::{Output, Receipt},
     record::{JobEnd, Record},
 };
-use job::{Countersigning, Head, Job, Leased, Live, Ordered, State, Summary};
+use job::{Countersigning, Head, Job, Leased, Ordered, State};
 pub(crate) use replay::Replay;
 use seek::Lost;
 use std::collections::{BTreeMap, VecDeque};
@@ -120,13 +119,13 @@ impl Requester {
                 }
                 State::Seeking(_) => seek::end(head, JobEnd::Cancelled, cx),
                 // Not sent, but perhaps on the disk: nothing to call off.
-                State::Signing { live, .. } => stop(head, &live, false, cx),
+                State::Signing { live, .. } => steps::stop(head, &live, false, cx),
                 State::Ordered(Ordered { live, .. }) | State::Leased(Leased { live, .. }) => {
-                    stop(head, &live, true, cx)
+                    steps::stop(head, &live, true, cx)
                 }
                 State::Delivering(delivering) => {
                     cx.out.stop_fetch(delivering.fetch);
-                    stop(head, &delivering.live, true, cx)
+                    steps::stop(head, &delivering.live, true, cx)
                 }
             }
         });
@@ -142,12 +141,12 @@ impl Requester {
     ) {
         let mut late = matches!(result, Ok(Answer::Accepted(_)));
         self.turn(job, cx, |head, state, cx| match state {
-            State::Ordered(ordered) if is_live(&ordered.live, attempt, from) => {
+            State::Ordered(ordered) if steps::is_live(&ordered.live, attempt, from) => {
                 late = false;
-                on_order_answer(head, ordered, result, cx)
+                steps::on_order_answer(head, ordered, result, cx)
             }
             other => {
-                late &= !other.live().is_some_and(|live| is_live(live, attempt, from));
+                late &= !other.live().is_some_and(|live| steps::is_live(live, attempt, from));
                 other
             }
         });
@@ -165,29 +164,31 @@ impl Requester {
         cx: &mut Cx<'_>,
     ) {
         self.turn(job, cx, |head, state, cx| match (state, result) {
-            (State::Leased(leased), Ok(Answer::Lease(lease))) if is_live(&leased.live, attempt, from) => {
-                on_lease(head, leased, lease, cx)
+            (State::Leased(leased), Ok(Answer::Lease(lease)))
+                if steps::is_live(&leased.live, attempt, from) =>
+            {
+                steps::on_lease(head, leased, lease, cx)
             }
             (State::Leased(leased), Err(CallError::Unreachable(why)))
-                if is_live(&leased.live, attempt, from) && !leased.live.resumed =>
+                if steps::is_live(&leased.live, attempt, from) && !leased.live.resumed =>
             {
                 let silent = cx.now.mono.saturating_sub(leased.heard);
                 seek::lose(head, leased.live, Lost::silent(silent, why), cx)
             }
             // After a restart the way to it may have to be found first: ask again until silence ends it.
-            (State::Leased(mut leased), Err(_)) if is_live(&leased.live, attempt, from) => {
+            (State::Leased(mut leased), Err(_)) if steps::is_live(&leased.live, attempt, from) => {
                 leased.ask_at = cx.now.mono.saturating_add(Millis(1_000));
                 State::Leased(leased)
             }
             (State::Delivering(delivering), Err(CallError::Unreachable(why)))
-                if is_live(&delivering.live, attempt, from) =>
+                if steps::is_live(&delivering.live, attempt, from) =>
             {
                 delivery::give_up(head, delivering, &why, cx)
             }
             (
                 State::Delivering(delivering),
                 Ok(Answer::Lease(LeaseState::Unknown | LeaseState::Released)),
-            ) if is_live(&delivering.live, attempt, from) => {
+            ) if steps::is_live(&delivering.live, attempt, from) => {
                 delivery::give_up(head, delivering, "it let the outputs go", cx)
             }
             (state, _) => state,
@@ -204,26 +205,28 @@ impl Requester {
     ) {
         let mut stray = true;
         self.turn(job, cx, |head, state, cx| {
-            stray = !state.live().is_some_and(|live| is_live(live, attempt, from));
+            stray = !state.live().is_some_and(|live| steps::is_live(live, attempt, from));
             match state {
-                State::Leased(leased) if !stray => on_lease(head, leased, lease, cx),
+                State::Leased(leased) if !stray => steps::on_lease(head, leased, lease, cx),
                 // It works, so it took the order; the answer got lost or comes later.
                 State::Ordered(ordered) if !stray => {
-                    let leased = leased(head, ordered.live, cx);
-                    on_lease(head, leased, lease, cx)
+                    let leased = steps::leased(head, ordered.live, cx);
+                    steps::on_lease(head, leased, lease, cx)
                 }
                 other => other,
             }
         });
-        let settled = self.handovers.get(job, attempt).is_some();
         let over = matches!(lease, LeaseState::Released | LeaseState::Finished | LeaseState::Unknown);
-        if stray && !settled && !over {
+        if stray && !over {
             self.stray(job, attempt, from, cx);
         }
     }
 
+    /// A provider works for an attempt that does not count: it is told, unless it is one that succeeded and the word
+    /// of it came late.
     fn stray(&mut self, job: JobId, attempt: Attempt, from: NodeId, cx: &mut Cx<'_>) {
-        if cx.now.mono >= self.stray_at {
+        let settled = self.handovers.get(job, attempt).is_some();
+        if !settled && cx.now.mono >= self.stray_at {
             self.stray_at = cx.now.mono.saturating_add(STRAY_EVERY);
             seek::call_off(job, attempt, from, cx);
         }
@@ -258,14 +261,14 @@ impl Requester {
         let delivery = Delivery { inbound, receipt, outputs, inline };
         self.turn(job, cx, |head, state, cx| match state {
             State::Ordered(Ordered { live, .. }) | State::Leased(Leased { live, .. })
-                if is_live(&live, attempt, from) =>
+                if steps::is_live(&live, attempt, from) =>
             {
                 delivery::accept(head, live, delivery, cx)
             }
-            State::Delivering(delivering) if is_live(&delivering.live, attempt, from) => {
+            State::Delivering(delivering) if steps::is_live(&delivering.live, attempt, from) => {
                 delivery::repeat_fetching(delivering, delivery, cx)
             }
-            State::Countersigning(signing) if is_live(&signing.live, attempt, from) => {
+            State::Countersigning(signing) if steps::is_live(&signing.live, attempt, from) => {
                 delivery::repeat_signing(signing, delivery, cx)
             }
             other => {
@@ -343,7 +346,7 @@ impl Requester {
             Fact::Countersigned(job, attempt) => self.countersigned(job, attempt, cx),
             Fact::Ended(job) => self.turn(job, cx, |head, state, cx| match state {
                 State::Ending { end, .. } => {
-                    cx.out.event(ended_event(head, &end, None));
+                    cx.out.event(steps::ended_event(head, &end, None));
                     State::Ended(end, Box::default())
                 }
                 other => other,
@@ -404,7 +407,7 @@ impl Requester {
                     cx.out.answer(inbound, Response::Countersigned(countersignature));
                 }
                 cx.market.directory.over(&live.provider(), live.advert_seq);
-                judged(head, attempt, receipt, &outputs, cx)
+                steps::judged(head, attempt, receipt, &outputs, cx)
             }
             other => other,
         });
@@ -465,8 +468,8 @@ impl Requester {
         self.turn(job, cx, |head, state, cx| match state {
             State::Seeking(seeking) if seeking.look_at <= now => seek::look(head, cx),
             State::Signing { live, retry: Some(at) } if at <= now => seek::record_again(head, live, cx),
-            State::Ordered(ordered) => on_order_due(head, ordered, cx),
-            State::Leased(leased) => on_lease_due(head, leased, cx),
+            State::Ordered(ordered) => steps::on_order_due(head, ordered, cx),
+            State::Leased(leased) => steps::on_lease_due(head, leased, cx),
             State::Delivering(delivering) if delivering.overdue_at() <= now => {
                 delivery::give_up(head, delivering, "its outputs stopped coming", cx)
             }
@@ -568,194 +571,5 @@ impl Requester {
         }) || self.ended.values().any(|ended| {
             now.saturating_sub(ended.at) < OUTPUTS_KEPT && ended.view.outputs.iter().any(|o| o.hash == *hash)
         })
-    }
-}
-
-fn is_live(live: &Live, attempt: Attempt, provider: NodeId) -> bool {
-    live.attempt() == attempt && live.provider() == provider
-}
-
-fn stop(head: &mut Head, live: &Live, sent: bool, cx: &mut Cx<'_>) -> State {
-    cx.market.directory.over(&live.provider(), live.advert_seq);
-    head.close(live.attempt(), "cancelled", "");
-    if sent {
-        seek::call_off(head.id, live.attempt(), live.provider(), cx);
-    }
-    seek::end(head, JobEnd::Cancelled, cx)
-}
-
-fn leased(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> Leased {
-    let (attempt, provider) = (live.attempt(), live.provider());
-    cx.out.event(Event::OrderAccepted { job: head.id, attempt, provider });
-    head.rests.remove(&provider);
-    Leased::new(live, &cx.out.config, cx.now.mono)
-}
-
-fn on_order_answer(
-    head: &mut Head,
-    mut ordered: Ordered,
-    result: Result<Answer, CallError>,
-    cx: &mut Cx<'_>,
-) -> State {
-    match result {
-        Ok(Answer::Accepted(acceptance)) => {
-            let order = &ordered.live.order;
-            let fits = acceptance.order == order.hash()
-                && acceptance.provider == order.provider
-                && acceptance.requester == order.requester
-                && (acceptance.job, acceptance.attempt) == (order.job, order.attempt);
-            if fits {
-                return State::Leased(leased(head, ordered.live, cx));
-            }
-            seek::lose(head, ordered.live, Lost::wrong("its acceptance is of another order"), cx)
-        }
-        Ok(Answer::Refused { reason, .. }) => seek::refused(head, ordered.live, reason, cx),
-        Ok(Answer::Lease(_) | Answer::Countersigned(_) | Answer::Noted | Answer::Adverts(_)) => {
-            seek::lose(head, ordered.live, Lost::wrong("its answer is no answer to an order"), cx)
-        }
-        Err(CallError::Unreachable(why)) if !ordered.resent => {
-            seek::unreachable(head, ordered.live, &format!("could not be reached ({why})"), cx)
-        }
-        Err(CallError::Busy) => {
-            ordered.again_at = Some(cx.now.mono.saturating_add(seek::BUSY_PAUSE));
-            // The queue is ours: the provider is not to blame, as long as the order holds.
-            if cx.now.wall < ordered.live.order.expires {
-                ordered.answer_by = cx.now.mono.saturating_add(cx.out.config.call_timeout);
-            }
-            State::Ordered(ordered)
-        }
-        Err(CallError::TimedOut) => unanswered(head, ordered, "did not answer in time", cx),
-        Err(error @ CallError::Unreachable(_)) => unanswered(head, ordered, &error.to_string(), cx),
-        Err(error @ CallError::Protocol(_)) => {
-            seek::lose(head, ordered.live, Lost::wrong(error.to_string()), cx)
-        }
-    }
-}
-
-/// Whether the order arrived is unknown: the same bytes once more, then elsewhere.
-fn unanswered(head: &mut Head, mut ordered: Ordered, why: &str, cx: &mut Cx<'_>) -> State {
-    if !ordered.resent && cx.now.wall < ordered.live.order.expires {
-        ordered.resent = true;
-        return seek::resend(head, ordered, cx);
-    }
-    let silent = Millis(cx.now.mono.0.saturating_sub(ordered.live.signed.mono.0));
-    seek::lose(head, ordered.live, Lost::silent(silent, why), cx)
-}
-
-fn on_order_due(head: &mut Head, ordered: Ordered, cx: &mut Cx<'_>) -> State {
-    if ordered.answer_by <= cx.now.mono {
-        return unanswered(head, ordered, "did not answer in time", cx);
-    }
-    if ordered.again_at.is_some_and(|at| at <= cx.now.mono) {
-        return seek::resend(head, ordered, cx);
-    }
-    State::Ordered(ordered)
-}
-
-/// The provider of the attempt that counts says where it stands.
-fn on_lease(head: &mut Head, mut leased: Leased, lease: LeaseState, cx: &mut Cx<'_>) -> State {
-    match lease {
-        LeaseState::Unknown | LeaseState::Released => {
-            let silent = cx.now.mono.saturating_sub(leased.heard);
-            seek::lose(head, leased.live, Lost::silent(silent, "it does not hold the job any more"), cx)
-        }
-        LeaseState::Waiting
-        | LeaseState::Staging { .. }
-        | LeaseState::Running { .. }
-        | LeaseState::Finished => {
-            leased.live.resumed = false;
-            if leased.hear(lease, &cx.out.config, cx.now.mono) {
-                let (attempt, provider) = (leased.live.attempt(), leased.live.provider());
-                cx.out.event(Event::Progress { job: head.id, attempt, provider, state: lease });
-            }
-            State::Leased(leased)
-        }
-    }
-}
-
-fn on_lease_due(head: &mut Head, mut leased: Leased, cx: &mut Cx<'_>) -> State {
-    let (now, config) = (cx.now.mono, &cx.out.config);
-    let silent = now.saturating_sub(leased.heard);
-    if silent >= config.silence {
-        return seek::lose(head, leased.live, Lost::silent(silent, "fell silent"), cx);
-    }
-    if leased.overdue_at(head.spec.limits.run, config) <= now {
-        let limit = head.spec.limits.run;
-        let fault = Some(Fault::RunTime { limit });
-        let lost = Lost { fault, ..Lost::silent(silent, "had the job for too long") };
-        return seek::lose(head, leased.live, lost, cx);
-    }
-    if leased.ask_at <= now {
-        leased.ask_at = leased.heard.saturating_add(cx.out.config.silence).max(now.saturating_add(Millis(1)));
-        seek::query(head, &leased.live, cx);
-    }
-    State::Leased(leased)
-}
-
-/// A receipt is countersigned: is the job over?
-fn judged(
-    head: &mut Head,
-    attempt: Attempt,
-    receipt: Verified<Receipt>,
-    outputs: &[Output],
-    cx: &mut Cx<'_>,
-) -> State {
-    let (outcome, end) = match &receipt.status {
-        Status::Done => (Some(Outcome::Done), Some(JobEnd::Done { attempt })),
-        Status::Failed(fault) => match fault.blame() {
-            Blame::Job | Blame::Limit => (None, Some(JobEnd::Failed { fault: fault.clone() })),
-            Blame::Host | Blame::Cancelled => {
-                head.last_fault = Some(fault.clone());
-                (Some(Outcome::Failed), None)
-            }
-        },
-    };
-    if let Some(outcome) = outcome {
-        cx.market.reputation.note(receipt.provider, outcome, cx.now.wall);
-    }
-    let Some(end) = end else {
-        let why = head.last_fault.as_ref().map(Fault::to_string).unwrap_or_default();
-        head.close(attempt, "failed", &why);
-        seek::rest_failed(head, receipt.provider, cx);
-        let (provider, silent) = (receipt.provider, Millis::ZERO);
-        cx.out.event(Event::AttemptLost { job: head.id, attempt, provider, silent, why });
-        return seek::elsewhere(head, cx);
-    };
-    head.close(attempt, end_word(&end), &end_why(&end));
-    let record = Record::JobEnded { job: head.id, end: end.clone(), at: cx.now.wall };
-    // The countersignature implies the end, so nothing waits for this record.
-    cx.out.record(Fact::Quiet, record);
-    cx.out.event(ended_event(head, &end, Some(&receipt)));
-    let outputs = head.output_views(outputs);
-    State::Ended(end, Box::new(Summary { receipt: Some(receipt), outputs }))
-}
-
-fn end_word(end: &JobEnd) -> &'static str {
-    match end {
-        JobEnd::Done { .. } => "done",
-        JobEnd::Failed { .. } => "failed",
-        JobEnd::Cancelled => "cancelled",
-    }
-}
-
-fn end_why(end: &JobEnd) -> String {
-    match end {
-        JobEnd::Failed { fault } => fault.to_string(),
-        JobEnd::Done { .. } | JobEnd::Cancelled => String::new(),
-    }
-}
-
-fn ended_event(head: &Head, end: &JobEnd, receipt: Option<&Verified<Receipt>>) -> Event {
-    Event::JobEnded {
-        job: head.id,
-        end: end.clone(),
-        provider: receipt.map(|r| r.provider).or(head.attempts.last().map(|shown| shown.provider)),
-        model: receipt.map(|r| r.device.clone()).unwrap_or_default(),
-        engine: receipt.map(|r| r.engine),
-        device_time: receipt.map(|r| r.device_time).unwrap_or_default(),
-        waited: receipt.map(|r| r.waited).unwrap_or_default(),
-        moved: receipt.map(|r| r.moved).unwrap_or_default(),
-        ran: receipt.map(|r| r.ran).unwrap_or_default(),
-        price: receipt.map(|r| r.price).unwrap_or_default(),
     }
 }

@@ -1,0 +1,96 @@
+//! Random inputs on real engines: many seeds, faults on, then healed; then every accepted job must have ended.
+//!
+//! A failing test prints its seed; `ION_MONKEY_SEED=<seed>` runs that one alone, `ION_MONKEY_SEEDS=<count>` runs more.
+
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::{Faults, NONE, World};
+
+/// Virtual time under faults, and healed.
+const FAULTY_MS: u64 = 60_000;
+const HEALED_MS: u64 = 240_000;
+const SEEDS: u64 = 40;
+
+const MILD: Faults = Faults {
+    loss: 20,
+    double: 50,
+    disk: 5,
+    work: 50,
+    crash_every_ms: 15_000,
+    cut_every_ms: 8_000,
+    delay_ms_max: 60,
+};
+const WILD: Faults = Faults {
+    loss: 150,
+    double: 150,
+    disk: 60,
+    work: 250,
+    crash_every_ms: 3_000,
+    cut_every_ms: 2_000,
+    delay_ms_max: 400,
+};
+
+/// What one run came to.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    done: usize,
+    other: usize,
+    log: u64,
+    steps: u64,
+}
+
+fn run(seed: u64, faults: Faults) -> Outcome {
+    let mut world = World::new(seed, faults, 24);
+    world.run_until(FAULTY_MS);
+    world.heal();
+    world.run_until(FAULTY_MS + HEALED_MS);
+    let (done, other, stuck) = world.results();
+    assert!(stuck.is_empty(), "{} jobs never end: {}", stuck.len(), stuck[0]);
+    assert_eq!(world.unanswered(), 0, "questions without an answer");
+    Outcome { done, other, log: world.rules.log_hash(), steps: world.steps }
+}
+
+fn seeds(first: u64) -> impl Iterator<Item = u64> {
+    let env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let one = env("ION_MONKEY_SEED");
+    let count = env("ION_MONKEY_SEEDS").unwrap_or(SEEDS);
+    let range = one.map_or(first..first + count, |seed| seed..seed + 1);
+    range.into_iter()
+}
+
+fn all(name: &str, first: u64, faults: Faults) {
+    let (mut done, mut other, mut steps) = (0, 0, 0);
+    for seed in seeds(first) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, faults)));
+        let outcome = outcome.unwrap_or_else(|_| panic!("{name}: failed with ION_MONKEY_SEED={seed}"));
+        (done, other, steps) = (done + outcome.done, other + outcome.other, steps + outcome.steps);
+    }
+    println!("{name}: {done} jobs done, {other} ended otherwise, {steps} inputs");
+    assert!(done > 0, "some jobs are done even so");
+}
+
+#[test]
+fn without_faults_every_job_that_is_not_cancelled_is_done() {
+    for seed in seeds(1_000).take(8) {
+        let outcome = run(seed, NONE);
+        assert!(outcome.done >= 17, "seed {seed}: {outcome:?}");
+    }
+}
+
+#[test]
+fn every_accepted_job_ends_after_mild_faults() {
+    all("mild", 2_000, MILD);
+}
+
+#[test]
+fn every_accepted_job_ends_after_wild_faults() {
+    all("wild", 3_000, WILD);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_effects() {
+    for seed in [4_000, 4_001, 4_002] {
+        assert_eq!(run(seed, WILD), run(seed, WILD), "seed {seed}");
+    }
+}
