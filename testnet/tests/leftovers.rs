@@ -7,10 +7,10 @@ use rustix::{
 };
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Lines, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -28,6 +28,8 @@ struct Up {
     process: Child,
     files: TempDir,
     dir: PathBuf,
+    /// Kept open: who prints into a closed pipe fails.
+    _output: Lines<BufReader<ChildStdout>>,
 }
 
 /// Starts `ion-testnet up` with one node and waits until it is up.
@@ -46,12 +48,12 @@ fn up(then: &str) -> (Up, File) {
         .unwrap();
     // Opens once the node has opened its end.
     let alive = File::open(&pipe).unwrap();
-    let output = BufReader::new(process.stdout.take().unwrap());
-    let named = output.lines().map(Result::unwrap).find_map(|line| {
+    let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
+    let named = output.by_ref().map(Result::unwrap).find_map(|line| {
         let dir = line.strip_prefix("network")?.trim().to_owned();
         Path::new(&dir).parent().map(Path::to_owned)
     });
-    let up = Up { process, files, dir: named.expect("the node's data directory") };
+    let up = Up { process, files, dir: named.expect("the node's data directory"), _output: output };
     assert!(up.dir.is_dir());
     (up, alive)
 }

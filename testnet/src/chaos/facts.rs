@@ -75,9 +75,13 @@ impl Facts {
     /// Looks at a node's receipts: nothing seen before may be missing, changed or unsigned again.
     pub fn look(&mut self, network: &Network, node: usize) -> Result<Vec<Listed>> {
         let listed = receipts::list(&network.cluster, node)?;
-        let name = network.cluster[node].name();
+        self.compare(node, network.cluster[node].name(), &listed)?;
+        Ok(listed)
+    }
+
+    fn compare(&mut self, node: usize, name: &str, listed: &[Listed]) -> Result<()> {
         let mut now: BTreeMap<Try, (DocHash, bool)> = BTreeMap::new();
-        for receipt in &listed {
+        for receipt in listed {
             let (job, attempt, _) = receipt.about();
             if let Some((other, _)) = now.insert(receipt.about(), (receipt.hash, receipt.is_settled())) {
                 let (job, a, b) = (job.short(), other.short(), receipt.hash.short());
@@ -98,7 +102,7 @@ impl Facts {
             }
         }
         self.shown.extend(now.into_iter().map(|(about, state)| ((node, about), state)));
-        Ok(listed)
+        Ok(())
     }
 
     /// Waits until the light node shows every job it accepted as over.
@@ -191,36 +195,14 @@ impl Facts {
         Ok(())
     }
 
-    /// Every receipt the light node countersigned is at its provider, the same and with both signatures. Answers what
-    /// is still missing; what differs is an error at once.
+    /// Whether every receipt the light node countersigned is at its provider with both signatures. Answers what is
+    /// still missing.
     fn sides_agree(&mut self, network: &Network, ordered: &[Listed]) -> Result<Option<String>> {
-        let mut held = BTreeMap::new();
+        let mut held = Vec::new();
         for provider in &network.providers {
-            let id = network.cluster[*provider].id.context("a provider's id")?;
-            held.extend(
-                self.look(network, *provider)?.into_iter().map(|receipt| ((id, receipt.about()), receipt)),
-            );
+            held.extend(self.look(network, *provider)?);
         }
-        for ours in ordered.iter().filter(|receipt| receipt.is_settled()) {
-            let (job, attempt, _) = ours.about();
-            let provider = network.cluster.name_of(&ours.receipt.provider);
-            let place = format!("job {} attempt {attempt}", job.short());
-            match held.get(&(ours.receipt.provider, ours.about())) {
-                None => {
-                    bail!("the light node countersigned {place}, and {provider} does not hold its receipt")
-                }
-                Some(theirs) if theirs.hash != ours.hash => bail!(
-                    "{place}: the light node holds receipt {}, {provider} holds {}",
-                    ours.hash.short(),
-                    theirs.hash.short()
-                ),
-                Some(theirs) if !theirs.is_settled() => {
-                    return Ok(Some(format!("{provider} never got the countersignature of {place}")));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(None)
+        agree(ordered, &held, |id| network.cluster.name_of(id))
     }
 
     fn verify_all(&self, network: &Network) -> Result<u32> {
@@ -246,6 +228,31 @@ impl Facts {
     }
 }
 
+/// That each receipt countersigned in `ordered` is in `held`, the same and with both signatures. Answers what is still
+/// on its way; what differs is an error.
+fn agree(ordered: &[Listed], held: &[Listed], name_of: impl Fn(&NodeId) -> String) -> Result<Option<String>> {
+    let held: BTreeMap<_, _> =
+        held.iter().map(|theirs| ((theirs.receipt.provider, theirs.about()), theirs)).collect();
+    for ours in ordered.iter().filter(|receipt| receipt.is_settled()) {
+        let (job, attempt, _) = ours.about();
+        let provider = name_of(&ours.receipt.provider);
+        let place = format!("job {} attempt {attempt}", job.short());
+        match held.get(&(ours.receipt.provider, ours.about())) {
+            None => bail!("the light node countersigned {place}, and {provider} does not hold its receipt"),
+            Some(theirs) if theirs.hash != ours.hash => bail!(
+                "{place}: the light node holds receipt {}, {provider} holds {}",
+                ours.hash.short(),
+                theirs.hash.short()
+            ),
+            Some(theirs) if !theirs.is_settled() => {
+                return Ok(Some(format!("{provider} never got the countersignature of {place}")));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Before every other try.
 const MIN: Try = (JobId([0; 16]), Attempt(0), NodeId([0; 32]));
 
@@ -266,4 +273,79 @@ fn wait_for_news(network: &Network, mark: Mark) {
         let news = matches!(line.said, Said::Event(Event::JobEnded { .. } | Event::ReceiptSettled { .. }));
         Ok(news.then_some(()))
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ion_protocol::{
+        Millis, NanoIo, Nanos, UnixMillis,
+        hardware::Engine,
+        receipt::{Receipt, Status},
+    };
+
+    fn listed(job: u8, hash: u8, settled: bool) -> Listed {
+        let receipt = Receipt {
+            version: 1,
+            provider: NodeId([1; 32]),
+            requester: NodeId([2; 32]),
+            job: JobId([job; 16]),
+            attempt: Attempt(1),
+            order: DocHash([0; 32]),
+            input_root: [0; 32],
+            output_root: [0; 32],
+            device: String::new(),
+            engine: Engine::CpuInterpreter,
+            device_time: Nanos(1),
+            price_per_second: NanoIo(1),
+            price: NanoIo(1),
+            waited: Millis(1),
+            moved: Millis(1),
+            ran: Millis(1),
+            finished: UnixMillis(1),
+            status: Status::Done,
+        };
+        let countersignature = settled.then_some(Value::Bool(true));
+        Listed { hash: DocHash([hash; 32]), side: "provider".to_owned(), receipt, countersignature }
+    }
+
+    fn after(first: &[Listed], second: &[Listed]) -> Result<()> {
+        let mut facts = Facts::default();
+        facts.compare(0, "p", first)?;
+        facts.compare(1, "q", &[])?;
+        facts.compare(0, "p", second)
+    }
+
+    #[test]
+    fn what_was_shown_once_must_stay() {
+        let told = |first: &[Listed], second: &[Listed]| after(first, second).unwrap_err().to_string();
+        let (a, b) = ([listed(1, 1, false)], [listed(2, 2, true)]);
+        let both = [listed(1, 1, false), listed(2, 2, true)];
+        assert!(after(&a, &both).is_ok(), "more is welcome");
+        assert!(after(&a, &[listed(1, 1, true)]).is_ok(), "a countersignature may arrive");
+        assert_eq!(told(&both, &b), "the receipt of job 01010101 attempt 1 at p was there and is lost");
+        let changed = "the receipt of job 01010101 attempt 1 at p was 01010101 and is 09090909";
+        assert_eq!(told(&a, &[listed(1, 9, false)]), changed);
+        assert!(told(&b, &[listed(2, 2, false)]).ends_with("lost its countersignature"));
+        let twice = told(&[], &[listed(1, 1, false), listed(1, 9, false)]);
+        assert!(twice.starts_with("p signed twice for job 01010101"), "{twice}");
+    }
+
+    #[test]
+    fn both_sides_must_hold_the_same() {
+        let name = |_: &NodeId| "p".to_owned();
+        let ours = [listed(1, 1, true), listed(2, 2, false)];
+        assert_eq!(agree(&ours, &[listed(1, 1, true)], name).unwrap(), None);
+        assert!(agree(&ours, &[listed(1, 1, false)], name).unwrap().is_some(), "still on its way");
+        assert!(agree(&ours, &[listed(1, 3, true)], name).is_err());
+        assert!(agree(&ours, &[], name).is_err());
+    }
+
+    #[test]
+    fn jobs_are_over_or_not() {
+        let job = "01".repeat(16);
+        let jobs: Value = serde_json::from_str(&format!(r#"[{{"job":"{job}","state":"leased"}}]"#)).unwrap();
+        assert!(!states(jobs.as_array().unwrap()).unwrap()[&JobId([1; 16])]);
+        assert!(states(&[Value::Null]).is_err());
+    }
 }
