@@ -1,0 +1,383 @@
+//! The blob service: what the driver asks of blobs, and what peers may.
+//!
+//! Commands never wait and are carried out in order; fetches run beside each other, a bounded number of them, and a
+//! blob that two of them want is brought once. A fetch answers once, when its blobs survive a loss of power, or not at
+//! all when it was stopped. Streams of peers are served up to a limit, and refused in so many words beyond it.
+//! Tests: `tests/transfer.rs`, `tests/service.rs`.
+
+use super::{
+    fetch::{FetchError, Source, blocking},
+    serve,
+    store::{BlobStore, BlobStoreError},
+    stream::{ByteStream, Opener},
+};
+use ion_protocol::{BlobHash, Bytes, NodeId, deal::InlineBlob};
+use ion_scheduler::{Input, input::FetchId};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex as Turn, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Commands that may wait: a keep takes a millisecond, a fetch is started in less.
+const COMMANDS_MAX: usize = 64;
+/// Fetches that are known at once; each may be of a whole job.
+const FETCHES_MAX: usize = 256;
+/// Fetches that move bytes at once: a window of buffers each.
+const FETCHES_MOVING_MAX: usize = 16;
+/// Streams served at once: a few megabytes of buffers each.
+const STREAMS_MAX: usize = 64;
+/// Streams served at once for one peer.
+const STREAMS_PER_PEER_MAX: usize = 8;
+/// Streams being refused at once; further ones are dropped without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// How long to wait for what.
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    /// Without a byte moving, until a stream counts as dead.
+    pub(super) stall: Duration,
+    /// Without a question, until a stream that is served is closed.
+    pub(super) idle: Duration,
+    /// Tries after a failure without progress.
+    pub(super) retries: u32,
+    /// Before asking a busy peer again.
+    pub(super) busy_wait: Duration,
+    /// How often to ask a busy peer again.
+    pub(super) busy_tries: u32,
+    /// Between two reports of progress.
+    pub(super) progress: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            stall: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            retries: 1,
+            busy_wait: Duration::from_millis(500),
+            busy_tries: 20,
+            progress: Duration::from_millis(200),
+        }
+    }
+}
+
+/// The service has too much to do; nothing was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many blob transfers are under way or waiting; try again")]
+pub struct BlobsBusy;
+
+/// Starts the service.
+pub struct Blobs;
+
+/// The driver's side of the service; clones share it.
+#[derive(Clone)]
+pub struct BlobsHandle {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+enum Command {
+    Keep(Vec<InlineBlob>),
+    Fetch(Fetch),
+}
+
+struct Fetch {
+    id: FetchId,
+    from: NodeId,
+    addresses: Vec<String>,
+    blobs: Vec<(BlobHash, Bytes)>,
+    stop: CancellationToken,
+}
+
+struct Shared {
+    store: BlobStore,
+    opener: Opener,
+    inputs: mpsc::Sender<Input>,
+    runtime: Handle,
+    patience: Patience,
+    moving: Semaphore,
+    streams: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    fetches: Mutex<BTreeMap<FetchId, CancellationToken>>,
+    per_peer: Mutex<HashMap<NodeId, usize>>,
+    turns: Mutex<HashMap<BlobHash, Arc<Turn<()>>>>,
+    closing: CancellationToken,
+    failed: watch::Sender<Option<String>>,
+}
+
+impl Blobs {
+    /// Starts the service on this runtime. Results go to `inputs`.
+    pub fn start(store: BlobStore, opener: Opener, inputs: mpsc::Sender<Input>) -> BlobsHandle {
+        Self::start_with(store, opener, inputs, Patience::default())
+    }
+
+    pub(super) fn start_with(
+        store: BlobStore,
+        opener: Opener,
+        inputs: mpsc::Sender<Input>,
+        patience: Patience,
+    ) -> BlobsHandle {
+        let shared = Arc::new(Shared {
+            store,
+            opener,
+            inputs,
+            runtime: Handle::current(),
+            patience,
+            moving: Semaphore::new(FETCHES_MOVING_MAX),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            fetches: Mutex::default(),
+            per_peer: Mutex::default(),
+            turns: Mutex::default(),
+            closing: CancellationToken::new(),
+            failed: watch::channel(None).0,
+        });
+        let (commands, incoming) = mpsc::channel(COMMANDS_MAX);
+        let service = shared.clone();
+        shared.watched("blob service", async move { run(service, incoming).await });
+        BlobsHandle { shared, commands }
+    }
+}
+
+impl BlobsHandle {
+    /// Puts small blobs into the store, before any fetch that is asked for later looks there. Failing is logged: the
+    /// fetch will ask the peer instead.
+    pub fn keep(&self, blobs: Vec<InlineBlob>) -> Result<(), BlobsBusy> {
+        self.commands.try_send(Command::Keep(blobs)).map_err(|_| BlobsBusy)
+    }
+
+    /// Brings blobs here that are not, and makes all of them durable. Answered by [`Input::Fetched`].
+    pub fn fetch(
+        &self,
+        id: FetchId,
+        from: NodeId,
+        addresses: Vec<String>,
+        blobs: Vec<(BlobHash, Bytes)>,
+    ) -> Result<(), BlobsBusy> {
+        let stop = self.shared.closing.child_token();
+        let mut fetches = lock(&self.shared.fetches);
+        if fetches.len() >= FETCHES_MAX {
+            return Err(BlobsBusy);
+        }
+        let fetch = Fetch { id, from, addresses, blobs, stop: stop.clone() };
+        self.commands.try_send(Command::Fetch(fetch)).map_err(|_| BlobsBusy)?;
+        fetches.insert(id, stop);
+        Ok(())
+    }
+
+    /// Stops a fetch; it is not answered any more, unless its answer is under way already.
+    pub fn stop(&self, id: FetchId) {
+        if let Some(stop) = lock(&self.shared.fetches).remove(&id) {
+            stop.cancel();
+        }
+    }
+
+    /// Answers a peer's questions on a stream it opened; refuses where there are too many.
+    pub fn serve(&self, peer: NodeId, stream: ByteStream) {
+        match self.shared.admit(peer) {
+            Some(place) => self.shared.serve(stream, place),
+            None => self.shared.refuse(stream),
+        }
+    }
+
+    /// Waits until a task of the service has panicked, and says how: the node must stop then. Never ends otherwise.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.shared.failed.subscribe();
+        let why = match failed.wait_for(Option::is_some).await {
+            Ok(why) => why.clone(),
+            Err(_) => None,
+        };
+        match why {
+            Some(why) => why,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends all transfers; what was verified stays.
+    pub fn shutdown(&self) {
+        self.shared.closing.cancel();
+    }
+}
+
+async fn run(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
+    loop {
+        let command = tokio::select! {
+            _ = shared.closing.cancelled() => return,
+            command = commands.recv() => command,
+        };
+        match command {
+            Some(Command::Keep(blobs)) => shared.keep(blobs).await,
+            Some(Command::Fetch(fetch)) => {
+                let fetching = shared.clone();
+                shared.watched("blob fetch", async move { fetching.run_fetch(fetch).await });
+            }
+            None => return,
+        }
+    }
+}
+
+impl Shared {
+    async fn keep(&self, blobs: Vec<InlineBlob>) {
+        let store = self.store.clone();
+        let kept = blocking(move || blobs.iter().try_for_each(|blob| store.put(&blob.bytes).map(|_| ())));
+        if let Err(error) = kept.await.and_then(|kept| Ok(kept?)) {
+            tracing::warn!(%error, "small blobs were not kept");
+        }
+    }
+
+    async fn run_fetch(self: Arc<Self>, fetch: Fetch) {
+        let (id, stop) = (fetch.id, fetch.stop.clone());
+        let result = tokio::select! {
+            _ = stop.cancelled() => return,
+            result = self.fetch_all(fetch) => result,
+        };
+        lock(&self.turns).retain(|_, turn| Arc::strong_count(turn) > 1);
+        // Stopped in the meantime: nothing comes back for it.
+        if lock(&self.fetches).remove(&id).is_none() {
+            return;
+        }
+        let result = result.map_err(|error| error.to_string());
+        // Fails only when the driver is gone.
+        let _ = self.inputs.send(Input::Fetched { fetch: id, result }).await;
+    }
+
+    async fn fetch_all(&self, fetch: Fetch) -> Result<(), FetchError> {
+        let _moving = self.moving.acquire().await.map_err(|error| FetchError::Internal(error.to_string()))?;
+        let mut seen = HashSet::new();
+        let blobs: Vec<_> = fetch.blobs.into_iter().filter(|(hash, _)| seen.insert(*hash)).collect();
+        let _hold = self.store.hold(blobs.iter().map(|(hash, _)| *hash));
+        let total = blobs.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(bytes.0));
+        let mut source = Source {
+            store: self.store.clone(),
+            opener: self.opener.clone(),
+            peer: fetch.from,
+            addresses: fetch.addresses,
+            patience: self.patience.clone(),
+            stream: None,
+            turn: None,
+        };
+        let held = Arc::new(AtomicU64::new(0));
+        let (mut done, mut told) = (0u64, Instant::now());
+        for (hash, bytes) in &blobs {
+            source.turn = Some(Arc::new(self.turn(*hash).await));
+            if !self.is_held(*hash, *bytes).await? {
+                held.store(0, Ordering::Relaxed);
+                let mut moved = || {
+                    if told.elapsed() >= self.patience.progress {
+                        told = Instant::now();
+                        let done = done + held.load(Ordering::Relaxed);
+                        // Dropped where the driver is busy: the next one says more.
+                        let _ = self.inputs.try_send(Input::FetchProgress { fetch: fetch.id, done, total });
+                    }
+                };
+                source.fetch(*hash, *bytes, &held, &mut moved).await?;
+            }
+            source.turn = None;
+            done = done.saturating_add(bytes.0);
+        }
+        let store = self.store.clone();
+        let hashes: Vec<_> = blobs.into_iter().map(|(hash, _)| hash).collect();
+        Ok(blocking(move || store.make_durable(&hashes)).await??)
+    }
+
+    /// Whether the blob is here and whole; one that decayed is gone afterwards.
+    async fn is_held(&self, hash: BlobHash, declared: Bytes) -> Result<bool, FetchError> {
+        let Some(found) = self.store.size(&hash) else { return Ok(false) };
+        if found != declared {
+            return Err(BlobStoreError::WrongSize { hash, found, declared }.into());
+        }
+        let store = self.store.clone();
+        match blocking(move || store.path(&hash)).await? {
+            Ok(_) => Ok(true),
+            Err(BlobStoreError::NotHeld(_) | BlobStoreError::Decayed(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until nobody else brings this blob.
+    async fn turn(&self, hash: BlobHash) -> OwnedMutexGuard<()> {
+        let turn = lock(&self.turns).entry(hash).or_default().clone();
+        turn.lock_owned().await
+    }
+
+    fn admit(self: &Arc<Self>, peer: NodeId) -> Option<Place> {
+        let permit = self.streams.clone().try_acquire_owned().ok()?;
+        let mut per_peer = lock(&self.per_peer);
+        let streams = per_peer.entry(peer).or_default();
+        if *streams >= STREAMS_PER_PEER_MAX {
+            return None;
+        }
+        *streams += 1;
+        Some(Place { shared: self.clone(), peer, _permit: permit })
+    }
+
+    fn serve(self: &Arc<Self>, mut stream: ByteStream, place: Place) {
+        let shared = self.clone();
+        self.watched("blob stream", async move {
+            // Named whole: a mention of one field would move only that, and give the place back now.
+            let place = place;
+            let served = tokio::select! {
+                _ = shared.closing.cancelled() => Ok(()),
+                served = serve::serve(&shared.store, &mut stream, &shared.patience) => served,
+            };
+            if let Err(error) = served {
+                tracing::debug!(peer = %place.peer.short(), %error, "a blob stream ended");
+            }
+        });
+    }
+
+    fn refuse(self: &Arc<Self>, mut stream: ByteStream) {
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+        let shared = self.clone();
+        self.watched("blob refusal", async move {
+            // The peer may be gone; it was to be sent away anyhow.
+            let _ = serve::refuse(&mut stream, &shared.patience).await;
+            drop(permit);
+        });
+    }
+
+    /// Runs a task whose panic is our bug and stops the node.
+    fn watched(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (shared, task) = (self.clone(), self.runtime.spawn(task));
+        self.runtime.spawn(async move {
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                shared.failed.send_replace(Some(format!("the task `{name}` panicked: {error}")));
+            }
+        });
+    }
+}
+
+/// A served stream's place among the others.
+struct Place {
+    shared: Arc<Shared>,
+    peer: NodeId,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut per_peer = lock(&self.shared.per_peer);
+        if let Some(streams) = per_peer.get_mut(&self.peer) {
+            *streams -= 1;
+            if *streams == 0 {
+                per_peer.remove(&self.peer);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change leaves the maps whole, so a panic elsewhere does not spoil them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,131 @@
+//! The service: order, limits, and several fetches at once.
+
+use super::*;
+use ion_protocol::deal::InlineBlob;
+
+#[tokio::test]
+async fn what_is_kept_is_there_for_the_fetch_that_follows() {
+    let road = Road::new(&[Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(|_| {}));
+    let contents: Vec<_> = (0..4).map(|n| content(n, 1_000)).collect();
+    let blobs: Vec<_> = contents.iter().map(|bytes| (BlobHash::of(bytes), bytes.len())).collect();
+    fetcher.blobs.keep(contents.into_iter().map(|bytes| InlineBlob { bytes }).collect()).unwrap();
+    assert_eq!(fetcher.fetch(&blobs).await, Ok(()));
+    assert_eq!(road.opened(), 0);
+}
+
+#[tokio::test]
+async fn a_blob_that_many_want_comes_once() {
+    let holder = Holder::new();
+    let bytes = 20 * GROUP;
+    let blob = (holder.store.put(&content(1, bytes)).unwrap(), bytes);
+    let road = Road::new(&[Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    (0..10).for_each(|id| fetcher.start(id, &[blob, blob]));
+    for _ in 0..10 {
+        let (id, result) = fetcher.answer().await;
+        assert_eq!(result, Ok(()), "{id:?}");
+    }
+    assert!((bytes as u64..bytes as u64 + GROUP as u64).contains(&road.received()), "{}", road.received());
+}
+
+#[tokio::test]
+async fn if_the_one_who_fetches_fails_the_next_one_does_it() {
+    let holder = Holder::new();
+    let bytes = 4 * GROUP;
+    let blob = (holder.store.put(&content(2, bytes)).unwrap(), bytes);
+    let road = Road::new(&[Pipe::Flip(GROUP as u64), Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    (0..2).for_each(|id| fetcher.start(id, &[blob]));
+    let results = [fetcher.answer().await.1.is_ok(), fetcher.answer().await.1.is_ok()];
+    assert_eq!(results, [false, true]);
+}
+
+#[tokio::test]
+async fn a_stopped_fetch_is_not_answered_and_what_it_brought_stays() {
+    let holder = Holder::new();
+    let bytes = 10 * GROUP;
+    let blob = (holder.store.put(&content(3, bytes)).unwrap(), bytes);
+    let road = Road::new(&[Pipe::Stall(6 * GROUP as u64), Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    fetcher.start(1, &[blob]);
+    // Some groups are here: stop now.
+    while !matches!(fetcher.inputs.recv().await, Some(Input::FetchProgress { done, .. }) if done > 0) {}
+    fetcher.blobs.stop(FetchId(1));
+    fetcher.blobs.stop(FetchId(1));
+    fetcher.start(2, &[blob]);
+    assert_eq!(fetcher.answer().await, (FetchId(2), Ok(())));
+    assert!(road.received() < bytes as u64 + 6 * GROUP as u64, "{}", road.received());
+    assert!(fetcher.inputs.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_peer_is_told_that_we_are_busy() {
+    let holder = Holder::new();
+    let bytes = content(4, 10);
+    let hash = holder.store.put(&bytes).unwrap();
+    let request = wire::frame(&BlobRequest { hash, outline: false, first: 0, count: 0 });
+    let stall = Duration::from_secs(60);
+    let mut streams: Vec<ByteStream> = Vec::new();
+    let mut responses = Vec::new();
+    for _ in 0..10 {
+        let (near, far) = duplex(PIPE_BYTES);
+        holder.blobs.serve(node(1), Box::pin(far));
+        let mut stream: ByteStream = Box::pin(near);
+        wire::write_all(&mut stream, &request, stall).await.unwrap();
+        responses.push(wire::read_frame::<BlobResponse>(&mut stream, 1024, stall).await.unwrap().unwrap());
+        streams.push(stream);
+    }
+    let found = BlobResponse::Found { bytes: 10, outline: Vec::new() };
+    assert_eq!(responses, [vec![found; 8], vec![BlobResponse::Busy; 2]].concat());
+}
+
+#[tokio::test]
+async fn a_busy_peer_is_asked_again_and_then_given_up() {
+    let holder = Holder::new();
+    let blob = (holder.store.put(b"wanted").unwrap(), 6);
+    let mut taken: Vec<_> = (0..8)
+        .map(|_| {
+            let (near, far) = duplex(64);
+            holder.blobs.serve(node(1), Box::pin(far));
+            near
+        })
+        .collect();
+    let road = Road::new(&[Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    let error = fetcher.fetch(&[blob]).await.unwrap_err();
+    assert!(error.contains("serves too many transfers"), "{error}");
+    assert_eq!(road.opened(), 4, "once and three more times");
+    taken.clear();
+    assert_eq!(fetcher.fetch(&[blob]).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_full_store_ends_a_fetch_with_the_way_out() {
+    let holder = Holder::new();
+    let bytes = 4 * GROUP;
+    let blobs: Vec<_> = (0..2).map(|n| (holder.store.put(&content(n, bytes)).unwrap(), bytes)).collect();
+    let road = Road::new(&[Pipe::Whole]);
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path(), Bytes(6 * GROUP as u64)).unwrap();
+    let mut fetcher = Fetcher::with_store(dir, store, road.opener(holder.accept()));
+    let error = fetcher.fetch(&blobs).await.unwrap_err();
+    assert!(
+        error.contains("--blob-quota"),
+        "the first blob of a fetch is not evicted for its second: {error}"
+    );
+    assert_eq!(fetcher.fetch(&blobs[1..]).await, Ok(()), "but a later fetch may take its place");
+    assert!(!fetcher.store.contains(&blobs[0].0));
+}
+
+#[tokio::test]
+async fn too_many_fetches_are_refused_at_once() {
+    let hang: Opener = Arc::new(|_, _| Box::pin(std::future::pending()));
+    let fetcher = Fetcher::new(hang);
+    let fetch =
+        |id| fetcher.blobs.fetch(FetchId(id), node(1), Vec::new(), vec![(BlobHash([1; 32]), Bytes(1))]);
+    let taken = (0..1_000).take_while(|id| fetch(*id).is_ok()).count();
+    assert!((1..=256).contains(&taken), "{taken}");
+    (0..taken as u64).for_each(|id| fetcher.blobs.stop(FetchId(id)));
+    fetcher.blobs.shutdown();
+}
