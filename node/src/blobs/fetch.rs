@@ -203,7 +203,8 @@ impl Source {
     ) -> Result<(), FetchError> {
         let mut window: u64 = in_flight.iter().map(|(_, count)| count).sum();
         let mut frames = Vec::new();
-        while let Some((first, count)) = runs.pop_front_if(|(_, count)| window + *count <= WINDOW_GROUPS) {
+        while let Some((first, count)) = runs.front().copied().filter(|(_, n)| window + n <= WINDOW_GROUPS) {
+            runs.pop_front();
             let outline = std::mem::take(wants_outline);
             frames.extend(wire::frame(&BlobRequest { hash, outline, first, count }));
             window += count;

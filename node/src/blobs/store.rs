@@ -383,9 +383,10 @@ impl BlobStore {
             false => self.whole_path(&candidate.hash),
         };
         remove_with_outline(&path).map_err(self.io("remove", &path))?;
-        match candidate.partial {
-            true => drop(state.partial.remove(&candidate.hash)),
-            false => drop(state.whole.remove(&candidate.hash)),
+        if candidate.partial {
+            state.partial.remove(&candidate.hash);
+        } else {
+            state.whole.remove(&candidate.hash);
         }
         state.used = state.used.saturating_sub(candidate.bytes);
         tracing::debug!(hash = %candidate.hash, bytes = candidate.bytes, "evicted a blob");
@@ -423,11 +424,10 @@ impl BlobStore {
             state.clock += 1;
             let used_at = state.clock;
             state.used += bytes;
-            match partial {
-                true => drop(state.partial.insert(hash, Remains { bytes, used_at, active: false })),
-                false => {
-                    drop(state.whole.insert(hash, Whole { bytes, used_at, verified: false, synced: false }))
-                }
+            if partial {
+                state.partial.insert(hash, Remains { bytes, used_at, active: false });
+            } else {
+                state.whole.insert(hash, Whole { bytes, used_at, verified: false, synced: false });
             }
         }
         Ok(())

@@ -28,6 +28,9 @@ pub enum KvError {
     Panicked(String),
 }
 
+/// Keys and values, in order.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Changes that are seen together or not at all.
 #[derive(Debug, Default)]
 pub struct Changes(sled::Batch);
@@ -77,12 +80,7 @@ impl Kv {
     }
 
     /// Up to `max` entries whose keys begin with `prefix` and come after `after`, in order of their keys.
-    pub fn list(
-        &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        max: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KvError> {
+    pub fn list(&mut self, prefix: &[u8], after: Option<&[u8]>, max: usize) -> Result<Entries, KvError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let start = after.map_or(Included(prefix), Excluded);
         self.call(|db| {
@@ -120,7 +118,11 @@ impl Kv {
             return std::mem::forget(self.db);
         }
         let db = self.db;
-        if let Err(error) = guard(|| Ok(drop(db))) {
+        let close = || {
+            drop(db);
+            Ok(())
+        };
+        if let Err(error) = guard(close) {
             tracing::warn!(%error, "closing the receipt index");
         }
     }
