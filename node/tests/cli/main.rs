@@ -1,0 +1,61 @@
+//! The real binary, asked as a person or a script asks it: exit codes, words, JSON.
+
+mod node_stub;
+mod offline;
+mod online;
+
+use serde_json::Value;
+use std::{
+    ffi::OsStr,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// What a command left.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("the program speaks UTF-8");
+        let code = output.status.code().expect("it ends by itself");
+        Self { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Standard output as JSON lines.
+    fn json(&self) -> Vec<Value> {
+        let line = |l: &str| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e} in {l}"));
+        self.out.lines().map(line).collect()
+    }
+
+    /// The error on stderr as JSON.
+    fn json_error(&self) -> Value {
+        serde_json::from_str(self.err.trim()).unwrap_or_else(|e| panic!("{e} in {}", self.err))
+    }
+
+    /// Checks that it failed so, with a hint.
+    fn failed(&self, code: i32, words: &str) {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        assert!(self.err.contains(words), "expected `{words}` in: {}", self.err);
+        assert!(self.err.contains("\n\nhint: "), "no hint in: {}", self.err);
+    }
+}
+
+/// `ion ARGS` on a data directory of its own.
+fn ion_in<A: AsRef<OsStr>>(dir: &Path, args: &[A]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ion"));
+    command.args(args).env("ION_DATA_DIR", dir).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn ion<A: AsRef<OsStr>>(dir: &Path, args: &[A]) -> Said {
+    Said::of(ion_in(dir, args).output().expect("the binary starts"))
+}
+
+/// A shipped example.
+fn example(name: &str) -> String {
+    format!("{}/jobs/{name}/job.toml", env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,281 @@
+//! What needs no node: usage, manifests, keys, proofs, PTX, completions.
+
+use super::{Said, example, ion, ion_in};
+use ion_node::{
+    control::api::{SignedParts, SignedReceiptView},
+    show::ReceiptFile,
+};
+use ion_protocol::{
+    Attempt, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, Signed, UnixMillis,
+    hardware::Engine,
+    key::SecretKey,
+    limits,
+    receipt::{Countersignature, Receipt, Status},
+};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+const VERBS: [&str; 15] = [
+    "node",
+    "status",
+    "devices",
+    "offers",
+    "run",
+    "jobs",
+    "cancel",
+    "why",
+    "events",
+    "receipts",
+    "key",
+    "exec",
+    "ptx",
+    "stop",
+    "completions",
+];
+
+#[test]
+fn every_verb_explains_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = ion(dir.path(), &["--help"]);
+    assert_eq!((all.code, all.err.as_str()), (0, ""));
+    assert!(all.out.contains("Exit codes: 0 done, 1 the job failed, 2 usage"), "{}", all.out);
+    for verb in VERBS {
+        assert!(all.out.contains(&format!("\n  {verb}")), "{verb} in {}", all.out);
+        let help = ion(dir.path(), &[verb, "--help"]);
+        assert_eq!(help.code, 0);
+        assert!(help.out.contains("--data-dir") && help.out.contains("--json"), "{verb}: {}", help.out);
+    }
+    for verb in ["node", "run", "receipts", "exec", "why", "key", "ptx"] {
+        assert!(ion(dir.path(), &[verb, "--help"]).out.contains("Example"), "{verb} has examples");
+    }
+    assert!(ion(dir.path(), &["--version"]).out.starts_with("ion "));
+}
+
+#[test]
+fn mistyped_words_are_understood_and_cost_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &str); 8] = [
+        (&["run", "job.toml", "--dryrun"], "--dry-run"),
+        (&["node", "--lihgt"], "--light"),
+        (&["statsu"], "status"),
+        (&["node", "--light", "--relay"], "cannot be used with"),
+        (&["node", "--light", "--price", "1 IO"], "cannot be used with"),
+        (&["node", "--price", "cheap"], "like \"0.01 IO\""),
+        (&["node", "--backend", "metal"], "auto, cuda, cpu"),
+        (&["run"], "JOB.toml"),
+    ];
+    for (args, words) in cases {
+        ion(dir.path(), args).failed(2, words);
+        let mut json = args.to_vec();
+        json.push("--json");
+        let error = ion(dir.path(), &json).json_error();
+        assert_eq!(error["exit"], 2);
+        assert!(error["error"].as_str().unwrap().contains(words), "{error}");
+    }
+    let nothing = ion::<&str>(dir.path(), &[]);
+    assert_eq!((nothing.code, nothing.out.as_str()), (2, ""));
+    assert!(nothing.err.contains("\n\nhint: "));
+}
+
+#[test]
+fn a_wrong_manifest_costs_2_and_names_its_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = dir.path().join("job.toml");
+    fs::write(&manifest, "name = \"x\"\n[limit]\n").unwrap();
+    let path = manifest.to_str().unwrap();
+    for verb in ["run", "exec"] {
+        let said = ion(dir.path(), &[verb, path]);
+        said.failed(2, "job.toml:2:2: found unknown key `limit` in the manifest; expected `limits`");
+        said.failed(2, "found no module");
+        let error = ion(dir.path(), &[verb, path, "--json"]).json_error();
+        assert_eq!(error["mistakes"][0]["line"], 1);
+        assert!(error["mistakes"].as_array().unwrap().len() >= 3, "{error}");
+    }
+    ion(dir.path(), &["run", "absent.toml"]).failed(2, "could not read absent.toml");
+}
+
+#[test]
+fn a_dry_run_checks_without_any_node() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["saxpy", "matmul", "mandelbrot"] {
+        let said = ion(dir.path(), &["run", &example(name), "--dry-run"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert!(said.out.contains("the manifest and its files are right"), "{}", said.out);
+        let json = &ion(dir.path(), &["run", &example(name), "--dry-run", "--json"]).json()[0];
+        assert_eq!((&json["checked"], &json["spec"]["name"]), (&true.into(), &name.into()));
+        assert!(json["explanation"].is_null());
+    }
+}
+
+#[test]
+fn without_a_node_the_way_out_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["status"][..], &["jobs"], &["offers"], &["why", "ab"], &["receipts", "list"], &["stop"]] {
+        ion(dir.path(), args).failed(3, "no node is running on");
+        let mut json = args.to_vec();
+        json.push("--json");
+        let said = ion(dir.path(), &json);
+        assert_eq!((said.code, said.out.as_str(), said.json_error()["exit"].as_u64()), (3, "", Some(3)));
+    }
+    ion(dir.path(), &["run", &example("saxpy")]).failed(3, "knows nobody to join through");
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    ion(dir.path(), &["key", "new", "--data-dir", file.to_str().unwrap()]).failed(3, "file");
+    ion(dir.path(), &["status", "--data-dir", file.to_str().unwrap()]).failed(3, "file");
+}
+
+#[test]
+fn the_data_directory_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |pairs: &[(&str, &str)]| {
+        let mut command = ion_in(dir.path(), &["status"]);
+        command
+            .env_remove("ION_DATA_DIR")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("HOME")
+            .envs(pairs.iter().copied());
+        Said::of(command.output().unwrap()).err
+    };
+    assert!(with(&[("HOME", "/nowhere")]).contains("/nowhere/.local/share/ion\n"));
+    assert!(with(&[("HOME", "/nowhere"), ("XDG_DATA_HOME", "/xdg")]).contains(" /xdg/ion\n"));
+    assert!(
+        with(&[("HOME", "/nowhere"), ("XDG_DATA_HOME", "relative")]).contains("/nowhere/.local/share/ion\n")
+    );
+    assert!(with(&[("HOME", "/nowhere"), ("ION_DATA_DIR", "/own")]).contains(" /own\n"));
+    assert!(with(&[]).contains("name one with `--data-dir DIR`"));
+}
+
+#[test]
+fn keys_are_private_and_never_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    ion(&dir, &["key", "show"]).failed(3, "there is no key in");
+    let new = ion(&dir, &["key", "new"]);
+    assert_eq!(new.code, 0, "{}", new.err);
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(dir.clone()), mode(dir.join("key"))), (0o700, 0o600));
+    assert_eq!(new.out.trim().len(), 64);
+    assert_eq!(ion(&dir, &["key", "show"]).out, new.out);
+    assert_eq!(ion(&dir, &["key", "show", "--json"]).json()[0]["node"], new.out.trim());
+    ion(&dir, &["key", "new"]).failed(3, "never overwritten");
+    fs::set_permissions(dir.join("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    ion(&dir, &["key", "show"]).failed(3, "chmod 600");
+    fs::set_permissions(dir.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(dir.join("key"), "rubbish").unwrap();
+    ion(&dir, &["key", "show"]).failed(3, "is damaged");
+}
+
+/// A receipt both have signed, as a file.
+fn receipt_file() -> ReceiptFile {
+    let (provider, requester) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+    let network = NetworkId::named("ion");
+    let receipt = Receipt {
+        version: limits::VERSION,
+        provider: provider.node_id(),
+        requester: requester.node_id(),
+        job: JobId([3; 16]),
+        attempt: Attempt(1),
+        order: DocHash([4; 32]),
+        input_root: [5; 32],
+        output_root: [6; 32],
+        device: "NVIDIA H100".to_owned(),
+        engine: Engine::Cuda,
+        device_time: Nanos(1_000_000_000),
+        price_per_second: NanoIo(500_000),
+        price: NanoIo(500_000),
+        waited: Millis(1),
+        moved: Millis(2),
+        ran: Millis(3),
+        finished: UnixMillis(4),
+        status: Status::Done,
+    };
+    let receipt = Signed::sign(receipt, &network, &provider);
+    let half = Countersignature {
+        version: limits::VERSION,
+        requester: requester.node_id(),
+        provider: provider.node_id(),
+        receipt: receipt.hash(),
+        price: receipt.price,
+        signed: UnixMillis(5),
+    };
+    let half = Signed::sign(half, &network, &requester);
+    ReceiptFile::of(SignedReceiptView {
+        hash: receipt.hash(),
+        network: "ion".to_owned(),
+        receipt: SignedParts::of(receipt.signed()),
+        countersignature: Some(SignedParts::of(half.signed())),
+    })
+    .unwrap()
+}
+
+#[test]
+fn receipts_are_proven_offline() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = dir.path().join("nobody");
+    let path = dir.path().join("receipt.json");
+    let verify = |json: &[u8]| {
+        fs::write(&path, json).unwrap();
+        ion(&nobody, &["receipts", "verify", path.to_str().unwrap()])
+    };
+    let good = serde_json::to_string(&receipt_file()).unwrap();
+    let said = verify(good.as_bytes());
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.out.contains("CUDA: NVIDIA H100") && said.out.contains("the requester owes 0.0005 IO"),
+        "{}",
+        said.out
+    );
+    let json = &ion(&nobody, &["receipts", "verify", path.to_str().unwrap(), "--json"]).json()[0];
+    assert_eq!(
+        (&json["verified"], &json["signed_by"], &json["receipt"]["price"]),
+        (&true.into(), &"both".into(), &500_000.into())
+    );
+    verify(good.replacen("\"price\":500000", "\"price\":400000", 1).as_bytes())
+        .failed(1, "the file was edited");
+    let mut tampered = receipt_file();
+    tampered.countersignature.as_mut().unwrap().signature.replace_range(0..4, "0000");
+    verify(&serde_json::to_vec(&tampered).unwrap())
+        .failed(1, "the requester's half: the signature does not match");
+    verify(b"{}").failed(2, "this is no exported receipt");
+    verify(b"").failed(2, "this is no exported receipt");
+    verify(good.replacen("\"ion_receipt\":1", "\"ion_receipt\":2", 1).as_bytes()).failed(2, "format 2");
+    verify(&vec![b' '; 2 << 20]).failed(2, "larger than any receipt");
+    ion(&nobody, &["receipts", "verify", "absent.json"]).failed(2, "could not read absent.json");
+    assert!(!nobody.exists(), "verifying touches no data directory");
+}
+
+#[test]
+fn ptx_is_checked_and_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!("{}/../gpu/kernels/matmul.ptx", env!("CARGO_MANIFEST_DIR"));
+    assert!(ion(dir.path(), &["ptx", "check", &file]).out.contains("matmul(.u32, .u64, .u64, .u64)"));
+    assert_eq!(
+        ion(dir.path(), &["ptx", "check", &file, "--json"]).json()[0]["kernels"][0]["kernel"],
+        "matmul"
+    );
+    let printed = ion(dir.path(), &["ptx", "print", &file]).out;
+    let again = dir.path().join("again.ptx");
+    fs::write(&again, &printed).unwrap();
+    assert_eq!(
+        ion(dir.path(), &["ptx", "print", again.to_str().unwrap()]).out,
+        printed,
+        "canonical text is its own canon"
+    );
+    let bad = dir.path().join("bad.ptx");
+    fs::write(
+        &bad,
+        ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry k()\n{\n\tfrob.u32 %r0;\n}\n",
+    )
+    .unwrap();
+    ion(dir.path(), &["ptx", "check", bad.to_str().unwrap()]).failed(2, "line 6");
+}
+
+#[test]
+fn completions_name_every_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let said = ion(dir.path(), &["completions", shell]);
+        assert_eq!(said.code, 0);
+        assert!(VERBS.iter().all(|verb| said.out.contains(verb)), "{shell}");
+    }
+    ion(dir.path(), &["completions", "dos"]).failed(2, "bash");
+}

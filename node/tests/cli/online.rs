@@ -1,0 +1,309 @@
+//! What the command line makes of a node's answers: tables, JSON, jobs from order to files on the disk, and ends of every
+//! kind.
+
+use super::{Said, example, ion, ion_in, node_stub::NodeStub};
+use ion_node::control::api::{
+    ControlRequest, ControlResponse, Explanation, JobView, OfferView, OutputView, StatusView,
+};
+use ion_protocol::{
+    Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
+    fault::Fault,
+    hardware::{ComputeCapability, Device, Engine, MeasuredPower},
+    message::LeaseState,
+    record::JobEnd,
+};
+use ion_scheduler::event::Event;
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Stdio,
+};
+
+const PROVIDER: NodeId = NodeId([0xcd; 32]);
+
+fn device() -> Device {
+    Device {
+        index: 0,
+        model: "NVIDIA H100\u{1b}[31m".to_owned(),
+        engine: Engine::Cuda,
+        capability: ComputeCapability { major: 9, minor: 0 },
+        memory: Bytes(80 << 30),
+        power: MeasuredPower { f32_mflops: 51_000_000, memory_mbps: 3_000_000 },
+    }
+}
+
+fn offer() -> OfferView {
+    OfferView {
+        provider: PROVIDER,
+        addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()],
+        region: "eu".to_owned(),
+        devices: vec![device()],
+        price_per_second: NanoIo(500_000),
+        free: 1,
+        queued: 0,
+        run_max: Millis(1000),
+        blob_bytes_max: Bytes(1 << 30),
+        connected: true,
+        round_trip: Some(Millis(3)),
+        age: Millis(10),
+        expires_in: Millis(1000),
+        reliability_ppm: 900_000,
+        done: 4,
+        failed: 1,
+        lost: 0,
+    }
+}
+
+fn job(id: JobId, end: Option<JobEnd>) -> JobView {
+    let state = match &end {
+        None => "leased",
+        Some(JobEnd::Done { .. }) => "done",
+        Some(JobEnd::Failed { .. }) => "failed",
+        Some(JobEnd::Cancelled) => "cancelled",
+    };
+    JobView {
+        job: id,
+        name: "saxpy".to_owned(),
+        state: state.to_owned(),
+        submitted: UnixMillis(1),
+        attempt: Some(Attempt(1)),
+        provider: Some(PROVIDER),
+        model: Some("NVIDIA H100".to_owned()),
+        engine: Some(Engine::Cuda),
+        lease: None,
+        end,
+        receipt: Some(DocHash([7; 32])),
+        price: NanoIo(1_500),
+        device_time: Nanos(2_000_000),
+        waited: Millis(5),
+        moved: Millis(6),
+        ran: Millis(7),
+        outputs: Vec::new(),
+        attempts: Vec::new(),
+    }
+}
+
+fn status(dir: &Path) -> StatusView {
+    StatusView {
+        node: NodeId([1; 32]),
+        release: "0.1.0".to_owned(),
+        role: ion_node::config::Role::Light,
+        network: "ion".to_owned(),
+        network_id: NetworkId::named("ion"),
+        data_dir: dir.to_owned(),
+        uptime: Millis(1500),
+        addresses: vec!["/ip4/127.0.0.1/tcp/4001/p2p/x".to_owned()],
+        peers: 3,
+        offers: 2,
+        devices: Vec::new(),
+        price_per_second: NanoIo(0),
+        jobs_open: 1,
+        leases_open: 0,
+        blob_bytes: Bytes(0),
+        draining: false,
+    }
+}
+
+#[test]
+fn questions_are_answered_in_tables_and_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let view = status(dir.path());
+    let _node = NodeStub::start(dir.path(), move |request| {
+        vec![match request {
+            ControlRequest::Status => ControlResponse::Status(Box::new(view.clone())),
+            ControlRequest::Offers => ControlResponse::Offers(vec![offer()]),
+            ControlRequest::Devices => ControlResponse::Devices(Vec::new()),
+            ControlRequest::Jobs => ControlResponse::Jobs(vec![
+                job(JobId([0xab; 16]), None),
+                job(JobId([0xac; 16]), Some(JobEnd::Cancelled)),
+            ]),
+            ControlRequest::Job { job: id } => ControlResponse::Job(Box::new(job(id, None))),
+            ControlRequest::Cancel { .. } | ControlRequest::Drain => ControlResponse::Noted,
+            ControlRequest::Why { job } => ControlResponse::Explanation(Box::new(Explanation {
+                job: Some(job),
+                state: "seeking".to_owned(),
+                candidates: Vec::new(),
+                rejections: Vec::new(),
+                attempts: Vec::new(),
+                would_change: vec!["a higher price limit".to_owned()],
+            })),
+            other => {
+                ControlResponse::Error { message: format!("no {other:?}"), hint: "ask another".to_owned() }
+            }
+        }]
+    });
+    let ask = |args: &[&str]| ion(dir.path(), args);
+    let json = |args: &[&str]| -> Value {
+        let said = ion(dir.path(), &[args, &["--json"]].concat());
+        assert_eq!(said.code, 0, "{args:?}: {}", said.err);
+        said.json().remove(0)
+    };
+    assert!(ask(&["status"]).out.contains("3 connected, 2 offers known"));
+    assert_eq!(json(&["status"])["role"], "light");
+    let offers = ask(&["offers"]).out;
+    assert!(offers.contains("CUDA: NVIDIA H100") && offers.contains("0.0005 IO"), "{offers}");
+    assert!(!offers.contains('\u{1b}'), "a peer's text does not reach the terminal raw");
+    assert_eq!(json(&["offers"])[0]["devices"][0]["engine"], "cuda");
+    assert!(ask(&["devices"]).out.contains("no devices"));
+    assert_eq!(json(&["devices"]), json!([]));
+    let jobs = ask(&["jobs"]).out;
+    assert!(jobs.contains("abababab  saxpy  leased") && jobs.contains("cancelled"), "{jobs}");
+    assert_eq!(json(&["jobs"]).as_array().unwrap().len(), 2);
+    assert_eq!(json(&["jobs", "ac"])["job"], "ac".repeat(16));
+    assert!(ask(&["why", "AB"]).out.contains("would change it: a higher price limit"));
+    assert_eq!(json(&["cancel", "ab"])["asked"], true);
+    assert_eq!(json(&["stop"])["stopping"], true);
+    // A job is named by enough of its digits.
+    ask(&["why", "a"]).failed(2, "2 jobs begin with `a`");
+    ask(&["why", "ff"]).failed(2, "no job begins with `ff`");
+    ask(&["why", "xyz"]).failed(2, "`xyz` is no job");
+    // What the node refuses comes with its own hint.
+    let refused = ask(&["receipts", "list"]);
+    refused.failed(3, "no Receipts");
+    assert!(refused.err.contains("hint: ask another"));
+}
+
+/// A node that takes any job and ends it so; its one output lies in `output`.
+fn runs(dir: &Path, end: JobEnd, output: std::path::PathBuf) -> NodeStub {
+    NodeStub::start(dir, move |request| match request {
+        ControlRequest::Submit { job, spec, files } => {
+            assert_eq!(spec.check(), Ok(()));
+            assert!(files.iter().all(|f| f.path.is_absolute() && f.path.exists()));
+            vec![ControlResponse::Submitted { job }]
+        }
+        ControlRequest::Watch { job } => {
+            let (attempt, provider) = (Attempt(1), PROVIDER);
+            let state = LeaseState::Running { done: 1, total: 2 };
+            vec![
+                ControlResponse::Event(Event::JobAccepted { job }),
+                ControlResponse::Event(Event::OrderAccepted { job, attempt, provider }),
+                ControlResponse::Event(Event::Progress { job, attempt, provider, state }),
+                ControlResponse::End,
+            ]
+        }
+        ControlRequest::Job { job: id } => vec![ControlResponse::Job(Box::new(job(id, Some(end.clone()))))],
+        ControlRequest::Outputs { .. } => {
+            let (hash, bytes) = (BlobHash([8; 32]), Bytes(4096 * 4));
+            vec![ControlResponse::Outputs(vec![OutputView {
+                buffer: "y".to_owned(),
+                hash,
+                bytes,
+                path: output.clone(),
+            }])]
+        }
+        other => panic!("`ion run` does not ask {other:?}"),
+    })
+}
+
+#[test]
+fn a_job_runs_from_manifest_to_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = dir.path().join("blob");
+    fs::write(&blob, vec![3u8; 4096 * 4]).unwrap();
+    let data = dir.path().join("data");
+    let _node = runs(&data, JobEnd::Done { attempt: Attempt(1) }, blob);
+    let out = dir.path().join("out");
+    let said = ion(&data, &["run", &example("saxpy"), "--out", out.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for words in [
+        "CUDA: NVIDIA H100",
+        "waited 5 ms, moved data 6 ms, ran 7 ms",
+        "0.0000015 IO",
+        "receipt   0707",
+        "y.npy",
+    ] {
+        assert!(said.out.contains(words), "{words} in {}", said.out);
+    }
+    // A pipe gets plain lines on stderr.
+    assert!(said.err.contains("running: 1 of 2 launches") && !said.err.contains('\r'), "{}", said.err);
+    let file = fs::read(out.join("y.npy")).unwrap();
+    assert!(file.starts_with(b"\x93NUMPY\x01\x00") && file.ends_with(&[3; 4096 * 4]));
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "nothing but the result is left");
+
+    let lines = ion(&data, &["run", &example("saxpy"), "--out", out.to_str().unwrap(), "--json"]).json();
+    assert_eq!(lines[0]["event"], "submitted");
+    assert_eq!(lines[1]["event"], "job-accepted");
+    let result = lines.last().unwrap();
+    assert_eq!(
+        (&result["event"], &result["state"], &result["job"]),
+        (&"result".into(), &"done".into(), &lines[0]["job"])
+    );
+    assert_eq!(result["device"], "CUDA: NVIDIA H100");
+    assert_eq!(result["files"][0]["buffer"], "y");
+}
+
+#[test]
+fn a_job_that_does_not_succeed_costs_1_and_leaves_older_results_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("y.npy"), "older").unwrap();
+    let fault = Fault::Program { message: "no such kernel".to_owned() };
+    let ends = [(JobEnd::Failed { fault }, "no such kernel"), (JobEnd::Cancelled, "was cancelled")];
+    for (n, (end, words)) in ends.into_iter().enumerate() {
+        let data = dir.path().join(n.to_string());
+        let _node = runs(&data, end, dir.path().join("absent"));
+        ion(&data, &["run", &example("saxpy"), "--out", out.to_str().unwrap()]).failed(1, words);
+        let json = ion(&data, &["run", &example("saxpy"), "--json"]);
+        assert_eq!((json.code, json.json_error()["exit"].as_u64()), (1, Some(1)));
+        assert_eq!(json.json().last().unwrap()["files"], json!([]));
+    }
+    assert_eq!(fs::read(out.join("y.npy")).unwrap(), b"older");
+}
+
+#[test]
+fn a_result_of_the_wrong_size_or_nowhere_to_put_it_is_trouble() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = dir.path().join("blob");
+    fs::write(&blob, vec![3u8; 5]).unwrap();
+    let data = dir.path().join("data");
+    let _node = runs(&data, JobEnd::Done { attempt: Attempt(1) }, blob.clone());
+    let out = dir.path().join("out");
+    ion(&data, &["run", &example("saxpy"), "--out", out.to_str().unwrap()])
+        .failed(3, "5 bytes for a buffer of 16384");
+    ion(&data, &["run", &example("saxpy"), "--out", blob.to_str().unwrap()]).failed(3, "could not");
+}
+
+#[test]
+fn an_answer_to_another_question_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let _node = NodeStub::start(dir.path(), |_| vec![ControlResponse::Noted]);
+    ion(dir.path(), &["status"]).failed(3, "the node answered Noted where the status was expected");
+}
+
+#[test]
+fn ctrl_c_cancels_the_job_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watcher = None;
+    let _node = NodeStub::start_with(dir.path(), move |call| {
+        let response = match call.request {
+            ControlRequest::Submit { job, .. } => ControlResponse::Submitted { job },
+            ControlRequest::Watch { job } => {
+                watcher = Some(call.reply.clone());
+                ControlResponse::Event(Event::JobAccepted { job })
+            }
+            ControlRequest::Cancel { .. } => {
+                // The job's end is an event of its own; the watcher's stream is over then.
+                watcher.take().unwrap().try_send(ControlResponse::End).unwrap();
+                ControlResponse::Noted
+            }
+            ControlRequest::Job { job: id } => {
+                ControlResponse::Job(Box::new(job(id, Some(JobEnd::Cancelled))))
+            }
+            other => panic!("`ion run` does not ask {other:?}"),
+        };
+        call.reply.try_send(response).unwrap();
+    });
+    let mut command = ion_in(dir.path(), &["run", &example("saxpy"), "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("job-accepted")), "the job is watched");
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(lines.any(|line| line.contains("\"state\":\"cancelled\"")));
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 1);
+    assert!(said.json_error()["error"].as_str().unwrap().contains("was cancelled"));
+}
