@@ -1,0 +1,211 @@
+//! What plain libp2p does on this machine at this moment, to measure the node against: a request-response echo over TCP
+//! loopback with the node's own transport settings, and a raw copy over the node's own blob stream.
+//!
+//! For `ion bench` only; no node runs this.
+
+use super::{NetConfig, Role, behaviour::transport_settings, start};
+use futures::StreamExt;
+use ion_protocol::{NetworkId, key::SecretKey};
+use libp2p::{
+    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, noise, request_response as rr,
+    swarm::SwarmEvent, yamux,
+};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+
+/// Round trips before the first counted one: connection, negotiation, warm caches.
+const WARM_UP: usize = 20;
+/// What a raw copy writes at once; a blob group.
+const COPY_BYTES: usize = 256 * 1024;
+/// The largest echo.
+const ECHO_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes in, the same bytes out.
+#[derive(Clone, Default)]
+struct Echo;
+
+impl rr::Codec for Echo {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: futures::AsyncRead + Unpin + Send,
+    {
+        read_all(io).await
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: futures::AsyncRead + Unpin + Send,
+    {
+        read_all(io).await
+    }
+
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    where
+        T: futures::AsyncWrite + Unpin + Send,
+    {
+        futures::AsyncWriteExt::write_all(io, &bytes).await
+    }
+
+    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    where
+        T: futures::AsyncWrite + Unpin + Send,
+    {
+        futures::AsyncWriteExt::write_all(io, &bytes).await
+    }
+}
+
+async fn read_all<T: futures::AsyncRead + Unpin>(io: &mut T) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut limited = futures::AsyncReadExt::take(io, ECHO_BYTES_MAX);
+    futures::AsyncReadExt::read_to_end(&mut limited, &mut bytes).await?;
+    Ok(bytes)
+}
+
+fn swarm(seed: u8) -> Result<Swarm<rr::Behaviour<Echo>>, String> {
+    let key = Keypair::ed25519_from_bytes([seed; 32]).map_err(text)?;
+    let protocols = [(StreamProtocol::new("/ion/yardstick/1"), rr::ProtocolSupport::Full)];
+    Ok(SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(transport_settings(), noise::Config::new, yamux::Config::default)
+        .map_err(text)?
+        .with_behaviour(|_| rr::Behaviour::new(protocols, rr::Config::default()))
+        .map_err(text)?
+        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(60)))
+        .build())
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+async fn listening(swarm: &mut Swarm<rr::Behaviour<Echo>>) -> Result<Multiaddr, String> {
+    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().map_err(text)?).map_err(text)?;
+    loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            return Ok(address);
+        }
+    }
+}
+
+async fn echo(mut swarm: Swarm<rr::Behaviour<Echo>>) {
+    loop {
+        if let SwarmEvent::Behaviour(rr::Event::Message {
+            message: rr::Message::Request { request, channel, .. },
+            ..
+        }) = swarm.select_next_some().await
+        {
+            // The asker may be gone; then nobody waits.
+            let _ = swarm.behaviour_mut().send_response(channel, request);
+        }
+    }
+}
+
+/// Times of `n` request-response round trips of `payload` bytes each way, one after the other, between two swarms in this
+/// process over TCP loopback.
+pub async fn request_response_roundtrips(n: usize, payload: usize) -> Result<Vec<Duration>, String> {
+    let (mut asker, mut answerer) = (swarm(101)?, swarm(102)?);
+    let address = listening(&mut answerer).await?;
+    let peer = *answerer.local_peer_id();
+    asker.add_peer_address(peer, address);
+    let task = tokio::spawn(echo(answerer));
+    let mut times = Vec::with_capacity(n);
+    for turn in 0..WARM_UP + n {
+        let began = Instant::now();
+        asker.behaviour_mut().send_request(&peer, vec![7; payload]);
+        answered(&mut asker).await?;
+        if turn >= WARM_UP {
+            times.push(began.elapsed());
+        }
+    }
+    task.abort();
+    Ok(times)
+}
+
+async fn answered(asker: &mut Swarm<rr::Behaviour<Echo>>) -> Result<(), String> {
+    loop {
+        match asker.select_next_some().await {
+            SwarmEvent::Behaviour(rr::Event::Message { message: rr::Message::Response { .. }, .. }) => {
+                return Ok(());
+            }
+            SwarmEvent::Behaviour(rr::Event::OutboundFailure { error, .. }) => return Err(error.to_string()),
+            _ => {}
+        }
+    }
+}
+
+/// Time to copy `bytes` bytes over a blob stream between two nodes' network sides in this process, over TCP loopback,
+/// from memory to nowhere.
+pub async fn raw_stream_copy(bytes: u64) -> Result<Duration, String> {
+    let dir = tempfile::tempdir().map_err(text)?;
+    let config = |seed: u8, listen: &[&str]| NetConfig {
+        key: SecretKey::from_seed(&[seed; 32]),
+        network: NetworkId::named("yardstick"),
+        role: Role::Full,
+        listen: listen.iter().map(|&address| address.to_owned()).collect(),
+        bootstrap: Vec::new(),
+        peer_cache: dir.path().join(seed.to_string()),
+        external: Vec::new(),
+    };
+    let ((to_a, a_inputs), (to_b, mut b_inputs)) = (mpsc::channel(64), mpsc::channel(64));
+    let a = start(config(103, &[]), to_a).await.map_err(text)?;
+    let mut b = start(config(104, &["/ip4/127.0.0.1/tcp/0"]), to_b).await.map_err(text)?;
+    let addresses = loop {
+        match b_inputs.recv().await {
+            Some(ion_scheduler::Input::Addresses(addresses)) => break addresses,
+            Some(_) => {}
+            None => return Err("the network side ended".into()),
+        }
+    };
+    let drains = [a_inputs, b_inputs]
+        .map(|mut inputs| tokio::spawn(async move { while inputs.recv().await.is_some() {} }));
+    let node = SecretKey::from_seed(&[104; 32]).node_id();
+    let mut sink = a.handle.open_blob_stream(node, addresses).await.map_err(text)?;
+    let (_, mut source) = b.blob_streams.recv().await.ok_or("no stream came")?;
+    let began = Instant::now();
+    let reader = tokio::spawn(async move {
+        let (mut buffer, mut got) = (vec![0; COPY_BYTES], 0);
+        while got < bytes {
+            match source.read(&mut buffer).await.map_err(text)? {
+                0 => return Err(format!("the stream ended after {got} bytes")),
+                read => got += read as u64,
+            }
+        }
+        Ok(Instant::now())
+    });
+    let piece = vec![7; COPY_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let now = left.min(COPY_BYTES as u64);
+        sink.write_all(&piece[..now as usize]).await.map_err(text)?;
+        left -= now;
+    }
+    sink.flush().await.map_err(text)?;
+    let ended = reader.await.map_err(text)??;
+    a.handle.shutdown().await;
+    b.handle.shutdown().await;
+    drains.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(ended - began)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_measure_something() {
+        let times = request_response_roundtrips(5, 200).await.unwrap();
+        assert_eq!(times.len(), 5);
+        assert!(times.iter().all(|time| *time > Duration::ZERO));
+        assert!(raw_stream_copy(3 * 1024 * 1024 + 1).await.unwrap() > Duration::ZERO);
+    }
+}
