@@ -1,6 +1,10 @@
 //! What the tests of the ledger share: receipts to write, a ledger to write them to, and the words to ask for results.
 
 mod append;
+mod bytes;
+mod crash;
+mod index;
+mod receipts;
 
 use super::*;
 use ion_protocol::{
