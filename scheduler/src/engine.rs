@@ -1,7 +1,7 @@
 //! The engine: one value that is fed every input and answers with effects. This file is a table of contents; the rules
 //! are in [`crate::requester`], [`crate::provider`] and [`crate::matching`].
 //!
-//! The same seed and inputs give the same effects, byte for byte. Tests: `tests.rs` of requester and provider for every
+//! The same seed and inputs give the same effects, byte for byte. Tests: `tests/requester.rs` and `tests/provider.rs` for every
 //! rule by itself, `tests/monkey.rs` for all of them together under faults.
 
 use crate::{

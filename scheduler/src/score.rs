@@ -2,7 +2,7 @@
 //!
 //! One unit (nano-IO), so weights mean something and explanations read as sums. Integers only: no float orders anything.
 //! A first honest score: the run time is a guess from the job's limit and the device's measured rates until receipts
-//! teach better; a late quote does not exist yet. Tests: below, and `matching`.
+//! teach better; a late quote does not exist yet. Tests: `tests/requester.rs`.
 
 use crate::{config::Config, directory::Peer, reputation::MILLION, view::ScoreTerms};
 use ion_protocol::{Bytes, Millis, NanoIo, Nanos, advert::Advert, hardware::Device, job::JobSpec};

@@ -2,7 +2,7 @@
 //!
 //! `held -> staging -> waiting -> running -> recorded -> delivered -> settled`, or released, faulted, unpaid. One program
 //! a device at a time: `running` is a map by device, so capacity cannot go below zero. Owns leases and the own advert;
-//! never fetches or runs anything itself. Tests: `tests.rs` here, and `tests/monkey.rs` of the crate.
+//! never fetches or runs anything itself. Tests: `tests/provider.rs` and `tests/monkey.rs` of the crate.
 
 mod admission;
 mod advertiser;

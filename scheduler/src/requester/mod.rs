@@ -2,7 +2,7 @@
 //!
 //! `Seeking -> Signing -> Ordered -> Leased -> Delivering -> Countersigning -> done`, with every failure leading back to
 //! `Seeking` or to an end. Owns the jobs and the countersignatures; never fetches, signs twice or speaks of what is not
-//! durable. Tests: `tests.rs` here, and `tests/monkey.rs` of the crate.
+//! durable. Tests: `tests/requester.rs` and `tests/monkey.rs` of the crate.
 
 mod delivery;
 mod handover;

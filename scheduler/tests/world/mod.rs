@@ -8,16 +8,12 @@ mod jobs;
 pub mod rules;
 
 use ion_protocol::{
-    Attempt, BlobHash, Bytes, JobId, Millis, NanoIo, Nanos, NodeId, Now, UnixMillis,
+    Attempt, BlobHash, Bytes, JobId, Millis, NanoIo, NodeId, Now, UnixMillis,
     deal::InlineBlob,
     fault::{Fault, Place},
-    hardware::{ComputeCapability, Device, Engine as Gpu, MeasuredPower},
-    job::{
-        Arg, Buffer, Element, Init, JobLimits, JobSpec, Launch, Module, Needs, Phase, Program, Source, Step,
-    },
+    job::JobSpec,
     key::SecretKey,
     message::{Notice, Request, Response},
-    receipt::Output,
     record::Record,
 };
 use ion_scheduler::{
