@@ -376,3 +376,15 @@ fn an_older_or_own_advert_is_ignored_in_silence() {
     assert_eq!(desk.engine.offers(desk.now).len(), 1);
     assert_eq!(desk.engine.status().node, key(1).node_id());
 }
+
+#[test]
+fn an_order_that_never_left_before_a_crash_counts_against_nobody() {
+    let (mut desk, _) = Desk::leased();
+    desk.restart(Config::default());
+    let (call, ..) = desk.calls()[0];
+    desk.offer(2, |_| {});
+    desk.answer(call, 2, Ok(Answer::Lease(LeaseState::Unknown)));
+    assert!(!desk.has_event(|event| matches!(event, Event::AttemptLost { .. })));
+    let offer = &desk.engine.offers(desk.now)[0];
+    assert_eq!((offer.lost, offer.failed), (0, 0));
+}

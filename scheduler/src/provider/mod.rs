@@ -7,6 +7,7 @@
 mod admission;
 mod advertiser;
 mod lease;
+mod numbers;
 mod outcome;
 mod replay;
 mod steps;
@@ -18,12 +19,11 @@ use crate::{
     input::{Answer, CallError, FetchId, InboundId, WorkId, WorkReport},
     outbox::Fact,
     requester::Cx,
-    view::LeaseView,
 };
 use admission::Room;
 use advertiser::{Advertiser, Offering};
 use ion_protocol::{
-    BlobHash, DocHash, Millis, NanoIo, NodeId, Now, Verified,
+    DocHash, Millis, NanoIo, NodeId, Now, Verified,
     advert::Advert,
     deal::{Acceptance, Order, Refusal, RefusalReason},
     fault::Fault,
@@ -582,28 +582,5 @@ impl Provider {
 
     pub(crate) fn newest_advert(&self, now: Now) -> Option<&Verified<Advert>> {
         self.advertiser.newest(now.wall)
-    }
-
-    pub(crate) fn views(&self) -> Vec<LeaseView> {
-        let mut leases: Vec<&Lease> = self.leases.values().collect();
-        leases.sort_by_key(|lease| lease.head.turn);
-        leases.into_iter().map(Lease::view).collect()
-    }
-
-    pub(crate) fn holds(&self, hash: &BlobHash) -> bool {
-        self.leases.values().any(|lease| lease.holds(hash))
-    }
-
-    pub(crate) fn numbers(&self, status: &mut crate::view::StatusView) {
-        status.draining = self.drain.is_some();
-        status.addresses = self.advertiser.addresses().to_vec();
-        status.devices = self.devices.clone();
-        (status.free, status.queued) = (self.free(), self.queued());
-        status.running = self.running.len() as u16;
-        status.leases_live = self.leases.len().saturating_sub(self.over.len()) as u32;
-        let open =
-            |lease: &&Lease| lease.phase.done().is_some() && !matches!(lease.phase, Phase::Recording { .. });
-        status.receipts_open = self.leases.values().filter(open).count() as u32;
-        (status.receipts_settled, status.earned) = (self.settled, self.earned);
     }
 }

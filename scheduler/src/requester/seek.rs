@@ -233,6 +233,12 @@ pub(super) fn unreachable(head: &mut Head, live: Live, why: &str, cx: &mut Cx<'_
     forget(head, live, "refused", why, cx)
 }
 
+/// After a restart: the order never arrived, or its provider forgot it too.
+pub(super) fn never_held(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> State {
+    head.sought_since = cx.now.mono;
+    forget(head, live, "refused", "it does not know the job", cx)
+}
+
 /// The attempt is over without having begun.
 fn forget(head: &mut Head, live: Live, state: &str, why: &str, cx: &mut Cx<'_>) -> State {
     cx.market.directory.over(&live.provider(), live.advert_seq);

@@ -103,6 +103,8 @@ pub(super) fn on_order_due(head: &mut Head, ordered: Ordered, cx: &mut Cx<'_>) -
 /// The provider of the attempt that counts says where it stands.
 pub(super) fn on_lease(head: &mut Head, mut leased: Leased, lease: LeaseState, cx: &mut Cx<'_>) -> State {
     match lease {
+        // We were away, and the order may never have left: nobody is to blame, and nothing counts.
+        LeaseState::Unknown if leased.live.resumed => seek::never_held(head, leased.live, cx),
         LeaseState::Unknown | LeaseState::Released => {
             let silent = cx.now.mono.saturating_sub(leased.heard);
             seek::lose(head, leased.live, Lost::silent(silent, "it does not hold the job any more"), cx)
