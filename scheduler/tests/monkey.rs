@@ -79,6 +79,14 @@ fn without_faults_every_job_that_is_not_cancelled_is_done() {
 }
 
 #[test]
+fn a_burst_beyond_all_queues_is_worked_off_and_nothing_fails() {
+    let mut world = World::new(5_000, NONE, 200);
+    world.run_until(FAULTY_MS + HEALED_MS);
+    let (done, cancelled, stuck) = world.results();
+    assert_eq!((done + cancelled, stuck.len(), world.rules.failed), (200, 0, 0));
+}
+
+#[test]
 fn every_accepted_job_ends_after_mild_faults() {
     all("mild", 2_000, MILD);
 }

@@ -34,10 +34,10 @@ fn running() -> (Desk, WorkId) {
 }
 
 fn work(desk: &Desk) -> WorkId {
-    let work = desk.effects.iter().find_map(|effect| match effect {
-        Effect::Work { work, .. } => Some(*work),
-        _ => None,
-    });
+    let work = desk
+        .effects
+        .iter()
+        .find_map(|effect| if let Effect::Work { work, .. } = effect { Some(*work) } else { None });
     work.unwrap_or_else(|| panic!("nothing runs in {:?}", desk.effects))
 }
 
@@ -101,9 +101,14 @@ fn inputs_that_did_not_come_along_are_fetched_first() {
     let order = order(desk.now, |order| order.inline.clear());
     send(&mut desk, order);
     desk.disk_works();
-    let fetch = desk.effects.iter().find_map(|effect| match effect {
-        Effect::Fetch { fetch, from, .. } if *from == id(1) => Some(*fetch),
-        _ => None,
+    let fetch = desk.effects.iter().find_map(|effect| {
+        if let Effect::Fetch { fetch, from, .. } = effect
+            && *from == id(1)
+        {
+            Some(*fetch)
+        } else {
+            None
+        }
     });
     assert!(matches!(query(&mut desk, 1), Response::Lease(LeaseState::Staging { .. })));
     desk.feed(Input::Fetched { fetch: fetch.expect("a fetch"), result: Ok(()) });
@@ -134,9 +139,8 @@ fn an_acceptance_the_disk_refused_is_not_given_and_a_repeat_gets_the_same_one() 
     let order = order(desk.now, |_| {});
     send(&mut desk, order.clone());
     let written = |desk: &Desk| {
-        let body = desk.effects.iter().find_map(|effect| match effect {
-            Effect::Record { body, .. } => Some(body.clone()),
-            _ => None,
+        let body = desk.effects.iter().find_map(|effect| {
+            if let Effect::Record { body, .. } = effect { Some(body.clone()) } else { None }
         });
         body.expect("it is written down")
     };
@@ -341,11 +345,11 @@ fn a_program_over_its_time_is_stopped_and_the_requester_is_told_why() {
 fn every_requester_hears_once_a_second_that_its_provider_lives() {
     let (mut desk, _) = running();
     desk.live_through(5_000);
-    let told = desk.effects.iter().filter(|effect| match effect {
-        Effect::Notice { notice: Notice::Progress { state, .. }, .. } => {
-            matches!(state, LeaseState::Running { .. })
-        }
-        _ => false,
+    let told = desk.effects.iter().filter(|effect| {
+        matches!(
+            effect,
+            Effect::Notice { notice: Notice::Progress { state: LeaseState::Running { .. }, .. }, .. }
+        )
     });
     assert_eq!(told.count(), 5);
 }
@@ -399,10 +403,8 @@ fn a_job_whose_device_vanished_fails_so_that_it_runs_elsewhere() {
 }
 
 fn published(desk: &Desk) -> Vec<Verified<ion_protocol::advert::Advert>> {
-    let advert = |effect: &Effect| match effect {
-        Effect::Publish(advert) => Some(advert.clone()),
-        _ => None,
-    };
+    let advert =
+        |effect: &Effect| if let Effect::Publish(advert) = effect { Some(advert.clone()) } else { None };
     desk.effects.iter().filter_map(advert).collect()
 }
 

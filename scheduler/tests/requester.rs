@@ -51,10 +51,11 @@ fn an_order_leaves_only_once_it_is_durable_and_after_a_failed_write_with_the_sam
     let record = desk.record();
     desk.feed(Input::Recorded(record));
     assert!(desk.says_nothing_signed(), "{:?}", desk.effects);
-    let Some(first) = desk.effects.iter().find_map(|effect| match effect {
-        Effect::Record { body, .. } => Some(body.clone()),
-        _ => None,
-    }) else {
+    let Some(first) = desk
+        .effects
+        .iter()
+        .find_map(|effect| if let Effect::Record { body, .. } = effect { Some(body.clone()) } else { None })
+    else {
         panic!("the order is written down")
     };
     desk.disk_fails();
@@ -171,9 +172,8 @@ fn outputs_that_did_not_come_along_are_fetched_before_anything_is_signed() {
     let (mut desk, order) = Desk::leased();
     desk.pass(600).deliver(2, receipt(&order), false);
     assert_eq!(desk.response(), Response::Noted);
-    let fetch = desk.effects.iter().find_map(|effect| match effect {
-        Effect::Fetch { fetch, blobs, .. } => Some((*fetch, blobs.clone())),
-        _ => None,
+    let fetch = desk.effects.iter().find_map(|effect| {
+        if let Effect::Fetch { fetch, blobs, .. } = effect { Some((*fetch, blobs.clone())) } else { None }
     });
     let (fetch, blobs) = fetch.expect("a fetch");
     assert_eq!(blobs, [(outputs()[0].hash, Bytes(32))]);
@@ -198,10 +198,10 @@ fn a_failed_fetch_and_a_failed_write_are_told_apart() {
 
     let (mut desk, order) = Desk::leased();
     desk.pass(600).deliver(2, receipt(&order), false);
-    let fetch = desk.effects.iter().find_map(|effect| match effect {
-        Effect::Fetch { fetch, .. } => Some(*fetch),
-        _ => None,
-    });
+    let fetch = desk
+        .effects
+        .iter()
+        .find_map(|effect| if let Effect::Fetch { fetch, .. } = effect { Some(*fetch) } else { None });
     let result = Err("connection reset".to_owned());
     desk.feed(Input::Fetched { fetch: fetch.expect("a fetch"), result });
     assert!(desk.has_event(|event| matches!(event, Event::AttemptLost { .. })));

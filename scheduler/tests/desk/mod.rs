@@ -138,33 +138,34 @@ impl Desk {
     }
 
     pub fn record(&self) -> RecordId {
-        let record = self.effects.iter().find_map(|effect| match effect {
-            Effect::Record { record, .. } => Some(*record),
-            _ => None,
-        });
+        let record = self
+            .effects
+            .iter()
+            .find_map(|effect| if let Effect::Record { record, .. } = effect { Some(*record) } else { None });
         record.unwrap_or_else(|| panic!("nothing is written in {:?}", self.effects))
     }
 
     pub fn calls(&self) -> Vec<(CallId, NodeId, Request)> {
-        let call = |effect: &Effect| match effect {
-            Effect::Call { call, to, request, .. } => Some((*call, *to, request.clone())),
-            _ => None,
+        let call = |effect: &Effect| {
+            if let Effect::Call { call, to, request, .. } = effect {
+                Some((*call, *to, request.clone()))
+            } else {
+                None
+            }
         };
         self.effects.iter().filter_map(call).collect()
     }
 
     pub fn order_call(&self) -> (CallId, NodeId, Signed<Order>) {
-        let order = self.calls().into_iter().find_map(|(call, to, request)| match request {
-            Request::Order(order) => Some((call, to, order)),
-            _ => None,
+        let order = self.calls().into_iter().find_map(|(call, to, request)| {
+            if let Request::Order(order) = request { Some((call, to, order)) } else { None }
         });
         order.unwrap_or_else(|| panic!("no order leaves in {:?}", self.effects))
     }
 
     pub fn delivery_call(&self) -> (CallId, ion_protocol::message::Delivery) {
-        let delivery = self.calls().into_iter().find_map(|(call, _, request)| match request {
-            Request::Deliver(delivery) => Some((call, delivery)),
-            _ => None,
+        let delivery = self.calls().into_iter().find_map(|(call, _, request)| {
+            if let Request::Deliver(delivery) = request { Some((call, delivery)) } else { None }
         });
         delivery.unwrap_or_else(|| panic!("nothing is delivered in {:?}", self.effects))
     }
@@ -174,9 +175,8 @@ impl Desk {
     }
 
     pub fn response(&self) -> Response {
-        let response = self.effects.iter().find_map(|effect| match effect {
-            Effect::Answer { response, .. } => Some(response.clone()),
-            _ => None,
+        let response = self.effects.iter().find_map(|effect| {
+            if let Effect::Answer { response, .. } = effect { Some(response.clone()) } else { None }
         });
         response.unwrap_or_else(|| panic!("nothing is answered in {:?}", self.effects))
     }

@@ -6,7 +6,7 @@ use ion_protocol::{
     deal::{Acceptance, Order},
     message::{Request, Response},
     receipt::{Countersignature, Receipt},
-    record::Record,
+    record::{JobEnd, Record},
     signed::{Document, Signed},
 };
 use ion_scheduler::{Effect, event::Event};
@@ -29,6 +29,7 @@ pub struct Rules {
     settled: BTreeSet<(usize, NodeId, JobId, Attempt)>,
     ended: BTreeSet<JobId>,
     pub accepted: BTreeSet<JobId>,
+    pub failed: usize,
     log: Log,
 }
 
@@ -148,8 +149,9 @@ impl Rules {
             let first = self.settled.insert((node, *requester, *job, *attempt));
             assert!(first, "node {node} is paid twice for attempt {attempt} of {job}");
         }
-        if let Event::JobEnded { job, .. } = event {
+        if let Event::JobEnded { job, end, .. } = event {
             assert!(self.ended.insert(*job), "{job} ends twice");
+            self.failed += usize::from(matches!(end, JobEnd::Failed { .. }));
         }
         if let Event::JobAccepted { job } = event {
             self.accepted.insert(*job);
