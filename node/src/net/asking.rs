@@ -121,6 +121,7 @@ impl SwarmLoop {
     }
 
     pub(super) fn notice(&mut self, to: NodeId, notice: Notice) {
+        self.peers.touch(&to, Instant::now());
         if let (Some(peer), Ok(bytes)) = (peer_of(&to), framed(&Frame::Notice(notice))) {
             self.swarm.behaviour_mut().streams.tell(peer, bytes);
         }

@@ -45,7 +45,7 @@ const PENDING_OUT_MAX: u32 = 32;
 const PER_PEER_MAX: u32 = 3;
 
 /// Connections by role: all together, and opened by others. What is left is for us to dial.
-fn connections_max(role: Role) -> (u32, u32) {
+pub(super) fn connections_max(role: Role) -> (u32, u32) {
     match role {
         Role::Full => (128, 96),
         Role::Light => (24, 8),

@@ -69,7 +69,7 @@ impl SwarmLoop {
             self.peers.learn_one(node, address.clone());
         }
         self.bootstraps.connected(peer, connection);
-        if self.peers.opened(node, connection, address) {
+        if self.peers.opened(node, connection, address, Instant::now()) {
             self.tell_said(node, PeerInput::Connected);
         }
         self.on_reachable(node);
@@ -128,6 +128,7 @@ impl SwarmLoop {
 
     fn on_streams(&mut self, event: streams::Event) {
         let streams::Event { peer, connection, said } = event;
+        self.peers.touch(&peer, Instant::now());
         match said {
             FromHandler::Asked { talk, id, asked } => {
                 let inbound = self.owes.insert(peer, connection, talk, id, Instant::now());

@@ -3,7 +3,7 @@
 use super::{config::Role, handle::PeerView, recent::Recent};
 use ion_protocol::{Millis, NodeId, limits::ADDRESSES_MAX};
 use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 /// Nodes whose addresses are remembered beyond their connection.
 const KNOWN_MAX: usize = 2048;
@@ -62,6 +62,8 @@ pub(super) struct Peer {
     pub round_trip: Option<Millis>,
     /// Whether it was asked for adverts since it connected.
     pub asked: bool,
+    /// When it connected, or something was last said to or by it on a talk.
+    pub used: Option<Instant>,
 }
 
 /// See the module.
@@ -77,8 +79,15 @@ impl Peers {
     }
 
     /// Says whether it is the peer's first.
-    pub fn opened(&mut self, node: NodeId, connection: ConnectionId, address: Multiaddr) -> bool {
+    pub fn opened(
+        &mut self,
+        node: NodeId,
+        connection: ConnectionId,
+        address: Multiaddr,
+        now: Instant,
+    ) -> bool {
         let peer = self.connected.entry(node).or_default();
+        peer.used = Some(now);
         peer.connections.insert(connection, address);
         peer.connections.len() == 1
     }
@@ -105,6 +114,19 @@ impl Peers {
     /// Connected peers that serve the network.
     pub fn serving(&self) -> impl Iterator<Item = &NodeId> {
         self.connected.iter().filter(|(_, peer)| peer.serves).map(|(node, _)| node)
+    }
+
+    /// Something is said to or by a peer.
+    pub fn touch(&mut self, node: &NodeId, now: Instant) {
+        if let Some(peer) = self.connected.get_mut(node) {
+            peer.used = Some(now);
+        }
+    }
+
+    /// How many are connected, and which of them nothing was said to or by since `since`.
+    pub fn unused(&self, since: Instant) -> (usize, Vec<NodeId>) {
+        let unused = self.connected.iter().filter(|(_, peer)| peer.used.is_none_or(|used| used < since));
+        (self.connected.len(), unused.map(|(node, _)| *node).collect())
     }
 
     /// Remembers where a node can be dialled.
@@ -182,8 +204,14 @@ mod tests {
     fn first_and_last_are_told_once() {
         let (mut peers, node) = (Peers::new(), NodeId([1; 32]));
         let (a, b) = (ConnectionId::new_unchecked(1), ConnectionId::new_unchecked(2));
-        assert!(peers.opened(node, a, at("/ip4/1.1.1.1/tcp/1")));
-        assert!(!peers.opened(node, b, at("/ip4/1.1.1.1/udp/1/quic-v1")));
+        let start = Instant::now();
+        let later = start + std::time::Duration::from_secs(1);
+        assert!(peers.opened(node, a, at("/ip4/1.1.1.1/tcp/1"), start));
+        assert!(!peers.opened(node, b, at("/ip4/1.1.1.1/udp/1/quic-v1"), start));
+        assert_eq!(peers.unused(start), (1, vec![]));
+        assert_eq!(peers.unused(later), (1, vec![node]));
+        peers.touch(&node, later);
+        assert_eq!(peers.unused(later), (1, vec![]));
         assert!(!peers.closed(&node, a));
         assert!(!peers.closed(&node, a), "a repeat is no news");
         assert!(peers.closed(&node, b));

@@ -6,7 +6,7 @@
 //! handled in `events.rs`, calls and blob streams in `asking.rs`, adverts in `market.rs`. Tests: `net/tests/`.
 
 use super::{
-    behaviour::Behaviour,
+    behaviour::{self, Behaviour},
     bootstrap::Bootstraps,
     calls::{Owes, Waits},
     conduct::Conduct,
@@ -47,6 +47,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 const CACHE_EVERY: Duration = Duration::from_secs(60);
 /// Cached peers dialled at once, at the start and whenever no serving peer is left.
 const CACHED_DIALS: usize = 8;
+/// A peer nothing was said to or by for so long can be let go.
+const UNUSED_FOR: Duration = Duration::from_secs(60);
 /// What is on its way gets so long to leave at shutdown.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Connections get so long to close.
@@ -111,7 +113,7 @@ impl SwarmLoop {
             swarm,
             own: config.key.node_id(),
             role: config.role,
-            network_name: super::behaviour::network_name(&config.network),
+            network_name: behaviour::network_name(&config.network),
             door,
             inputs,
             outbox: VecDeque::new(),
@@ -239,6 +241,7 @@ impl SwarmLoop {
             }
         }
         self.give_up_owed(now);
+        self.make_room(now);
         if self.peers.serving().next().is_none() {
             self.dial_cached();
         }
@@ -248,6 +251,27 @@ impl SwarmLoop {
                 let path = self.cache_path.clone();
                 tokio::task::spawn_blocking(move || write_cache(&path, &text));
             }
+        }
+    }
+
+    /// Gossip keeps every connection open, so a large network would fill the places newcomers need: above the mark,
+    /// peers that nothing was said to for a while and that the gossip mesh does not need are let go.
+    fn make_room(&mut self, now: Instant) {
+        let places = behaviour::connections_max(self.role).1 as usize;
+        let Some(since) = now.checked_sub(UNUSED_FOR) else { return };
+        let (connected, mut unused) = self.peers.unused(since);
+        if connected <= places / 8 * 7 {
+            return;
+        }
+        let mesh: BTreeSet<_> = match self.swarm.behaviour().gossip.as_ref() {
+            Some(gossip) => gossip.all_mesh_peers().copied().collect(),
+            None => BTreeSet::new(),
+        };
+        fastrand::shuffle(&mut unused);
+        let peers = unused.iter().filter_map(peer_of).filter(|peer| !mesh.contains(peer));
+        for peer in peers.take(connected - places / 4 * 3) {
+            // It may have left in this moment.
+            let _ = self.swarm.disconnect_peer_id(peer);
         }
     }
 

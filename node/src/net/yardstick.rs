@@ -3,9 +3,17 @@
 //!
 //! For `ion bench` only; no node runs this.
 
-use super::{NetConfig, Role, behaviour::transport_settings, start};
+use super::{Net, NetConfig, Role, behaviour::transport_settings, start};
 use futures::StreamExt;
-use ion_protocol::{NetworkId, key::SecretKey};
+use ion_protocol::{
+    Attempt, JobId, Millis, NetworkId, NodeId,
+    key::SecretKey,
+    message::{LeaseState, Request, Response},
+};
+use ion_scheduler::{
+    Input,
+    input::{CallId, PeerInput},
+};
 use libp2p::{
     Multiaddr, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, noise, request_response as rr,
     swarm::SwarmEvent, yamux,
@@ -143,12 +151,22 @@ async fn answered(asker: &mut Swarm<rr::Behaviour<Echo>>) -> Result<(), String> 
     }
 }
 
-/// Time to copy `bytes` bytes over a blob stream between two nodes' network sides in this process, over TCP loopback,
-/// from memory to nowhere.
-pub async fn raw_stream_copy(bytes: u64) -> Result<Duration, String> {
+/// Two nodes' network sides in this process; the second listens on TCP loopback and says where.
+struct Pair {
+    asker: Net,
+    asker_inputs: mpsc::Receiver<Input>,
+    answerer: Net,
+    answerer_inputs: mpsc::Receiver<Input>,
+    answerer_id: NodeId,
+    addresses: Vec<String>,
+    _dir: tempfile::TempDir,
+}
+
+async fn pair() -> Result<Pair, String> {
     let dir = tempfile::tempdir().map_err(text)?;
+    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
     let config = |seed: u8, listen: &[&str]| NetConfig {
-        key: SecretKey::from_seed(&[seed; 32]),
+        key: key(seed),
         network: NetworkId::named("yardstick"),
         role: Role::Full,
         listen: listen.iter().map(|&address| address.to_owned()).collect(),
@@ -156,21 +174,69 @@ pub async fn raw_stream_copy(bytes: u64) -> Result<Duration, String> {
         peer_cache: dir.path().join(seed.to_string()),
         external: Vec::new(),
     };
-    let ((to_a, a_inputs), (to_b, mut b_inputs)) = (mpsc::channel(64), mpsc::channel(64));
-    let a = start(config(103, &[]), to_a).await.map_err(text)?;
-    let mut b = start(config(104, &["/ip4/127.0.0.1/tcp/0"]), to_b).await.map_err(text)?;
+    let ((to_asker, asker_inputs), (to_answerer, mut answerer_inputs)) =
+        (mpsc::channel(64), mpsc::channel(64));
+    let asker = start(config(103, &[]), to_asker).await.map_err(text)?;
+    let answerer = start(config(104, &["/ip4/127.0.0.1/tcp/0"]), to_answerer).await.map_err(text)?;
     let addresses = loop {
-        match b_inputs.recv().await {
-            Some(ion_scheduler::Input::Addresses(addresses)) => break addresses,
-            Some(_) => {}
-            None => return Err("the network side ended".into()),
+        match answerer_inputs.recv().await.ok_or("the network side ended")? {
+            Input::Addresses(addresses) => break addresses,
+            _ => {}
         }
     };
-    let drains = [a_inputs, b_inputs]
+    let answerer_id = key(104).node_id();
+    Ok(Pair { asker, asker_inputs, answerer, answerer_inputs, answerer_id, addresses, _dir: dir })
+}
+
+/// Times of `n` calls with their answers over the node's own held stream, one after the other, from the asking driver's
+/// command to its input: what a job's negotiation is made of.
+pub async fn call_roundtrips(n: usize) -> Result<Vec<Duration>, String> {
+    let mut pair = pair().await?;
+    let answers = pair.answerer.handle.clone();
+    let mut questions = pair.answerer_inputs;
+    let task = tokio::spawn(async move {
+        while let Some(input) = questions.recv().await {
+            if let Input::Peer { said: PeerInput::Query { inbound, .. }, .. } = input {
+                // The asker waits for each answer, so there is room.
+                let _ = answers.answer(inbound, Response::Lease(LeaseState::Unknown));
+            }
+        }
+    });
+    let mut times = Vec::with_capacity(n);
+    for turn in 0..WARM_UP + n {
+        let (call, request) =
+            (CallId(turn as u64), Request::Query { job: JobId([0; 16]), attempt: Attempt(1) });
+        let began = Instant::now();
+        let handle = &pair.asker.handle;
+        handle.call(call, pair.answerer_id, pair.addresses.clone(), request, Millis(10_000)).map_err(text)?;
+        loop {
+            match pair.asker_inputs.recv().await.ok_or("the network side ended")? {
+                Input::Answer { call: found, result, .. } if found == call => {
+                    result.map_err(text)?;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if turn >= WARM_UP {
+            times.push(began.elapsed());
+        }
+    }
+    pair.asker.handle.shutdown().await;
+    pair.answerer.handle.shutdown().await;
+    task.abort();
+    Ok(times)
+}
+
+/// Time to copy `bytes` bytes over a blob stream between two nodes' network sides in this process, over TCP loopback,
+/// from memory to nowhere.
+pub async fn raw_stream_copy(bytes: u64) -> Result<Duration, String> {
+    let pair = pair().await?;
+    let drains = [pair.asker_inputs, pair.answerer_inputs]
         .map(|mut inputs| tokio::spawn(async move { while inputs.recv().await.is_some() {} }));
-    let node = SecretKey::from_seed(&[104; 32]).node_id();
-    let mut sink = a.handle.open_blob_stream(node, addresses).await.map_err(text)?;
-    let (_, mut source) = b.blob_streams.recv().await.ok_or("no stream came")?;
+    let (asker, mut answerer) = (pair.asker, pair.answerer);
+    let mut sink = asker.handle.open_blob_stream(pair.answerer_id, pair.addresses).await.map_err(text)?;
+    let (_, mut source) = answerer.blob_streams.recv().await.ok_or("no stream came")?;
     let began = Instant::now();
     let reader = tokio::spawn(async move {
         let (mut buffer, mut got) = (vec![0; COPY_BYTES], 0);
@@ -191,8 +257,8 @@ pub async fn raw_stream_copy(bytes: u64) -> Result<Duration, String> {
     }
     sink.flush().await.map_err(text)?;
     let ended = reader.await.map_err(text)??;
-    a.handle.shutdown().await;
-    b.handle.shutdown().await;
+    asker.handle.shutdown().await;
+    answerer.handle.shutdown().await;
     drains.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(ended - began)
 }
@@ -201,11 +267,18 @@ pub async fn raw_stream_copy(bytes: u64) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn both_measure_something() {
-        let times = request_response_roundtrips(5, 200).await.unwrap();
-        assert_eq!(times.len(), 5);
-        assert!(times.iter().all(|time| *time > Duration::ZERO));
-        assert!(raw_stream_copy(3 * 1024 * 1024 + 1).await.unwrap() > Duration::ZERO);
+    fn median(mut times: Vec<Duration>) -> Duration {
+        times.sort();
+        times[times.len() / 2]
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn they_measure_something() {
+        const COPIED: u64 = 32 * 1024 * 1024 + 1;
+        let plain = median(request_response_roundtrips(200, 200).await.unwrap());
+        let held = median(call_roundtrips(200).await.unwrap());
+        let copy = raw_stream_copy(COPIED).await.unwrap();
+        assert!(plain > Duration::ZERO && held > Duration::ZERO && copy > Duration::ZERO);
+        println!("request-response {plain:?}, call {held:?}, {COPIED} bytes in {copy:?}");
     }
 }

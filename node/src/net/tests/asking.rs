@@ -247,3 +247,20 @@ async fn too_many_blob_streams_are_told_busy() {
     let nobody = a.net.handle.open_blob_stream(id(9), Vec::new()).await;
     assert!(matches!(nobody.err(), Some(OpenError::Unreachable(_))));
 }
+
+#[tokio::test]
+async fn a_driver_that_does_not_listen_is_told_busy() {
+    // What can be under way: inputs, the outbox, the command queue, and a few in hands.
+    const MOST: u64 = 2_000;
+    let a = node(1).start().await;
+    let mut sent = 0;
+    let busy = loop {
+        let call = a.net.handle.call(CallId(sent), id(9), Vec::new(), query(), Millis(10_000));
+        sent += 1;
+        if call.is_err() || sent > MOST {
+            break call;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(busy, Err(Busy), "after {sent}");
+}
