@@ -179,9 +179,9 @@ async fn pair() -> Result<Pair, String> {
     let asker = start(config(103, &[]), to_asker).await.map_err(text)?;
     let answerer = start(config(104, &["/ip4/127.0.0.1/tcp/0"]), to_answerer).await.map_err(text)?;
     let addresses = loop {
-        match answerer_inputs.recv().await.ok_or("the network side ended")? {
-            Input::Addresses(addresses) => break addresses,
-            _ => {}
+        let input = answerer_inputs.recv().await.ok_or("the network side ended")?;
+        if let Input::Addresses(addresses) = input {
+            break addresses;
         }
     };
     let answerer_id = key(104).node_id();
@@ -210,12 +210,12 @@ pub async fn call_roundtrips(n: usize) -> Result<Vec<Duration>, String> {
         let handle = &pair.asker.handle;
         handle.call(call, pair.answerer_id, pair.addresses.clone(), request, Millis(10_000)).map_err(text)?;
         loop {
-            match pair.asker_inputs.recv().await.ok_or("the network side ended")? {
-                Input::Answer { call: found, result, .. } if found == call => {
-                    result.map_err(text)?;
-                    break;
-                }
-                _ => {}
+            let input = pair.asker_inputs.recv().await.ok_or("the network side ended")?;
+            if let Input::Answer { call: found, result, .. } = input
+                && found == call
+            {
+                result.map_err(text)?;
+                break;
             }
         }
         if turn >= WARM_UP {
@@ -272,7 +272,7 @@ mod tests {
         times[times.len() / 2]
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[tokio::test]
     async fn they_measure_something() {
         const COPIED: u64 = 32 * 1024 * 1024 + 1;
         let plain = median(request_response_roundtrips(200, 200).await.unwrap());
