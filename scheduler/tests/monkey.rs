@@ -10,7 +10,7 @@ use world::{Faults, NONE, World};
 /// Virtual time under faults, and healed.
 const FAULTY_MS: u64 = 60_000;
 const HEALED_MS: u64 = 240_000;
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 25;
 
 const MILD: Faults = Faults {
     loss: 20,
