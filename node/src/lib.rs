@@ -7,14 +7,18 @@
 //! ```
 //! A star: services never talk to each other, the driver is the hub, and each fact has one owner.
 
+pub mod bench;
 pub mod blobs;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod driver;
+pub mod events;
 pub mod files;
 pub mod identity;
 pub mod ledger;
 pub mod manifest;
 pub mod net;
 pub mod show;
+pub mod tasks;
 pub mod workers;

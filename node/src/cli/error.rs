@@ -2,6 +2,7 @@
 
 use crate::{
     control::ControlError,
+    driver::NodeError,
     identity::IdentityError,
     manifest::{ManifestError, Mistake},
     show::{ReceiptFileError, ShowError},
@@ -119,6 +120,23 @@ impl From<ControlError> for CliError {
             ControlError::Refused { hint, .. } => return Self::node(error.to_string(), hint.clone()),
         };
         Self::node(error.to_string(), hint)
+    }
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Identity(error) => error.into(),
+            NodeError::Control(error) => error.into(),
+            // These messages say the way out themselves.
+            NodeError::DataDir { .. } | NodeError::Ledger(_) | NodeError::Blobs(_) | NodeError::Net(_) => {
+                Self::node(error.to_string(), "`ion node --help` lists what can be chosen")
+            }
+            NodeError::OwnProgram(_) => Self::node(error.to_string(), SYSTEM_HINT),
+            NodeError::Broke(_) => {
+                Self::node(error.to_string(), "start it again; nothing acknowledged is lost. `-v` says more")
+            }
+        }
     }
 }
 

@@ -8,11 +8,11 @@ pub fn events(common: &Common) -> Result<(), CliError> {
     block_on(async {
         let mut client = start::connect(common).await?;
         client.watch(ControlRequest::Events).await?;
-        while let Some(event) = client.next_event().await? {
+        while let Some(line) = client.next_event().await? {
             if common.json {
-                output::json(&event)?;
+                output::json(&line)?;
             } else {
-                output::line(&words::event(&event))?;
+                output::line(&words::event(&line.event))?;
             }
         }
         Ok(())

@@ -1,44 +1,42 @@
 //! A node in this process: the one place where the CLI meets the driver.
 
 use super::CliError;
-use crate::config::NodeConfig;
+use crate::{config::NodeConfig, driver::Node};
 use ion_protocol::NodeId;
-use std::convert::Infallible;
 
 /// A node that lives as long as this verb.
 #[derive(Debug)]
-pub struct Local(Infallible);
+pub struct Local(Node);
 
 impl Local {
     /// Starts it; returns once it listens and can be asked.
     pub async fn start(config: NodeConfig) -> Result<Self, CliError> {
-        let what = format!("a {} node cannot be started by this build: it has no driver yet", config.role);
-        Err(CliError::node(what, "use a build that has one"))
+        Ok(Self(Node::start(config).await?))
     }
 
     /// Who it is.
     pub fn id(&self) -> NodeId {
-        match self.0 {}
+        self.0.id()
     }
 
-    /// Where it can be reached.
+    /// Where it can be reached; waits until it listens somewhere.
     pub async fn addresses(&self) -> Vec<String> {
-        match self.0 {}
+        self.0.addresses().await
     }
 
     /// Takes no new work, finishes what runs, then stops.
     pub fn drain(&self) {
-        match self.0 {}
+        self.0.drain();
     }
 
     /// Stops now.
     pub fn stop(&self) {
-        match self.0 {}
+        self.0.stop();
     }
 
     /// Waits until it is down; `Err` says what broke.
     pub async fn finished(self) -> Result<(), CliError> {
-        match self.0 {}
+        Ok(self.0.finished().await?)
     }
 
     /// Takes it down, at once or when what runs is done.

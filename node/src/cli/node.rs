@@ -10,9 +10,9 @@ use super::{
 use crate::{
     config::{NodeConfig, PRICE_PER_SECOND_DEFAULT, Role},
     control::{ControlClient, ControlError, api::ControlRequest},
+    events::EventLine,
 };
 use ion_protocol::NodeId;
-use ion_scheduler::event::Event;
 use serde::Serialize;
 use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,7 +46,7 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
         loop {
             tokio::select! {
                 event = client.next_event() => match event {
-                    Ok(Some(event)) => tell(common, &event)?,
+                    Ok(Some(line)) => tell(common, &line)?,
                     // The node is going down; why is for `finished` to say.
                     Ok(None) | Err(ControlError::HungUp | ControlError::Refused { .. }) => break,
                     Err(error) => return Err(error.into()),
@@ -95,8 +95,8 @@ fn introduce(common: &Common, node: &Listening) -> Result<(), CliError> {
     output::line(&format!("data in {}; stop with Ctrl-C or `ion stop`", node.data_dir.display()))
 }
 
-fn tell(common: &Common, event: &Event) -> Result<(), CliError> {
-    if common.json { output::json(event) } else { output::line(&words::event(event)) }
+fn tell(common: &Common, line: &EventLine) -> Result<(), CliError> {
+    if common.json { output::json(line) } else { output::line(&words::event(&line.event)) }
 }
 
 /// What holds, from what was typed.

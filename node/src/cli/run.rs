@@ -14,6 +14,7 @@ use crate::{
         ControlClient, ControlError,
         api::{ControlRequest, ControlResponse, Explanation, FileRef, JobView, OutputView},
     },
+    events::EventLine,
     manifest::{self, Job},
     show,
 };
@@ -144,10 +145,10 @@ async fn follow(
         loop {
             tokio::select! {
                 event = watcher.next_event() => match event {
-                    Ok(Some(event)) => {
-                        progress.event(&event);
+                    Ok(Some(line)) => {
+                        progress.event(&line.event);
                         if common.json {
-                            output::json(&event)?;
+                            output::json(&line)?;
                         }
                     }
                     Ok(None) => break,
@@ -272,7 +273,7 @@ async fn first_offers(
             match timeout_at(deadline, watcher.next_event()).await {
                 Err(_) | Ok(Ok(None)) => return Ok(explanation),
                 Ok(Err(error)) => return Err(error.into()),
-                Ok(Ok(Some(Event::OfferSeen { .. }))) => break,
+                Ok(Ok(Some(EventLine { event: Event::OfferSeen { .. }, .. }))) => break,
                 Ok(Ok(Some(_))) => {}
             }
         }

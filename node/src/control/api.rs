@@ -5,14 +5,13 @@
 //! one response; [`ControlRequest::Watch`] and [`ControlRequest::Events`] get any number of
 //! [`ControlResponse::Event`] and then [`ControlResponse::End`].
 
-use crate::config::Role;
+use crate::{config::Role, events::EventLine};
 use ion_protocol::{
     BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, NetworkId, NodeId,
     hardware::Device,
     job::JobSpec,
     receipt::{Countersignature, Receipt},
 };
-use ion_scheduler::event::Event;
 pub use ion_scheduler::view::{Explanation, JobView, OfferView};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -181,7 +180,7 @@ pub enum ControlResponse {
     /// To [`ControlRequest::Job`].
     Job(Box<JobView>),
     /// To [`ControlRequest::Watch`] and [`ControlRequest::Events`].
-    Event(Event),
+    Event(EventLine),
     /// The stream of events is over.
     End,
     /// Understood.

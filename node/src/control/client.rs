@@ -4,7 +4,7 @@ use super::{
     ControlError, LINE_BYTES_MAX, LineError, Lines, SocketPath,
     api::{CONTROL_VERSION, ControlRequest, ControlResponse, Hello},
 };
-use ion_scheduler::event::Event;
+use crate::events::EventLine;
 use std::{io, path::Path};
 use tokio::net::UnixStream;
 
@@ -49,7 +49,7 @@ impl ControlClient {
     }
 
     /// The next event of a stream; `None` when it is over. Safe to cancel.
-    pub async fn next_event(&mut self) -> Result<Option<Event>, ControlError> {
+    pub async fn next_event(&mut self) -> Result<Option<EventLine>, ControlError> {
         match self.response().await? {
             ControlResponse::Event(event) => Ok(Some(event)),
             ControlResponse::End => Ok(None),

@@ -1,11 +1,17 @@
 //! The two ends over a real socket: everything arrives, nothing unbounded, nobody but the owner, no stale socket left.
 
 use super::{api::*, *};
+use crate::events::EventLine;
 use ion_protocol::JobId;
+use ion_protocol::UnixMillis;
 use ion_scheduler::event::Event;
 use std::{os::unix::fs::PermissionsExt, path::Path};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
+
+fn line(event: Event) -> EventLine {
+    EventLine { at: UnixMillis(1), event }
+}
 
 /// A server whose driver is the given function.
 struct Running {
@@ -48,7 +54,7 @@ async fn requests_and_streams_follow_each_other_on_one_connection() {
     let running = start(dir.path(), |call| match call.request {
         ControlRequest::Watch { job } => {
             for _ in 0..3 {
-                call.reply.try_send(ControlResponse::Event(Event::JobAccepted { job })).unwrap();
+                call.reply.try_send(ControlResponse::Event(line(Event::JobAccepted { job }))).unwrap();
             }
             call.reply.try_send(ControlResponse::End).unwrap();
         }
@@ -63,7 +69,7 @@ async fn requests_and_streams_follow_each_other_on_one_connection() {
     client.watch(ControlRequest::Watch { job: job(2) }).await.unwrap();
     let mut seen = 0;
     while let Some(event) = client.next_event().await.unwrap() {
-        assert_eq!(event, Event::JobAccepted { job: job(2) });
+        assert_eq!(event.event, Event::JobAccepted { job: job(2) });
         seen += 1;
     }
     assert_eq!(seen, 3);
@@ -82,11 +88,11 @@ async fn requests_and_streams_follow_each_other_on_one_connection() {
 async fn a_watcher_the_driver_dropped_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path(), |call| {
-        call.reply.try_send(ControlResponse::Event(Event::Drained)).unwrap();
+        call.reply.try_send(ControlResponse::Event(line(Event::Drained))).unwrap();
     });
     let mut client = ControlClient::connect(dir.path()).await.unwrap();
     client.watch(ControlRequest::Events).await.unwrap();
-    assert_eq!(client.next_event().await.unwrap(), Some(Event::Drained));
+    assert_eq!(client.next_event().await.unwrap(), Some(line(Event::Drained)));
     assert!(matches!(client.next_event().await, Err(ControlError::Refused { .. })));
     running.end().await;
 }

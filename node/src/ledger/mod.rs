@@ -182,8 +182,9 @@ impl Ledger {
     /// Waits until the journal has failed for good, and says why: the node must stop then. Never ends otherwise.
     pub async fn failed(&self) -> String {
         let mut failed = self.failed.clone();
-        match failed.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
+        let why = failed.wait_for(Option::is_some).await.map(|why| why.clone());
+        match why {
+            Ok(why) => why.unwrap_or_default(),
             Err(_) if *self.closing.borrow() => std::future::pending().await,
             Err(_) => "the journal's thread ended unasked".to_owned(),
         }

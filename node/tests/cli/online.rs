@@ -5,6 +5,8 @@ use super::{Said, example, ion, ion_in, node_stub::NodeStub};
 use ion_node::control::api::{
     ControlRequest, ControlResponse, Explanation, JobView, OfferView, OutputView, StatusView,
 };
+use ion_node::events::EventLine;
+use ion_protocol::UnixMillis;
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
     fault::Fault,
@@ -20,6 +22,10 @@ use std::{
     path::Path,
     process::Stdio,
 };
+
+fn line(event: Event) -> EventLine {
+    EventLine { at: UnixMillis(1), event }
+}
 
 const PROVIDER: NodeId = NodeId([0xcd; 32]);
 
@@ -177,9 +183,9 @@ fn runs(dir: &Path, end: JobEnd, output: std::path::PathBuf) -> NodeStub {
             let (attempt, provider) = (Attempt(1), PROVIDER);
             let state = LeaseState::Running { done: 1, total: 2 };
             vec![
-                ControlResponse::Event(Event::JobAccepted { job }),
-                ControlResponse::Event(Event::OrderAccepted { job, attempt, provider }),
-                ControlResponse::Event(Event::Progress { job, attempt, provider, state }),
+                ControlResponse::Event(line(Event::JobAccepted { job })),
+                ControlResponse::Event(line(Event::OrderAccepted { job, attempt, provider })),
+                ControlResponse::Event(line(Event::Progress { job, attempt, provider, state })),
                 ControlResponse::End,
             ]
         }
@@ -282,7 +288,7 @@ fn ctrl_c_cancels_the_job_and_says_so() {
             ControlRequest::Submit { job, .. } => ControlResponse::Submitted { job },
             ControlRequest::Watch { job } => {
                 watcher = Some(call.reply.clone());
-                ControlResponse::Event(Event::JobAccepted { job })
+                ControlResponse::Event(line(Event::JobAccepted { job }))
             }
             ControlRequest::Cancel { .. } => {
                 // The job's end is an event of its own; the watcher's stream is over then.

@@ -1,0 +1,284 @@
+//! Answers to the owner: each request of the control API, from what the engine and the services know.
+
+use super::{Driver, clock};
+use crate::{
+    blobs::BlobStore,
+    control::{
+        ControlCall,
+        api::{
+            ControlRequest, ControlResponse, DeviceView, OutputView, ReceiptView, SignedParts,
+            SignedReceiptView, StatusView,
+        },
+    },
+    events::{EventLine, job_of},
+    ledger::StoredReceipt,
+};
+use ion_protocol::{JobId, Signed, signed::Document};
+use ion_scheduler::{Input, event::Event, input::OwnerInput, view};
+use tokio::sync::mpsc;
+
+/// Watchers of events at once; each is a connection of the owner's.
+const WATCHERS_MAX: usize = 64;
+
+/// Where one answer goes.
+#[derive(Debug)]
+pub(super) struct Reply(mpsc::Sender<ControlResponse>);
+
+impl Reply {
+    /// Answers; an asker who left is not missed.
+    pub(super) fn send(&self, response: ControlResponse) {
+        let _ = self.0.try_send(response);
+    }
+
+    /// Answers that a job is durable.
+    pub(super) fn submitted(&self, job: JobId) {
+        self.send(ControlResponse::Submitted { job });
+    }
+
+    /// Answers that it can't be done.
+    pub(super) fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.send(ControlResponse::Error { message: message.into(), hint: hint.into() });
+    }
+}
+
+/// Somebody who wants events as they come.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    job: Option<JobId>,
+    reply: Reply,
+}
+
+impl Driver {
+    /// Answers, or begins to.
+    pub(super) fn on_control(&mut self, call: ControlCall) {
+        let reply = Reply(call.reply);
+        match call.request {
+            ControlRequest::Status => self.answer_status(reply),
+            ControlRequest::Devices => reply.send(ControlResponse::Devices(self.device_views())),
+            ControlRequest::Offers => {
+                reply.send(ControlResponse::Offers(self.engine.offers(self.clock.now())));
+            }
+            ControlRequest::Submit { job, spec, files } => self.on_submit(job, spec, files, reply),
+            ControlRequest::Jobs => reply.send(ControlResponse::Jobs(self.engine.jobs())),
+            ControlRequest::Job { job } => {
+                self.with_job(job, reply, |view| ControlResponse::Job(Box::new(view)))
+            }
+            ControlRequest::Watch { job } => self.watch(job, reply),
+            ControlRequest::Events => self.add_watcher(Watcher { job: None, reply }),
+            ControlRequest::Cancel { job } => {
+                self.with_job(job, reply, |_| ControlResponse::Noted);
+                self.feed(Input::Owner(OwnerInput::Cancel { job }));
+            }
+            ControlRequest::Why { job } => match self.engine.why(&job, self.clock.now()) {
+                Some(explanation) => reply.send(ControlResponse::Explanation(Box::new(explanation))),
+                None => unknown_job(&reply, &job),
+            },
+            ControlRequest::DryRun { spec } => {
+                let explanation = self.engine.match_spec(&spec, self.clock.now());
+                reply.send(ControlResponse::Explanation(Box::new(explanation)));
+            }
+            ControlRequest::Receipts { filter } => {
+                let ledger = self.ledger.clone();
+                tokio::spawn(async move {
+                    match ledger.receipts(filter).await {
+                        Ok(receipts) => {
+                            reply
+                                .send(ControlResponse::Receipts(receipts.iter().map(receipt_view).collect()));
+                        }
+                        Err(error) => reply.error(error.to_string(), ""),
+                    }
+                });
+            }
+            ControlRequest::Receipt { prefix } => {
+                let (ledger, network) = (self.ledger.clone(), self.config.network.clone());
+                tokio::spawn(async move {
+                    match ledger.receipt(&prefix).await {
+                        Ok(stored) => {
+                            reply.send(ControlResponse::Receipt(Box::new(signed_view(&stored, network))))
+                        }
+                        Err(error) => reply.error(error.to_string(), ""),
+                    }
+                });
+            }
+            ControlRequest::Outputs { job } => match self.engine.job(&job) {
+                Some(view) => {
+                    let store = self.store.clone();
+                    // A blob of an earlier run is hashed before it is given out, which may take a while.
+                    tokio::task::spawn_blocking(move || reply.send(outputs(&store, &view.outputs)));
+                }
+                None => unknown_job(&reply, &job),
+            },
+            ControlRequest::Drain => {
+                reply.send(ControlResponse::Noted);
+                self.feed(Input::Owner(OwnerInput::Drain));
+            }
+            ControlRequest::Stop => {
+                reply.send(ControlResponse::Noted);
+                self.shutdown.stop();
+            }
+        }
+    }
+
+    /// Tells everybody who should know: the log, watchers, and those who wait for a job to be durable.
+    pub(super) fn tell(&mut self, event: Event) {
+        match &event {
+            Event::JobAccepted { job } => {
+                let waiting = self.submissions.remove(job).unwrap_or_default();
+                waiting.iter().for_each(|reply| reply.submitted(*job));
+            }
+            Event::JobRefused { job, why } => {
+                let waiting = self.submissions.remove(job).unwrap_or_default();
+                waiting.iter().for_each(|reply| reply.error(format!("the job was not taken on: {why}"), ""));
+            }
+            Event::RecordFailed { why } => {
+                tracing::error!(%why, "the journal could not be written");
+            }
+            Event::NobodyFits { .. }
+            | Event::Chosen { .. }
+            | Event::OrderAccepted { .. }
+            | Event::OrderRefused { .. }
+            | Event::Progress { .. }
+            | Event::AttemptLost { .. }
+            | Event::Delivering { .. }
+            | Event::JobEnded { .. }
+            | Event::LeaseTaken { .. }
+            | Event::LeaseRefused { .. }
+            | Event::ReceiptSigned { .. }
+            | Event::ReceiptSettled { .. }
+            | Event::LeaseReleased { .. }
+            | Event::OfferSeen { .. }
+            | Event::Drained => {}
+        }
+        let line = EventLine { at: clock::wall(), event };
+        self.watchers.retain(|watcher| watcher.take(&line));
+        self.events.tell(line);
+    }
+
+    fn with_job(&self, job: JobId, reply: Reply, answer: impl FnOnce(view::JobView) -> ControlResponse) {
+        match self.engine.job(&job) {
+            Some(view) => reply.send(answer(view)),
+            None => unknown_job(&reply, &job),
+        }
+    }
+
+    fn watch(&mut self, job: JobId, reply: Reply) {
+        let Some(view) = self.engine.job(&job) else { return unknown_job(&reply, &job) };
+        let watcher = Watcher { job: Some(job), reply };
+        let past = self.events.of_job(&job);
+        if past.iter().any(|line| !watcher.take(line)) {
+            return;
+        }
+        if view.end.is_some() {
+            // It ended before this node's last start, so the event itself is gone.
+            return watcher.reply.send(ControlResponse::End);
+        }
+        self.add_watcher(watcher);
+    }
+
+    fn add_watcher(&mut self, watcher: Watcher) {
+        if self.watchers.len() >= WATCHERS_MAX {
+            self.watchers.retain(|watcher| !watcher.reply.0.is_closed());
+        }
+        if self.watchers.len() >= WATCHERS_MAX {
+            return watcher.reply.error(format!("{WATCHERS_MAX} programs watch already"), "stop one of them");
+        }
+        self.watchers.push(watcher);
+    }
+
+    fn device_views(&self) -> Vec<DeviceView> {
+        let leases = self.engine.leases();
+        let running =
+            |index: u16| leases.iter().find(|l| l.device == index && l.state == "running").map(|l| l.job);
+        let devices = self.devices.iter().flat_map(|report| report.devices.iter());
+        devices.map(|device| DeviceView { device: device.clone(), job: running(device.index) }).collect()
+    }
+
+    fn answer_status(&self, reply: Reply) {
+        let seen = self.engine.status();
+        let mut status = StatusView {
+            node: self.id,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            role: self.config.role,
+            network: self.config.network.clone(),
+            network_id: self.network,
+            data_dir: self.config.data_dir.clone(),
+            uptime: self.clock.uptime(),
+            addresses: self.addresses.borrow().clone(),
+            peers: 0,
+            offers: seen.offers,
+            devices: self.device_views(),
+            price_per_second: seen.price_per_second,
+            jobs_open: seen.jobs_live,
+            leases_open: seen.leases_live,
+            blob_bytes: self.store.used(),
+            draining: seen.draining,
+        };
+        let net = self.net.clone();
+        tokio::spawn(async move {
+            status.peers = u32::try_from(net.peers().await.len()).unwrap_or(u32::MAX);
+            reply.send(ControlResponse::Status(Box::new(status)));
+        });
+    }
+}
+
+fn unknown_job(reply: &Reply, job: &JobId) {
+    reply.error(format!("no job {job} is known here"), "list them with `ion jobs`");
+}
+
+fn outputs(store: &BlobStore, outputs: &[view::OutputView]) -> ControlResponse {
+    let mut found = Vec::new();
+    for output in outputs {
+        match store.path(&output.hash) {
+            Ok(path) => {
+                let (buffer, hash, bytes) = (output.name.clone(), output.hash, output.bytes);
+                found.push(OutputView { buffer, hash, bytes, path });
+            }
+            Err(error) => {
+                return ControlResponse::Error {
+                    message: format!("buffer \"{}\" can't be had: {error}", output.name),
+                    hint: "run the job again".to_owned(),
+                };
+            }
+        }
+    }
+    ControlResponse::Outputs(found)
+}
+
+fn receipt_view(stored: &StoredReceipt) -> ReceiptView {
+    ReceiptView {
+        hash: stored.hash(),
+        side: stored.side,
+        receipt: stored.receipt.body().clone(),
+        countersignature: stored.countersignature.as_ref().map(|half| half.body().clone()),
+    }
+}
+
+fn signed_view(stored: &StoredReceipt, network: String) -> SignedReceiptView {
+    SignedReceiptView {
+        hash: stored.hash(),
+        network,
+        receipt: parts(stored.receipt.signed()),
+        countersignature: stored.countersignature.as_ref().map(|half| parts(half.signed())),
+    }
+}
+
+fn parts<T: Document>(signed: &Signed<T>) -> SignedParts {
+    SignedParts { body: hex::encode(signed.body_bytes()), signature: hex::encode(signed.signature()) }
+}
+
+impl Watcher {
+    /// Passes an event on; `false` once nothing more will come of it.
+    fn take(&self, line: &EventLine) -> bool {
+        if self.job.is_some() && job_of(&line.event) != self.job {
+            return !self.reply.0.is_closed();
+        }
+        if self.reply.0.try_send(ControlResponse::Event(line.clone())).is_err() {
+            return false;
+        }
+        let last = self.job.is_some() && matches!(line.event, Event::JobEnded { .. });
+        if last {
+            self.reply.send(ControlResponse::End);
+        }
+        !last
+    }
+}

@@ -1,0 +1,92 @@
+//! The table of effects: each handed to the service that carries it out. No service is waited for; one that is full is
+//! told to the engine as busy.
+
+use super::Driver;
+use ion_protocol::fault::Fault;
+use ion_scheduler::{Effect, Input, input::CallError};
+
+impl Driver {
+    /// Carries effects out in order.
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Some(refused) = self.carry_out(effect) {
+                self.undelivered.push_back(refused);
+            }
+        }
+    }
+
+    /// `Some` is what the engine must hear instead of the result.
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Call { call, to, addresses, request, timeout } => {
+                let busy = self.net.call(call, to, addresses, request, timeout).err()?;
+                tracing::debug!(%busy, "a call was not made");
+                Some(Input::Answer { call, from: to, result: Err(CallError::Busy) })
+            }
+            Effect::Answer { inbound, response } => {
+                // An asker who hears nothing asks again.
+                self.net
+                    .answer(inbound, response)
+                    .err()
+                    .inspect(|busy| tracing::debug!(%busy, "an answer was not sent"));
+                None
+            }
+            Effect::Notice { to, notice } => {
+                self.net
+                    .notice(to, notice)
+                    .err()
+                    .inspect(|busy| tracing::debug!(%busy, "a notice was not sent"));
+                None
+            }
+            Effect::Publish(advert) => {
+                let sent = self.net.publish(advert.signed().clone());
+                sent.err().inspect(|busy| tracing::debug!(%busy, "an advert was not published"));
+                None
+            }
+            Effect::Discover(needs) => {
+                self.net
+                    .discover(needs)
+                    .err()
+                    .inspect(|busy| tracing::debug!(%busy, "discovery was not begun"));
+                None
+            }
+            Effect::Record { record, body } => {
+                let busy = self.ledger.append(record, &body).err()?;
+                Some(Input::RecordFailed { record, why: busy.to_string() })
+            }
+            Effect::Keep(blobs) => {
+                // What is not kept is fetched.
+                self.blobs
+                    .keep(blobs)
+                    .err()
+                    .inspect(|busy| tracing::debug!(%busy, "small blobs were not kept"));
+                None
+            }
+            Effect::Fetch { fetch, from, addresses, blobs } => {
+                let busy = self.blobs.fetch(fetch, from, addresses, blobs).err()?;
+                Some(Input::Fetched { fetch, result: Err(busy.to_string()) })
+            }
+            Effect::StopFetch(fetch) => {
+                self.blobs.stop(fetch);
+                None
+            }
+            Effect::Work { work, device, spec } => {
+                let fault = match &self.workers {
+                    Some(workers) => workers.run(work, device, spec).err()?,
+                    None => Fault::NoDevice { message: "this node's devices are not probed yet".to_owned() },
+                };
+                Some(Input::WorkDone { work, result: Err(fault) })
+            }
+            Effect::StopWork(work) => {
+                if let Some(workers) = &self.workers {
+                    workers.stop(work);
+                }
+                None
+            }
+            Effect::Event(event) => {
+                self.tell(event);
+                None
+            }
+        }
+    }
+}

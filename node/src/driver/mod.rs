@@ -1,0 +1,405 @@
+//! The node: starts the services, runs THE domain loop, and takes everything down again.
+//!
+//! Owns the engine, the one clock and the table of effects. Decides nothing the engine decides; never waits for a
+//! service: one that is full is told to the engine as busy at once. Tests: `node/tests/node.rs` with real nodes.
+
+mod clock;
+mod control;
+mod effects;
+mod error;
+mod stores;
+mod submit;
+
+pub use error::NodeError;
+
+use crate::{
+    blobs::{BlobStore, Blobs, BlobsHandle, InUse},
+    config::{NodeConfig, Role},
+    control::{CALLS_CAPACITY, ControlCall, ControlServer},
+    events::{EventLine, Events},
+    identity,
+    ledger::Ledger,
+    net::{self, Net, NetConfig, NetHandle},
+    tasks::{Shutdown, Tasks},
+    workers::{self, WorkersConfig, WorkersHandle},
+};
+use clock::Clock;
+use ion_gpu::probe::ProbeReport;
+use ion_protocol::{BlobHash, Bytes, JobId, NetworkId, NodeId};
+use ion_scheduler::{
+    Config, Engine, Input,
+    event::Event,
+    input::{OwnerInput, PeerInput},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+use tokio::sync::{broadcast, mpsc, watch};
+
+/// Results of the node's own services that may wait for the driver: a few per job in flight.
+const LOCAL_CAPACITY: usize = 1_024;
+/// Verified words of peers that may wait; beyond, the sockets are read more slowly.
+const PEERS_CAPACITY: usize = 256;
+/// Finished side jobs (imports, probes) that may wait.
+const CHORES_CAPACITY: usize = 64;
+/// Inputs handled before the loop looks at everything else again.
+const TURN_MAX: usize = 64;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    id: NodeId,
+    shutdown: Shutdown,
+    tasks: Tasks,
+    wishes: mpsc::Sender<Wish>,
+    addresses: watch::Receiver<Vec<String>>,
+    events: broadcast::Sender<EventLine>,
+}
+
+/// What the process around the node wants of it.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Drain,
+}
+
+impl Node {
+    /// Starts a node on `config.data_dir`. Returns once its key, journal, socket and listeners stand; devices are probed
+    /// and peers are found after that.
+    pub async fn start(config: NodeConfig) -> Result<Node, NodeError> {
+        crate::files::create_private_dir(&config.data_dir)
+            .map_err(|source| NodeError::DataDir { path: config.data_dir.clone(), source })?;
+        let key = identity::load_or_create(&config.data_dir)?;
+        let network = NetworkId::named(&config.network);
+        let (local_tx, local) = mpsc::channel(LOCAL_CAPACITY);
+        let (peers_tx, peers) = mpsc::channel(PEERS_CAPACITY);
+        let (chores_tx, chores) = mpsc::channel(CHORES_CAPACITY);
+        let (control_tx, control) = mpsc::channel(CALLS_CAPACITY);
+
+        // The ledger first: it holds the lock of the data directory.
+        let (ledger, records) = Ledger::open(&config.data_dir, &network, &key.node_id(), local_tx.clone())?;
+        let ledger = Arc::new(ledger);
+        let server = ControlServer::bind(&config.data_dir)?;
+        let events = Events::open(&config.data_dir)
+            .map_err(|source| NodeError::DataDir { path: config.data_dir.clone(), source })?;
+        let store = BlobStore::open(&config.data_dir, config.blob_quota)?;
+        store.keep_while(ask_engine(chores_tx.clone()));
+        let Net { handle: net, blob_streams, task: swarm } =
+            net::start(net_config(&config, key.clone(), network), peers_tx).await?;
+        let opener = net.clone();
+        let blobs = Blobs::start(
+            store.clone(),
+            Arc::new(move |peer, addresses| {
+                let opened = opener.open_blob_stream(peer, addresses);
+                Box::pin(async move { opened.await.map(|s| s as _).map_err(|e| e.to_string()) })
+            }),
+            local_tx.clone(),
+        );
+
+        let shutdown = Shutdown::default();
+        let tasks = Tasks::new(shutdown.clone());
+        let id = key.node_id();
+        let mut engine = Engine::new(engine_config(&config, network), key, random_seed());
+        let clock = Clock::start();
+        let first = engine.restore(records, clock.now());
+
+        let (wishes_tx, wishes) = mpsc::channel(1);
+        let (addresses_tx, addresses) = watch::channel(Vec::new());
+        let live = events.live();
+        if config.role.provides() {
+            tasks.spawn(
+                "device probe",
+                probe(worker_config(&config)?, store.clone(), local_tx, chores_tx.clone()),
+            );
+        }
+        tasks.spawn("control socket", {
+            let stop = shutdown.token();
+            async move {
+                server.run(control_tx, stop).await;
+                Ok(())
+            }
+        });
+        tasks.spawn("blob streams", accept_blob_streams(blob_streams, blobs.clone(), shutdown.clone()));
+        tasks.spawn("journal", watch_journal(ledger.clone(), shutdown.clone()));
+        tasks.spawn("swarm", async move { swarm.await.map_err(|error| error.to_string())? });
+        let driver = Driver {
+            config,
+            network,
+            id,
+            engine,
+            clock,
+            net,
+            ledger,
+            blobs,
+            store,
+            workers: None,
+            devices: None,
+            events,
+            addresses: addresses_tx,
+            undelivered: VecDeque::new(),
+            submissions: BTreeMap::new(),
+            watchers: Vec::new(),
+            chores: chores_tx,
+            shutdown: shutdown.clone(),
+        };
+        let queues = Queues { local, peers, chores, control, wishes };
+        tasks.spawn("driver", driver.run(first, queues));
+        Ok(Node { id, shutdown, tasks, wishes: wishes_tx, addresses, events: live })
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Where it can be reached, as multiaddress text ending in `/p2p/..`; waits until it listens somewhere, if it was
+    /// told to.
+    pub async fn addresses(&self) -> Vec<String> {
+        let mut addresses = self.addresses.clone();
+        match addresses.wait_for(|known| !known.is_empty()).await {
+            Ok(known) => known.clone(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Everything that happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<EventLine> {
+        self.events.subscribe()
+    }
+
+    /// Takes no new work, finishes what runs, then stops.
+    pub fn drain(&self) {
+        // A full channel holds the same wish already.
+        let _ = self.wishes.try_send(Wish::Drain);
+    }
+
+    /// Stops now. What was acknowledged is on disk.
+    pub fn stop(&self) {
+        self.shutdown.stop();
+    }
+
+    /// Waits until the node is down; `Err` says what broke.
+    pub async fn finished(self) -> Result<(), NodeError> {
+        self.tasks.finished().await;
+        match self.shutdown.failure() {
+            Some(reason) => Err(NodeError::Broke(reason.to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn net_config(config: &NodeConfig, key: ion_protocol::key::SecretKey, network: NetworkId) -> NetConfig {
+    NetConfig {
+        key,
+        network,
+        role: match config.role {
+            Role::Provider => net::Role::Full,
+            Role::Light => net::Role::Light,
+            Role::Relay => net::Role::Relay,
+        },
+        listen: config.listen.clone(),
+        bootstrap: config.bootstrap.clone(),
+        peer_cache: config.data_dir.join("peers"),
+        external: Vec::new(),
+    }
+}
+
+fn engine_config(config: &NodeConfig, network: NetworkId) -> Config {
+    Config {
+        network,
+        provide: config.role.provides(),
+        price_per_second: config.price_per_second,
+        region: config.region.clone(),
+        // Inputs and outputs of one job must fit the store with something else beside them.
+        blob_bytes_max: Bytes(config.blob_quota.0 / 2),
+        ..Config::default()
+    }
+}
+
+fn worker_config(config: &NodeConfig) -> Result<WorkersConfig, NodeError> {
+    let exe = std::env::current_exe().map_err(NodeError::OwnProgram)?;
+    Ok(WorkersConfig { exe, backend: config.backend, memory_max: memory_share(config.memory_percent) })
+}
+
+/// `percent` of the machine's memory.
+pub fn memory_share(percent: u8) -> Bytes {
+    let info = rustix::system::sysinfo();
+    let total = u128::from(info.totalram) * u128::from(info.mem_unit);
+    Bytes(u64::try_from(total * u128::from(percent) / 100).unwrap_or(u64::MAX))
+}
+
+fn random_seed() -> u64 {
+    // Only spreads retries and names jobs apart; keys are drawn by `identity`.
+    getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
+}
+
+/// Asks the driver whether a job needs a blob, from a blocking thread. No answer means that the node is going down:
+/// then nothing is forgotten.
+fn ask_engine(chores: mpsc::Sender<Chore>) -> InUse {
+    Arc::new(move |hash| {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        chores.blocking_send(Chore::Needed(*hash, reply)).is_err() || answer.recv().unwrap_or(true)
+    })
+}
+
+async fn probe(
+    config: WorkersConfig,
+    store: BlobStore,
+    inputs: mpsc::Sender<Input>,
+    chores: mpsc::Sender<Chore>,
+) -> Result<(), String> {
+    let (handle, report) = workers::start(config, Arc::new(store), inputs).await;
+    // The driver is gone only when the node is going down.
+    let _ = chores.send(Chore::Probed(handle, Box::new(report))).await;
+    Ok(())
+}
+
+/// A journal that can't be written any more ends the node: nothing could be acknowledged.
+async fn watch_journal(ledger: Arc<Ledger>, shutdown: Shutdown) -> Result<(), String> {
+    tokio::select! {
+        () = shutdown.wanted() => Ok(()),
+        why = ledger.failed() => Err(why),
+    }
+}
+
+async fn accept_blob_streams(
+    mut streams: mpsc::Receiver<(NodeId, net::ByteStream)>,
+    blobs: BlobsHandle,
+    shutdown: Shutdown,
+) -> Result<(), String> {
+    loop {
+        tokio::select! {
+            () = shutdown.wanted() => return Ok(()),
+            next = streams.recv() => match next {
+                Some((peer, stream)) => blobs.serve(peer, stream),
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+/// A side job of the driver's that is done.
+enum Chore {
+    Probed(WorkersHandle, Box<ProbeReport>),
+    /// The blob store wants room and asks whether a job needs this one.
+    Needed(BlobHash, std::sync::mpsc::SyncSender<bool>),
+    Imported(submit::Imported),
+}
+
+/// Where the driver's inputs come from.
+struct Queues {
+    local: mpsc::Receiver<Input>,
+    peers: mpsc::Receiver<Input>,
+    chores: mpsc::Receiver<Chore>,
+    control: mpsc::Receiver<ControlCall>,
+    wishes: mpsc::Receiver<Wish>,
+}
+
+struct Driver {
+    config: NodeConfig,
+    network: NetworkId,
+    id: NodeId,
+    engine: Engine,
+    clock: Clock,
+    net: NetHandle,
+    ledger: Arc<Ledger>,
+    blobs: BlobsHandle,
+    store: BlobStore,
+    workers: Option<WorkersHandle>,
+    devices: Option<Box<ProbeReport>>,
+    events: Events,
+    addresses: watch::Sender<Vec<String>>,
+    /// Answers to effects that no service could take; handled before anything new.
+    undelivered: VecDeque<Input>,
+    /// Askers who wait until their job is durable.
+    submissions: BTreeMap<JobId, Vec<control::Reply>>,
+    watchers: Vec<control::Watcher>,
+    chores: mpsc::Sender<Chore>,
+    shutdown: Shutdown,
+}
+
+impl Driver {
+    async fn run(mut self, first: Vec<ion_scheduler::Effect>, mut queues: Queues) -> Result<(), String> {
+        self.perform(first);
+        self.settle();
+        let mut drained = self.events.watch();
+        loop {
+            let deadline = self.engine.next_deadline();
+            tokio::select! {
+                biased;
+                () = self.shutdown.wanted() => break,
+                Some(wish) = queues.wishes.recv() => self.on_wish(wish),
+                Some(input) = queues.local.recv() => self.on_local(input, &mut queues.local),
+                Some(chore) = queues.chores.recv() => self.on_chore(chore),
+                Some(call) = queues.control.recv() => self.on_control(call),
+                Some(input) = queues.peers.recv() => self.feed(input),
+                () = self.clock.reached(deadline) => self.feed(Input::Tick),
+            }
+            self.settle();
+            while let Ok(line) = drained.try_recv() {
+                if line.event == Event::Drained {
+                    self.shutdown.stop();
+                }
+            }
+        }
+        self.down().await;
+        Ok(())
+    }
+
+    fn on_wish(&mut self, wish: Wish) {
+        match wish {
+            Wish::Drain => self.feed(Input::Owner(OwnerInput::Drain)),
+        }
+    }
+
+    /// One turn of the node's own results: more are taken at once, but not without end.
+    fn on_local(&mut self, first: Input, more: &mut mpsc::Receiver<Input>) {
+        self.feed(first);
+        for _ in 1..TURN_MAX {
+            let Ok(input) = more.try_recv() else { return };
+            self.feed(input);
+        }
+    }
+
+    fn on_chore(&mut self, chore: Chore) {
+        match chore {
+            Chore::Probed(handle, report) => {
+                let devices = report.devices.clone();
+                self.workers = Some(handle);
+                self.devices = Some(report);
+                self.feed(Input::Devices(devices));
+            }
+            Chore::Needed(hash, reply) => {
+                let _ = reply.try_send(self.engine.holds(&hash));
+            }
+            Chore::Imported(imported) => self.on_imported(imported),
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        if let Input::Addresses(addresses) = &input {
+            self.addresses.send_replace(addresses.clone());
+        }
+        if let Input::Peer { from, said: PeerInput::Connected } = &input {
+            tracing::debug!(peer = %from.short(), "connected");
+        }
+        let effects = self.engine.handle(input, self.clock.now());
+        self.perform(effects);
+    }
+
+    /// Tells the engine what no service could take, until nothing is left to tell.
+    fn settle(&mut self) {
+        for _ in 0..TURN_MAX {
+            let Some(input) = self.undelivered.pop_front() else { return };
+            self.feed(input);
+        }
+    }
+
+    async fn down(self) {
+        let Driver { net, ledger, events, .. } = self;
+        net.shutdown().await;
+        ledger.shutdown().await;
+        // Waits for the log's thread, which may still have lines to write.
+        let _ = tokio::task::spawn_blocking(move || drop(events)).await;
+    }
+}

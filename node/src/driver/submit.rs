@@ -1,0 +1,94 @@
+//! Taking a job on: its files go into the blob store on a blocking thread, then the engine hears of it.
+
+use super::{Chore, Driver, control::Reply};
+use crate::{
+    blobs::{BlobStore, Hold},
+    control::api::FileRef,
+};
+use ion_protocol::{Bytes, JobId, deal::InlineBlob, job::JobSpec, limits::INLINE_BYTES_MAX};
+use ion_scheduler::{Input, input::OwnerInput};
+
+/// A job whose files are held, or why they are not.
+pub(super) struct Imported {
+    job: JobId,
+    spec: Box<JobSpec>,
+    reply: Reply,
+    result: Result<Vec<InlineBlob>, ImportError>,
+    /// Keeps the files in the store until the engine knows that it needs them.
+    held: Hold,
+}
+
+/// Why a job's files could not be taken over.
+#[derive(Debug, thiserror::Error)]
+enum ImportError {
+    #[error("{file} could not be read into the blob store: {why}")]
+    Store { file: String, why: String },
+    #[error("{file} changed while it was submitted")]
+    Changed { file: String },
+    #[error("the job's files could not be made durable: {0}")]
+    Durable(String),
+    #[error("the job names the blob {hash}, but no file with that content was given")]
+    Missing { hash: String },
+}
+
+impl Driver {
+    /// Begins to take a job on; answers once it is durable.
+    pub(super) fn on_submit(&mut self, job: JobId, spec: Box<JobSpec>, files: Vec<FileRef>, reply: Reply) {
+        if self.engine.job(&job).is_some() {
+            return reply.submitted(job);
+        }
+        if let Err(error) = spec.check() {
+            return reply.error(error.to_string(), "check the job with `ion run JOB.toml --dry-run`");
+        }
+        let (store, chores) = (self.store.clone(), self.chores.clone());
+        tokio::task::spawn_blocking(move || {
+            let held = store.hold(spec.program.blobs().into_iter().map(|(hash, _)| hash));
+            let result = import(&store, &spec, &files);
+            let _ = chores.blocking_send(Chore::Imported(Imported { job, spec, reply, result, held }));
+        });
+    }
+
+    /// Hands an imported job to the engine.
+    pub(super) fn on_imported(&mut self, imported: Imported) {
+        let Imported { job, spec, reply, result, held } = imported;
+        let inline = match result {
+            Ok(inline) => inline,
+            Err(error) => return reply.error(error.to_string(), "check the file, then submit again"),
+        };
+        self.submissions.entry(job).or_default().push(reply);
+        self.feed(Input::Owner(OwnerInput::Submit { job, spec: *spec, inline }));
+        drop(held);
+    }
+}
+
+fn import(store: &BlobStore, spec: &JobSpec, files: &[FileRef]) -> Result<Vec<InlineBlob>, ImportError> {
+    let mut room = INLINE_BYTES_MAX;
+    let mut inline = Vec::new();
+    for (hash, bytes) in spec.program.blobs() {
+        if !store.contains(&hash) {
+            let file = files.iter().find(|file| file.hash == hash);
+            let file = file.ok_or_else(|| ImportError::Missing { hash: hash.to_string() })?;
+            take(store, file)?;
+        }
+        let small = usize::try_from(bytes.0).is_ok_and(|bytes| bytes <= room);
+        if small && let Ok(content) = store.read(&hash) {
+            room -= content.len().min(room);
+            inline.push(InlineBlob { bytes: content });
+        }
+    }
+    // The job is acknowledged next, and must find its files again after a loss of power.
+    let hashes: Vec<_> = spec.program.blobs().into_iter().map(|(hash, _)| hash).collect();
+    store.make_durable(&hashes).map_err(|error| ImportError::Durable(error.to_string()))?;
+    Ok(inline)
+}
+
+fn take(store: &BlobStore, file: &FileRef) -> Result<(), ImportError> {
+    let name = file.path.display().to_string();
+    let (hash, bytes) = store
+        .import(&file.path)
+        .map_err(|error| ImportError::Store { file: name.clone(), why: error.to_string() })?;
+    if (hash, bytes) != (file.hash, Bytes(file.bytes.0)) {
+        return Err(ImportError::Changed { file: name });
+    }
+    Ok(())
+}
