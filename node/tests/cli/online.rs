@@ -6,7 +6,6 @@ use ion_node::control::api::{
     ControlRequest, ControlResponse, Explanation, JobView, OfferView, OutputView, StatusView,
 };
 use ion_node::events::EventLine;
-use ion_protocol::UnixMillis;
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
     fault::Fault,
