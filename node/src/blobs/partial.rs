@@ -13,15 +13,22 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
 };
+
+/// Written bytes after which the disk is set to work, while more arrive: otherwise all of a large blob would wait for it
+/// at the end.
+const SYNC_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Dropped before it is whole, it stays for a later try.
 pub(super) struct Partial {
     store: BlobStore,
     hash: BlobHash,
     outline: Outline,
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
+    syncing: Syncing,
     held: Vec<bool>,
     held_bytes: u64,
     /// Bytes up to the end of the last group written.
@@ -69,7 +76,8 @@ impl Partial {
 
     fn new(store: BlobStore, hash: BlobHash, outline: Outline, file: File, path: PathBuf) -> Self {
         let held = vec![false; outline.group_count() as usize];
-        Self { store, hash, outline, file, path, held, held_bytes: 0, extent: 0, finished: false }
+        let (file, syncing) = (Arc::new(file), Syncing::default());
+        Self { store, hash, outline, file, path, syncing, held, held_bytes: 0, extent: 0, finished: false }
     }
 
     fn take_stock(&mut self) -> io::Result<()> {
@@ -106,6 +114,7 @@ impl Partial {
         let written = self.file.write_all_at(bytes, group * BLOB_GROUP_BYTES);
         written.map_err(self.store.io("write", &self.path))?;
         self.mark(group);
+        self.syncing.wrote(bytes.len() as u64, &self.file);
         Ok(())
     }
 
@@ -130,12 +139,55 @@ impl Partial {
     /// Turns into the whole blob.
     pub(super) fn finish(mut self) -> Result<(), BlobStoreError> {
         assert!(self.held.iter().all(|held| *held), "a blob is finished when it is whole");
+        // A failed sync is told once and to whoever asks first, so the one at the end would not hear of it.
+        if let Some(error) = self.syncing.error() {
+            self.held_bytes = 0;
+            return Err(self.store.io("sync", &self.path)(error));
+        }
         // Named first: on failure the groups stay for a later try.
         self.store.adopt(&self.path, self.hash, &self.outline)?;
         self.finished = true;
         self.store.finish_partial(&self.hash);
         let _ = std::fs::remove_file(outline_path(&self.path));
         Ok(())
+    }
+}
+
+/// Syncs on another thread what was written so far, one sync at a time.
+#[derive(Default)]
+struct Syncing {
+    since: u64,
+    running: Option<JoinHandle<io::Result<()>>>,
+    failed: Option<io::Error>,
+}
+
+impl Syncing {
+    fn wrote(&mut self, bytes: u64, file: &Arc<File>) {
+        self.since += bytes;
+        if self.since < SYNC_EVERY_BYTES || self.running.as_ref().is_some_and(|sync| !sync.is_finished()) {
+            return;
+        }
+        self.wait();
+        self.since = 0;
+        let file = file.clone();
+        let sync = thread::Builder::new().name("ion-blob-sync".to_owned());
+        // Without a thread to spare, the sync at the end has more to do.
+        self.running = sync.spawn(move || file.sync_data()).ok();
+    }
+
+    fn wait(&mut self) {
+        let joined = self.running.take().map(JoinHandle::join);
+        if let Some(Err(error)) =
+            joined.map(|joined| joined.unwrap_or_else(|_| Err(io::Error::other("panicked"))))
+        {
+            self.failed = Some(error);
+        }
+    }
+
+    /// Why a sync failed, once none runs any more.
+    fn error(&mut self) -> Option<io::Error> {
+        self.wait();
+        self.failed.take()
     }
 }
 

@@ -13,15 +13,18 @@ use ion_protocol::{
 use ion_scheduler::{Input, input::RecordId};
 use std::{
     collections::VecDeque,
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
 /// Writers that may be asked for: below what the ledger's queue admits.
 pub const WRITERS_MAX: usize = 1_024;
+
+/// Turns of the ledger and of the bare loop.
+const TURNS: u32 = 8;
 
 /// What was measured.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -56,7 +59,7 @@ pub enum BenchError {
     Failed(String),
 }
 
-/// Appends signed receipts to a ledger in `dir` for `seconds`, `writers` at a time, then syncs a bare file as long. Blocks.
+/// Appends signed receipts to a ledger in `dir` for `seconds`, `writers` at a time, and syncs a bare file as long, by turns. Blocks.
 pub fn bench_appends(dir: &Path, seconds: f64, writers: usize) -> Result<BenchAppends, BenchError> {
     let writers = writers.clamp(1, WRITERS_MAX);
     let duration = Duration::from_secs_f64(seconds.clamp(0.01, 600.0));
@@ -64,8 +67,17 @@ pub fn bench_appends(dir: &Path, seconds: f64, writers: usize) -> Result<BenchAp
     let network = NetworkId::named("ion bench");
     let record = sample(&network, &key);
     let record_bytes = codec::encode(&record).len();
-    let (mut latencies, took) = ledger_pace(dir, &network, &key, &record, duration, writers)?;
-    let raw_syncs_per_second = raw_pace(dir, record_bytes, duration)?;
+    let (inputs, results) = mpsc::channel(2 * WRITERS_MAX);
+    let (ledger, _) = Ledger::open(dir, &network, &key.node_id(), inputs)?;
+    let mut pace = LedgerPace { ledger, results, next: 0, latencies: Vec::new(), took: Duration::ZERO };
+    let mut raw = RawPace::new(dir)?;
+    // By turns, so that both meet the same disk on the same day.
+    for _ in 0..TURNS {
+        pace.run(&record, duration / TURNS, writers)?;
+        raw.run(record_bytes, duration / TURNS)?;
+    }
+    let (mut latencies, took) = (pace.latencies, pace.took);
+    let raw_syncs_per_second = raw.finish()?;
     latencies.sort_unstable();
     let percentile = |p: usize| {
         let nanos = latencies.get(latencies.len() * p / 100).map_or(0, Duration::as_nanos);
@@ -82,48 +94,66 @@ pub fn bench_appends(dir: &Path, seconds: f64, writers: usize) -> Result<BenchAp
     })
 }
 
-fn ledger_pace(
-    dir: &Path,
-    network: &NetworkId,
-    key: &SecretKey,
-    record: &Record,
-    duration: Duration,
-    writers: usize,
-) -> Result<(Vec<Duration>, Duration), BenchError> {
-    let (inputs, mut results) = mpsc::channel(2 * WRITERS_MAX);
-    let (ledger, _) = Ledger::open(dir, network, &key.node_id(), inputs)?;
-    let mut latencies = Vec::new();
-    // Answers come in the order of appends.
-    let mut started = VecDeque::new();
-    let start = Instant::now();
-    let mut next = 0;
-    loop {
-        while started.len() < writers && start.elapsed() < duration {
-            ledger.append(RecordId(next), record)?;
-            started.push_back(Instant::now());
-            next += 1;
-        }
-        let Some(since) = started.pop_front() else { return Ok((latencies, start.elapsed())) };
-        match results.blocking_recv() {
-            Some(Input::Recorded(_)) => latencies.push(since.elapsed()),
-            Some(Input::RecordFailed { why, .. }) => return Err(BenchError::Failed(why)),
-            other => return Err(BenchError::Failed(format!("{other:?} instead of an answer"))),
+struct LedgerPace {
+    ledger: Ledger,
+    results: mpsc::Receiver<Input>,
+    next: u64,
+    latencies: Vec<Duration>,
+    took: Duration,
+}
+
+impl LedgerPace {
+    fn run(&mut self, record: &Record, duration: Duration, writers: usize) -> Result<(), BenchError> {
+        // Answers come in the order of appends.
+        let (mut started, start) = (VecDeque::new(), Instant::now());
+        loop {
+            while started.len() < writers && start.elapsed() < duration {
+                self.ledger.append(RecordId(self.next), record)?;
+                started.push_back(Instant::now());
+                self.next += 1;
+            }
+            let Some(since) = started.pop_front() else {
+                self.took += start.elapsed();
+                return Ok(());
+            };
+            match self.results.blocking_recv() {
+                Some(Input::Recorded(_)) => self.latencies.push(since.elapsed()),
+                Some(Input::RecordFailed { why, .. }) => return Err(BenchError::Failed(why)),
+                other => return Err(BenchError::Failed(format!("{other:?} instead of an answer"))),
+            }
         }
     }
 }
 
-fn raw_pace(dir: &Path, bytes: usize, duration: Duration) -> Result<f64, BenchError> {
-    let path = dir.join("raw-sync");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
-    let (block, start, mut syncs) = (vec![0x5a; bytes], Instant::now(), 0u64);
-    while start.elapsed() < duration {
-        file.write_all(&block)?;
-        file.sync_data()?;
-        syncs += 1;
+struct RawPace {
+    file: File,
+    path: PathBuf,
+    syncs: u64,
+    took: Duration,
+}
+
+impl RawPace {
+    fn new(dir: &Path) -> io::Result<Self> {
+        let path = dir.join("raw-sync");
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
+        Ok(Self { file, path, syncs: 0, took: Duration::ZERO })
     }
-    let took = start.elapsed();
-    std::fs::remove_file(&path)?;
-    Ok(syncs as f64 / took.as_secs_f64())
+
+    fn run(&mut self, bytes: usize, duration: Duration) -> io::Result<()> {
+        let (block, start) = (vec![0x5a; bytes], Instant::now());
+        while start.elapsed() < duration {
+            self.file.write_all(&block)?;
+            self.file.sync_data()?;
+            self.syncs += 1;
+        }
+        self.took += start.elapsed();
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<f64> {
+        std::fs::remove_file(&self.path)?;
+        Ok(self.syncs as f64 / self.took.as_secs_f64())
+    }
 }
 
 /// A signed receipt like any other.

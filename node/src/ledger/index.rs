@@ -24,7 +24,7 @@ use std::{
         mpsc,
     },
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Receipts in one answer, so that no question makes the node hold its whole history in memory.
 pub const RECEIPTS_PER_ANSWER_MAX: usize = 1_000;
@@ -78,10 +78,8 @@ pub(super) fn run(mut index: Index, asks: mpsc::Receiver<Ask>, durable: &AtomicU
             Ask::CatchUp => drop(index.catch_up(end)),
             Ask::Receipts(filter, reply) => drop(reply.send(index.receipts(end, &filter))),
             Ask::Receipt(prefix, reply) => drop(reply.send(index.receipt(end, &prefix))),
-            Ask::Close => {
-                drop(index.catch_up(end));
-                return index.close();
-            }
+            // What is not indexed yet is read at the next start.
+            Ask::Close => return index.close(),
         }
     }
 }
@@ -128,14 +126,21 @@ pub(super) struct Index {
     receipts: u64,
     unflushed: u64,
     broken: Option<String>,
+    /// True once the node stops: then nothing is worth waiting for.
+    closing: watch::Receiver<bool>,
 }
 
 impl Index {
     /// The index in `dir` of the journal that `reader` reads. Nothing is opened yet.
-    pub(super) fn new(dir: &Path, network: &NetworkId, reader: Reader) -> Self {
+    pub(super) fn new(
+        dir: &Path,
+        network: &NetworkId,
+        reader: Reader,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
         let (start, last) = (reader.again(), 0);
         let (dir, network) = (dir.to_owned(), *network);
-        Self { dir, network, kv: None, reader, start, last, receipts: 0, unflushed: 0, broken: None }
+        Self { dir, network, kv: None, reader, start, last, receipts: 0, unflushed: 0, broken: None, closing }
     }
 
     /// Takes in what is in the journal up to `end`.
@@ -182,6 +187,9 @@ impl Index {
         let mut rebuilds = 0;
         loop {
             let fault = match self.follow(end).and_then(|()| act(self)) {
+                Ok(_) if *self.closing.borrow() => {
+                    return Err(LookupError::Broken("the node stops".to_owned()));
+                }
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
             };
@@ -213,6 +221,9 @@ impl Index {
             self.reader.next_before(end)?
         } {
             self.take(record)?;
+            if *self.closing.borrow() {
+                return Ok(());
+            }
         }
         self.reader.rest();
         if self.unflushed >= FLUSH_RECORDS {

@@ -4,7 +4,7 @@
 //! goes on; a failed sync ends it, because after one the kernel may report success for pages it has dropped. Opening
 //! reads everything, cuts off what a crash left half written, and refuses to go on past damage. It never drops a record
 //! that has a later batch behind it.
-//! Tests: `tests/bytes.rs` (damage), `tests/crash.rs` (kill -9, full disk).
+//! Tests: `tests/bytes.rs` (damage), `tests/append.rs` (a failed sync), `tests/crash.rs` (kill -9, full disk).
 
 use super::frame::{self, Chain, HEADER_BYTES, Header, HeaderFault, Record, Salt};
 use crate::files;
@@ -205,6 +205,13 @@ impl Journal {
         self.end = end;
         self.mark.write(&self.salt, end.offset);
         Ok(())
+    }
+
+    /// Puts another file in the journal's place, to see what happens when it fails.
+    #[cfg(test)]
+    pub(super) fn on(mut self, file: File) -> Self {
+        self.file = Arc::new(file);
+        self
     }
 
     fn take_back(&mut self, source: io::Error) -> AppendFault {

@@ -112,7 +112,8 @@ impl Ledger {
         let (closing, closing_seen) = watch::channel(false);
         let (failed_tx, failed) = watch::channel(None);
         let (ended_tx, ended) = watch::channel(false);
-        let index = Index::new(&dir.join(INDEX_DIR), network, journal.reader(network, node));
+        let index =
+            Index::new(&dir.join(INDEX_DIR), network, journal.reader(network, node), closing_seen.clone());
         let writer = Writer {
             journal,
             queue: queue.clone(),

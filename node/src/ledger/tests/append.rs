@@ -75,10 +75,61 @@ fn another_nodes_or_networks_journal_is_refused() {
     assert!(matches!(error, LedgerError::Journal(JournalError::OtherNode { .. })), "{error}");
 }
 
+/// Appends to a journal on a file on which every write succeeds and no sync does.
+fn unsyncable(dir: &Path) -> Journal {
+    let (journal, _) = Journal::open(dir, &network(), &provider().node_id(), |_| {}).unwrap();
+    journal.on(OpenOptions::new().read(true).write(true).open("/dev/null").unwrap())
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_written_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = unsyncable(dir.path());
+    let body = ion_protocol::codec::encode(&note(1));
+    for _ in 0..2 {
+        let fault = journal.append([body.as_slice()]).unwrap_err();
+        let text = fault.to_string();
+        assert!(matches!(fault, journal::AppendFault::Broken { .. }), "{text}");
+        assert!(text.contains("syncing") && text.contains("start the node again"), "{text}");
+    }
+    // A file that would sync again does not change that: what the failed sync left is unknown.
+    let mut journal = journal.on(tempfile::tempfile().unwrap());
+    assert!(matches!(journal.append([body.as_slice()]), Err(journal::AppendFault::Broken { .. })));
+}
+
+#[test]
+fn a_journal_that_failed_is_told_to_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Arc::new(Queue::default());
+    let (inputs, mut results) = mpsc::channel(10);
+    let (asks, _asked) = sync_channel(1);
+    let (_closing, closing) = watch::channel(false);
+    let (failed, why) = watch::channel(None);
+    let (journal, durable) = (unsyncable(dir.path()), Arc::default());
+    let writer = Writer { journal, queue: queue.clone(), inputs, durable, asks, closing, failed };
+    (0..3).for_each(|number| queue.push(RecordId(number), &note(number)).unwrap());
+    // Ends by itself: a closed queue is emptied, and nothing new comes.
+    writer.run();
+    for number in 0..3 {
+        match results.blocking_recv() {
+            Some(Input::RecordFailed { record: RecordId(told), why }) if told == number => {
+                assert!(why.contains("syncing"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(queue.push(RecordId(9), &note(9)), Err(Busy::Closed(_))));
+    assert!(why.borrow().as_ref().is_some_and(|why| why.contains("failed for good")));
+}
+
 #[test]
 fn the_benchmark_gives_figures() {
     let dir = tempfile::tempdir().unwrap();
     let figures = bench_appends(dir.path(), 0.2, 16).unwrap();
+    println!(
+        "{:?}",
+        [1, 16, 64, 256].map(|w| bench_appends(&dir.path().join(w.to_string()), 2.0, w).unwrap())
+    );
     assert!(
         figures.appends > 0 && figures.raw_syncs_per_second > 0.0 && figures.p50 <= figures.p99,
         "{figures:?}"
