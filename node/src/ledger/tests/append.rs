@@ -126,10 +126,6 @@ fn a_journal_that_failed_is_told_to_all() {
 fn the_benchmark_gives_figures() {
     let dir = tempfile::tempdir().unwrap();
     let figures = bench_appends(dir.path(), 0.2, 16).unwrap();
-    println!(
-        "{:?}",
-        [1, 16, 64, 256].map(|w| bench_appends(&dir.path().join(w.to_string()), 2.0, w).unwrap())
-    );
     assert!(
         figures.appends > 0 && figures.raw_syncs_per_second > 0.0 && figures.p50 <= figures.p99,
         "{figures:?}"
