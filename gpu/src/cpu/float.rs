@@ -24,6 +24,7 @@ pub trait Float: Lane + PartialOrd {
     fn fma(self, b: Self, c: Self) -> Self;
     fn sqrt(self) -> Self;
     fn is_nan(self) -> bool;
+    fn canonical(self) -> Self;
     fn flush(self) -> Self;
     fn saturate(self) -> Self;
     fn neg(self) -> Self;
@@ -59,6 +60,12 @@ macro_rules! float {
             #[inline(always)]
             fn is_nan(self) -> bool { <$ty>::is_nan(self) }
             #[inline(always)]
+            fn canonical(self) -> Self {
+                let bits = self.to_bits();
+                let infinity = <$ty>::INFINITY.to_bits();
+                <$ty>::from_bits(if bits & (<$bits>::MAX >> 1) > infinity { $format.nan as $bits } else { bits })
+            }
+            #[inline(always)]
             fn flush(self) -> Self {
                 if <$ty>::abs(self) < <$ty>::MIN_POSITIVE { (0.0 as $ty).copysign(self) } else { self }
             }
@@ -85,10 +92,11 @@ macro_rules! float {
 
 float! { f32, u32, F32; f64, u64, F64 }
 
-/// One NaN for all.
+/// One NaN for all. Chosen among bits, not among numbers: to a compiler one NaN is as good as another, and it may
+/// take the choice away.
 #[inline(always)]
 fn canonical<T: Float>(v: T) -> T {
-    if v.is_nan() { T::from_bits64(T::FORMAT.nan) } else { v }
+    v.canonical()
 }
 
 /// The smaller of two: the number if only one is NaN, and -0 below +0.

@@ -14,7 +14,7 @@ pub const ALL: u32 = u32::MAX;
 pub struct Slot(pub [u32; LANES]);
 
 /// `1 << lane` for every lane, so that a mask is tested by vector comparison.
-const BIT: [u32; LANES] = {
+pub const BIT: [u32; LANES] = {
     let mut bits = [0; LANES];
     let mut n = 0;
     while n < LANES {
@@ -234,22 +234,28 @@ fn fast() -> bool {
 /// Compiles a body twice, for any processor and for one with 256-bit vectors and fused multiply-add, and calls the
 /// one that fits. Both give the same bits: the operations are the same, only more lanes go at once.
 macro_rules! versions {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($f:ident: &mut Frame $(, $arg:ident: $ty:ty)*) $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*; fast $fast:expr) $(-> $out:ty)? $body:block) => {
         $(#[$doc])*
-        $vis fn $name($f: &mut Frame $(, $arg: $ty)*) {
+        $vis fn $name($($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
-            fn body($f: &mut Frame $(, $arg: $ty)*) $body
+            fn body($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
-                fn wide($f: &mut Frame $(, $arg: $ty)*) { body($f $(, $arg)*) }
-                if $f.fast {
+                fn wide($($arg: $ty),*) $(-> $out)? { body($($arg),*) }
+                if $fast {
                     // SAFETY: `fast` says that this processor has these features.
-                    return unsafe { wide($f $(, $arg)*) };
+                    return unsafe { wide($($arg),*) };
                 }
             }
-            body($f $(, $arg)*)
+            body($($arg),*)
+        }
+    };
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($f:ident: &mut Frame $(, $arg:ident: $ty:ty)*) $body:block) => {
+        $crate::cpu::lanes::versions! {
+            $(#[$doc])*
+            $vis fn $name($f: &mut Frame $(, $arg: $ty)*; fast $f.fast) $body
         }
     };
 }

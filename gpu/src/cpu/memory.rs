@@ -6,7 +6,7 @@
 //! Never: lets an access through that was not checked against the piece it falls into.
 //! Tests: `gpu/tests/cpu_faults.rs`.
 
-use super::lanes::{LANES, lanes_of};
+use super::lanes::{BIT, LANES, lanes_of};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Each window spans 2^36 bytes; a buffer may have 16 GiB, so at least 48 GiB after it are a gap.
@@ -144,13 +144,6 @@ pub struct Private {
     pub params: Bytes,
 }
 
-/// A checked piece of memory: lane `n` may touch `size` bytes at `start + (address - base) + n * stride`.
-struct Piece {
-    start: *mut u8,
-    base: u64,
-    stride: usize,
-}
-
 /// One access of a warp.
 #[derive(Clone, Copy)]
 pub struct Access<'a> {
@@ -165,53 +158,46 @@ pub struct Access<'a> {
     pub first_thread: usize,
 }
 
-/// Where a lane's bytes are.
-pub struct Places<'a> {
-    piece: Piece,
-    addresses: &'a [u64; LANES],
+/// Where the lanes' bytes are: checked, so that each active lane may touch the access's size at its place.
+pub struct Places {
+    start: *mut u8,
+    /// Zero for lanes that take no part.
+    offsets: [u64; LANES],
 }
 
-impl Places<'_> {
-    /// The bytes of one lane. Valid for the size of the access that was checked.
+impl Places {
+    /// The bytes of one active lane.
     #[inline(always)]
     pub fn of(&self, lane: usize) -> *mut u8 {
-        let offset = (self.addresses[lane] - self.piece.base) as usize + lane * self.piece.stride;
         // SAFETY: `check` has found the lane's bytes to lie within the piece.
-        unsafe { self.piece.start.add(offset) }
+        unsafe { self.start.add(self.offsets[lane] as usize) }
     }
 }
 
 /// Checks an access of all its lanes in one area and calls `act` with the places; lanes of a generic access that fall
-/// into different pieces are taken in groups.
+/// into different pieces are taken one by one.
 #[inline(always)]
 pub fn access(
     global: &Global<'_>,
     private: &mut Private,
     a: &Access<'_>,
-    mut act: impl FnMut(&Places<'_>, u32),
+    mut act: impl FnMut(&Places, u32),
 ) -> Result<(), BadAccess> {
-    if let Some(piece) = check(global, private, a) {
-        act(&Places { piece, addresses: a.addresses }, a.mask);
+    if let Some(places) = check(global, private, a) {
+        act(&places, a.mask);
         return Ok(());
-    }
-    if a.mask.is_power_of_two() {
-        return one_lane(global, private, a, &mut act);
     }
     // Something is out of line, or the lanes fall into several pieces: lane by lane, in order.
     for lane in lanes_of(a.mask) {
-        one_lane(global, private, &Access { mask: 1 << lane, ..*a }, &mut act)?;
+        let (places, mask) = one_lane(global, private, &Access { mask: 1 << lane, ..*a })?;
+        act(&places, mask);
     }
     Ok(())
 }
 
 #[cold]
 #[inline(never)]
-fn one_lane(
-    global: &Global<'_>,
-    private: &mut Private,
-    a: &Access<'_>,
-    act: &mut dyn FnMut(&Places<'_>, u32),
-) -> Result<(), BadAccess> {
+fn one_lane(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Result<(Places, u32), BadAccess> {
     let lane = a.mask.trailing_zeros() as usize;
     let address = a.addresses[lane];
     let bad = |area, misaligned| Err(BadAccess { lane, area, address, misaligned });
@@ -225,29 +211,17 @@ fn one_lane(
             PARAM_TAG => Area::Param,
             _ => return bad(Area::Generic, false),
         };
-        let mut addresses = *a.addresses;
-        addresses[lane] = address & !TAG_MASK;
+        let addresses = [address & !TAG_MASK; LANES];
         let there = Access { area, addresses: &addresses, ..*a };
-        return match check(global, private, &there) {
-            Some(piece) => {
-                act(&Places { piece, addresses: &addresses }, a.mask);
-                Ok(())
-            }
-            None => bad(area, false),
-        };
+        return check(global, private, &there).map_or(bad(area, false), |places| Ok((places, a.mask)));
     }
-    match check(global, private, a) {
-        Some(piece) => {
-            act(&Places { piece, addresses: a.addresses }, a.mask);
-            Ok(())
-        }
-        None => bad(if a.area == Area::Generic { Area::Global } else { a.area }, false),
-    }
+    let area = if a.area == Area::Generic { Area::Global } else { a.area };
+    check(global, private, a).map_or(bad(area, false), |places| Ok((places, a.mask)))
 }
 
-/// The piece that all lanes of the access lie in, aligned and within its bounds; `None` if there is none.
+/// The places of all lanes, if they lie in one piece, aligned and within its bounds.
 #[inline(always)]
-fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<Piece> {
+fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<Places> {
     let first = a.addresses[a.mask.trailing_zeros() as usize];
     let (start, base, len, stride) = match a.area {
         Area::Global | Area::Const | Area::Generic => {
@@ -266,7 +240,7 @@ fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<P
                 return None;
             }
             // SAFETY: `from` is at most `last`, which is within the memory.
-            (unsafe { private.local.as_mut_ptr().add(from) }, 0, stride as u64, stride)
+            (unsafe { private.local.as_mut_ptr().add(from) }, 0, stride as u64, stride as u64)
         }
         Area::Param => {
             if a.write {
@@ -276,17 +250,22 @@ fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<P
         }
     };
     let room = len.checked_sub(a.size)?;
-    let mut bad = false;
-    for (lane, address) in a.addresses.iter().enumerate() {
-        let offset = address.wrapping_sub(base);
-        let wrong = (offset > room) | (offset & (a.size - 1) != 0);
-        bad |= wrong & (a.mask >> lane & 1 != 0);
+    let mut offsets = [0; LANES];
+    // Every address joined into one word: what is beyond the piece or misaligned shows as a bit or a large number.
+    let (mut highest, mut low_bits) = (0u64, 0u64);
+    for n in 0..LANES {
+        let active = a.mask & BIT[n] != 0;
+        let offset = if active { a.addresses[n].wrapping_sub(base) } else { 0 };
+        highest = highest.max(offset);
+        low_bits |= offset;
+        offsets[n] = if active { offset.wrapping_add(n as u64 * stride) } else { 0 };
     }
-    (!bad).then_some(Piece { start, base, stride })
+    (highest <= room && low_bits & (a.size - 1) == 0).then_some(Places { start, offsets })
 }
 
 /// Values that memory holds.
 pub trait Cell: Copy {
+    const ZERO: Self;
     /// # Safety
     /// `place` must be valid for this type, aligned to it, and touched by atomic operations only meanwhile.
     unsafe fn read(place: *mut u8) -> Self;
@@ -298,6 +277,7 @@ pub trait Cell: Copy {
 macro_rules! cell {
     ($($ty:ty, $atomic:ty);*) => {$(
         impl Cell for $ty {
+            const ZERO: $ty = 0;
             #[inline(always)]
             unsafe fn read(place: *mut u8) -> $ty {
                 // SAFETY: the caller's promise. Blocks race as GPU blocks do: relaxed operations, compiled to plain

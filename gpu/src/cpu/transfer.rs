@@ -6,10 +6,10 @@
 //! Tests: `gpu/tests/cpu_memory.rs`, `gpu/tests/cpu_faults.rs`.
 
 use super::{
-    code::{AtomOp, AtomTy, Code, Finish, FloatOp, Kernel, NONE},
+    code::{AtomOp, AtomTy, Code, Finish, FloatOp, Kernel, Kind, NONE},
     float::half,
-    lanes::{Frame, LANES, lanes_of, store},
-    memory::{Access, Area, BadAccess, Cell, Global, Private, access},
+    lanes::{Frame, LANES, lanes_of, store, versions},
+    memory::{Access, Area, BadAccess, Cell, Global, Places, Private, access},
     soft::Mode,
 };
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -46,121 +46,135 @@ fn addresses(f: &Frame, i: &Code, narrow: bool) -> [u64; LANES] {
     out
 }
 
-impl Memory<'_, '_> {
-    /// Whether the address register has 32 bits is in `c`; the number of parts in `e`.
-    #[inline(always)]
-    fn all<T: Cell>(
-        &mut self,
-        f: &Frame,
-        i: &Code,
-        area: Area,
-        write: bool,
-        mut act: impl FnMut(usize, usize, *mut u8),
-    ) -> Result<(), BadAccess> {
-        let size = std::mem::size_of::<T>();
-        let count = i.e as usize;
-        let addresses = addresses(f, i, i.c == 1);
-        let whole = Access {
-            area,
-            addresses: &addresses,
-            mask: f.mask,
-            size: (size * count) as u64,
-            write,
-            first_thread: self.first_thread,
-        };
-        access(self.global, self.private, &whole, |places, mask| {
-            for part in 0..count {
-                if mask == u32::MAX {
-                    for lane in 0..LANES {
-                        act(part, lane, places.of(lane).wrapping_add(part * size));
-                    }
-                } else {
-                    for lane in lanes_of(mask) {
-                        act(part, lane, places.of(lane).wrapping_add(part * size));
-                    }
-                }
-            }
-        })
+/// Reads one part of each lane.
+#[inline(always)]
+fn gather<T: Cell>(places: &Places, mask: u32, part: usize) -> [T; LANES] {
+    let mut out = [T::ZERO; LANES];
+    let skip = part * std::mem::size_of::<T>();
+    if mask == u32::MAX {
+        for (lane, out) in out.iter_mut().enumerate() {
+            // SAFETY: the access was checked for all parts and their alignment.
+            *out = unsafe { T::read(places.of(lane).add(skip)) };
+        }
+    } else {
+        for lane in lanes_of(mask) {
+            // SAFETY: as above.
+            out[lane] = unsafe { T::read(places.of(lane).add(skip)) };
+        }
     }
+    out
+}
 
-    #[inline(always)]
-    fn load_as<T: Cell>(
-        &mut self,
-        f: &mut Frame,
-        i: &Code,
-        area: Area,
-        extend: impl Fn(T, u8) -> u64,
-    ) -> Result<(), BadAccess> {
-        let kernel = self.kernel;
-        let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
-        let mut out = [[0u64; LANES]; 4];
-        self.all::<T>(f, i, area, false, |part, lane, place| {
-            // SAFETY: the access was checked for this size and alignment.
-            let value = unsafe { T::read(place) };
-            out[part & 3][lane] = extend(value, parts[part].bits);
-        })?;
-        for (part, out) in parts.iter().zip(&out) {
-            if part.slot == NONE {
-                continue;
+/// Writes one part of each lane, in the order of the lanes.
+#[inline(always)]
+fn scatter<T: Cell>(places: &Places, mask: u32, part: usize, values: &[T; LANES]) {
+    let skip = part * std::mem::size_of::<T>();
+    if mask == u32::MAX {
+        for (lane, value) in values.iter().enumerate() {
+            // SAFETY: the access was checked for all parts, their alignment and writing.
+            unsafe { T::write(places.of(lane).add(skip), *value) };
+        }
+    } else {
+        for lane in lanes_of(mask) {
+            // SAFETY: as above.
+            unsafe { T::write(places.of(lane).add(skip), values[lane]) };
+        }
+    }
+}
+
+/// The access of a load or store: `e` parts; whether the address register has 32 bits is in `c`.
+#[inline(always)]
+fn whole<'a>(
+    m: &Memory<'_, '_>,
+    f: &Frame,
+    i: &Code,
+    area: Area,
+    size: usize,
+    to: &'a [u64; LANES],
+) -> Access<'a> {
+    let write = matches!(i.kind, Kind::Store { .. });
+    let size = size as u64 * u64::from(i.e);
+    Access { area, addresses: to, mask: f.mask, size, write, first_thread: m.first_thread }
+}
+
+#[inline(always)]
+fn load_as<T: Cell>(
+    m: &mut Memory<'_, '_>,
+    f: &mut Frame,
+    i: &Code,
+    area: Area,
+    extend: impl Fn(T) -> u64,
+) -> Result<(), BadAccess> {
+    let parts = &m.kernel.parts[i.d as usize..(i.d + i.e) as usize];
+    let to = addresses(f, i, i.c == 1);
+    let all = whole(m, f, i, area, std::mem::size_of::<T>(), &to);
+    access(m.global, m.private, &all, |places, mask| {
+        f.mask = mask;
+        for (n, part) in parts.iter().enumerate() {
+            let values = gather::<T>(places, mask, n);
+            // A value narrower than its register is extended as its type says; 16-bit registers keep their upper
+            // half at zero.
+            match (part.slot, part.bits) {
+                (NONE, _) => {}
+                (slot, 64) => store::<u64>(f, slot, &values.map(&extend)),
+                (slot, 16) => store::<u32>(f, slot, &values.map(|v| extend(v) as u32 & 0xffff)),
+                (slot, _) => store::<u32>(f, slot, &values.map(|v| extend(v) as u32)),
             }
-            if part.bits == 64 {
-                store::<u64>(f, part.slot, out);
+        }
+    })
+}
+
+#[inline(always)]
+fn store_as<T: Cell>(
+    m: &mut Memory<'_, '_>,
+    f: &mut Frame,
+    i: &Code,
+    area: Area,
+    cut: impl Fn(u64) -> T,
+) -> Result<(), BadAccess> {
+    let parts = &m.kernel.parts[i.d as usize..(i.d + i.e) as usize];
+    let to = addresses(f, i, i.c == 1);
+    let all = whole(m, f, i, area, std::mem::size_of::<T>(), &to);
+    access(m.global, m.private, &all, |places, mask| {
+        for (n, part) in parts.iter().enumerate() {
+            let values = if part.bits == 64 {
+                f.wides(part.slot).map(&cut)
             } else {
-                store::<u32>(f, part.slot, &out.map(|v| v as u32));
-            }
+                f.words(part.slot).map(|v| cut(v.into()))
+            };
+            scatter(places, mask, n, &values);
         }
-        Ok(())
-    }
+    })
+}
 
-    pub fn load(
-        &mut self,
-        f: &mut Frame,
-        i: &Code,
-        area: Area,
-        bits: u8,
-        signed: bool,
-    ) -> Result<(), BadAccess> {
-        // A value narrower than its register is extended as its type says; 16-bit registers keep their upper half 0.
-        let cut = |v: u64, bits: u8| if bits == 16 { v & 0xffff } else { v };
+versions! {
+    pub fn load(m: &mut Memory<'_, '_>, f: &mut Frame, i: &Code, area: Area, bits: u8, signed: bool; fast f.fast)
+    -> Result<(), BadAccess> {
         match (bits, signed) {
-            (8, false) => self.load_as(f, i, area, |v: u8, _| v.into()),
-            (8, true) => self.load_as(f, i, area, |v: u8, b| cut(v as i8 as i64 as u64, b)),
-            (16, false) => self.load_as(f, i, area, |v: u16, _| v.into()),
-            (16, true) => self.load_as(f, i, area, |v: u16, b| cut(v as i16 as i64 as u64, b)),
-            (32, false) => self.load_as(f, i, area, |v: u32, _| v.into()),
-            (32, true) => self.load_as(f, i, area, |v: u32, _| v as i32 as i64 as u64),
-            _ => self.load_as(f, i, area, |v: u64, _| v),
+            (8, false) => load_as(m, f, i, area, |v: u8| v.into()),
+            (8, true) => load_as(m, f, i, area, |v: u8| v as i8 as i64 as u64),
+            (16, false) => load_as(m, f, i, area, |v: u16| v.into()),
+            (16, true) => load_as(m, f, i, area, |v: u16| v as i16 as i64 as u64),
+            (32, false) => load_as(m, f, i, area, |v: u32| v.into()),
+            (32, true) => load_as(m, f, i, area, |v: u32| v as i32 as i64 as u64),
+            _ => load_as(m, f, i, area, |v: u64| v),
         }
     }
+}
 
-    #[inline(always)]
-    fn store_as<T: Cell>(
-        &mut self,
-        f: &Frame,
-        i: &Code,
-        area: Area,
-        cut: impl Fn(u64) -> T,
-    ) -> Result<(), BadAccess> {
-        let kernel = self.kernel;
-        let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
-        self.all::<T>(f, i, area, true, |part, lane, place| {
-            let part = parts[part];
-            let value =
-                if part.bits == 64 { f.wides(part.slot)[lane] } else { f.words(part.slot)[lane].into() };
-            // SAFETY: the access was checked for this size and alignment, and for writing.
-            unsafe { T::write(place, cut(value)) };
-        })
-    }
-
-    pub fn store(&mut self, f: &Frame, i: &Code, area: Area, bits: u8) -> Result<(), BadAccess> {
+versions! {
+    pub fn save(m: &mut Memory<'_, '_>, f: &mut Frame, i: &Code, area: Area, bits: u8; fast f.fast)
+    -> Result<(), BadAccess> {
         match bits {
-            8 => self.store_as(f, i, area, |v| v as u8),
-            16 => self.store_as(f, i, area, |v| v as u16),
-            32 => self.store_as(f, i, area, |v| v as u32),
-            _ => self.store_as(f, i, area, |v| v),
+            8 => store_as(m, f, i, area, |v| v as u8),
+            16 => store_as(m, f, i, area, |v| v as u16),
+            32 => store_as(m, f, i, area, |v| v as u32),
+            _ => store_as(m, f, i, area, |v| v),
         }
     }
+}
 
+impl Memory<'_, '_> {
     /// The old value goes to `d`; `b` is joined in, and for `cas` stored where the old value equals it, `parts[e]`
     /// being what is stored. The address register has 32 bits if `c` is 1.
     pub fn atomic(

@@ -12,7 +12,7 @@ use super::{
     collective, compare, convert, float, int,
     lanes::{Frame, LANES, Lane, map1, store, test2},
     memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
-    transfer::Memory,
+    transfer::{self, Memory},
 };
 
 /// What ends a block before its time.
@@ -207,10 +207,12 @@ impl Warp {
             Kind::Float(op, ty, how) => float::float(f, i, op, ty, how),
             Kind::Bits(op) => int::bits(f, i, op),
             Kind::Load { area, bits, signed } => {
-                memory(s, self.first_thread).load(f, i, area, bits, signed).map_err(Broken::Access)?;
+                transfer::load(&mut memory(s, self.first_thread), f, i, area, bits, signed)
+                    .map_err(Broken::Access)?;
             }
             Kind::Store { area, bits } => {
-                memory(s, self.first_thread).store(f, i, area, bits).map_err(Broken::Access)?;
+                transfer::save(&mut memory(s, self.first_thread), f, i, area, bits)
+                    .map_err(Broken::Access)?;
             }
             Kind::Setp { .. } | Kind::Set { .. } => compare::set(f, i),
             Kind::Move { wide: false } => map1(f, i.d, i.a, |v: u32| v),

@@ -10,6 +10,7 @@
 
 pub mod error;
 mod forms;
+mod inspect;
 pub mod ir;
 mod lex;
 pub mod limits;
@@ -22,6 +23,7 @@ mod tests;
 pub mod words;
 
 pub use error::{At, Refusal, What};
+pub use inspect::{Inspection, KernelSummary, inspect};
 pub use ir::{Function, Module};
 pub use parse::parse;
 pub use print::{Canonical, canonical, print};

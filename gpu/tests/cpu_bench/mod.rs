@@ -155,3 +155,78 @@ impl Bench {
         report.outputs.into_iter().map(|o| o.bytes).collect()
     }
 }
+
+/// Declares a register of `class`, and moves the low bits of `%x` into it or it into `%x`.
+fn register(class: &str, name: &str, load: bool) -> String {
+    match (class, load) {
+        ("pred", true) => format!("setp.ne.u64 {name}, %x, 0;\n"),
+        ("pred", false) => format!("selp.u64 %x, 1, 0, {name};\n"),
+        ("b16", true) => format!("cvt.u16.u64 {name}, %x;\n"),
+        ("b16", false) => format!("cvt.u64.u16 %x, {name};\n"),
+        ("b32", true) => format!("cvt.u32.u64 {name}, %x;\n"),
+        ("b32", false) => format!("cvt.u64.u32 %x, {name};\n"),
+        ("f32", true) => format!("cvt.u32.u64 %y, %x; mov.b32 {name}, %y;\n"),
+        ("f32", false) => format!("mov.b32 %y, {name}; cvt.u64.u32 %x, %y;\n"),
+        (_, true) => format!("mov.b64 {name}, %x;\n"),
+        (_, false) => format!("mov.b64 %x, {name};\n"),
+    }
+}
+
+/// Runs `instruction` on `a`, `b`, `c` of the given classes, one thread a row, and gives what is then in `d`.
+pub fn rows(instruction: &str, classes: [&str; 3], out: &str, rows: &[[u64; 3]]) -> Vec<u64> {
+    let mut text = String::from(
+        ".version 7.8\n.target sm_80\n.address_size 64\n\
+         .visible .entry k(.param .u32 n, .param .u64 in, .param .u64 out)\n{\n\
+         .reg .b64 %x, %i, %o, %at; .reg .b32 %y, %t, %u, %v, %n; .reg .pred %q;\n",
+    );
+    for (name, class) in ["a", "b", "c"].into_iter().zip(classes).chain([("d", out)]) {
+        text.push_str(&format!(".reg .{class} {name};\n"));
+    }
+    text.push_str(
+        "mov.u32 %t, %tid.x; mov.u32 %u, %ctaid.x; mov.u32 %v, %ntid.x; mad.lo.u32 %t, %u, %v, %t;\n\
+         ld.param.u32 %n, [n]; setp.ge.u32 %q, %t, %n; @%q exit;\n\
+         ld.param.u64 %i, [in]; ld.param.u64 %o, [out]; mad.wide.u32 %at, %t, 24, %i;\n",
+    );
+    for (n, (name, class)) in ["a", "b", "c"].into_iter().zip(classes).enumerate() {
+        text.push_str(&format!("ld.global.u64 %x, [%at+{}];\n{}", n * 8, register(class, name, true)));
+    }
+    text.push_str(&format!("{instruction}\n{}", register(out, "d", false)));
+    text.push_str("mad.wide.u32 %at, %t, 8, %o; st.global.u64 [%at], %x; ret;\n}\n");
+    let input: Vec<u64> = rows.iter().flatten().copied().collect();
+    let blocks = (rows.len() as u32).div_ceil(128);
+    let bench = Bench::new(&text, "k").grid([blocks, 1, 1], [128, 1, 1]);
+    let bench =
+        bench.arg(u32_arg(rows.len() as u32)).buffer(bytes_of_u64(&input)).buffer(vec![0; rows.len() * 8]);
+    u64s(&bench.outputs()[1])
+}
+
+/// Rows of edge cases and of random bits, from a seed.
+pub fn samples(seed: u64, edges: &[u64], count: usize) -> Vec<[u64; 3]> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut rows = Vec::new();
+    for a in edges {
+        for b in edges {
+            rows.push([*a, *b, edges[rng.usize(0..edges.len())]]);
+        }
+    }
+    for _ in 0..count {
+        rows.push([(); 3].map(|()| rng.u64(..) >> rng.u8(0..64)));
+        rows.push([(); 3].map(|()| rng.u64(..)));
+    }
+    rows
+}
+
+/// Holds an instruction against a function of Rust, bit by bit.
+pub fn hold(
+    instruction: &str,
+    classes: [&str; 3],
+    out: &str,
+    inputs: &[[u64; 3]],
+    expected: impl Fn([u64; 3]) -> u64,
+) {
+    let found = rows(instruction, classes, out, inputs);
+    for (row, found) in inputs.iter().zip(found) {
+        let expected = expected(*row);
+        assert_eq!(found, expected, "`{instruction}` of {row:#x?}: found {found:#x}, expected {expected:#x}");
+    }
+}

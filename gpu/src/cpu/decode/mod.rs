@@ -1,6 +1,6 @@
 //! Checked PTX to [`Code`]: once for each kernel and program.
 //!
-//! Owns: where registers, constants and variables go (this file) and what each instruction becomes (`instruction.rs`).
+//! Owns: where registers, constants and variables go (this file) and what each instruction becomes (`instruction.rs`, `transfer.rs`).
 //! A call becomes the callee's instructions at the place of the call: the parser has refused recursion, and what all
 //! calls together may grow to is bounded.
 //! Never: executes.
@@ -8,6 +8,7 @@
 //! Tests: through the engine, `gpu/tests/cpu_*.rs`.
 
 mod instruction;
+mod transfer;
 
 use super::code::{Code, Fill, Kernel, Kind, NONE, Part};
 use crate::ptx::{

@@ -291,6 +291,11 @@ impl<'a> Parser<'a> {
         };
         self.performance_directives(&mut function)?;
         let index = self.declare_function(name, at, &function)?;
+        if !kernel && !external {
+            // Only kernels are named from outside; what a function is called makes no difference.
+            function.name = format!("$f{index}");
+            self.module.functions[index].name.clone_from(&function.name);
+        }
         if self.eat(b';')? {
             if kernel {
                 return Err(Refusal::unsupported(at, name, "a kernel needs a body"));

@@ -1,0 +1,227 @@
+//! What instructions that touch memory, wait at barriers or call functions become.
+
+use super::{Base, Class, Kind, Mod, NONE, Operand, Part, Refused, Space, Symbol, instruction::Site};
+use crate::{
+    cpu::{
+        code::{AtomOp, AtomTy, Barrier, ReduceOp},
+        memory::Area,
+    },
+    ptx::{ir::Param, words::Op},
+};
+
+fn area_of(m: Mod) -> Option<Area> {
+    Some(match m {
+        Mod::Global => Area::Global,
+        Mod::Shared | Mod::SharedCta => Area::Shared,
+        Mod::Local => Area::Local,
+        Mod::Const => Area::Const,
+        Mod::Param | Mod::ParamEntry | Mod::ParamFunc => Area::Param,
+        _ => return None,
+    })
+}
+
+impl Site<'_, '_, '_> {
+    /// The state space that the instruction names. Parameters of functions are in local memory.
+    pub(super) fn named_area(&self) -> Option<Area> {
+        let area = self.mods().iter().copied().find_map(area_of);
+        if area == Some(Area::Param) && !self.function.kernel { Some(Area::Local) } else { area }
+    }
+
+    /// Area, base slot, offset and whether the base has 32 bits.
+    fn address(&mut self, n: usize) -> (Area, u32, i64, bool) {
+        let mut area = self.named_area().unwrap_or(Area::Generic);
+        let Operand::Address(base, offset) = self.operand(n) else { return (area, NONE, 0, false) };
+        match base {
+            Base::Absolute => (area, NONE, *offset, false),
+            Base::Register(r) => {
+                let narrow = self.function.registers[*r as usize] == Class::B32;
+                (area, self.register(*r), *offset, narrow)
+            }
+            Base::Symbol(s) => {
+                // Parameters of a call are variables of the caller.
+                if let Symbol::Local(v) = s
+                    && self.function.variables[*v as usize].space == Space::Param
+                {
+                    area = Area::Local;
+                }
+                let address = self.decoder.symbol(self.function, self.unit, *s);
+                (area, NONE, (address as i64).wrapping_add(*offset), false)
+            }
+        }
+    }
+
+    /// Ordering beyond that of plain accesses is had by fences.
+    fn ordered(&self, sems: &[Mod]) -> bool {
+        self.instruction.mods.one_of(sems).is_some()
+    }
+
+    pub(super) fn load(&mut self) {
+        let ty = self.ty(0);
+        let (area, a, imm, narrow) = self.address(1);
+        let parts = self.function.parts(self.operand(0));
+        let start = self.decoder.kernel.parts.len() as u32;
+        for part in parts {
+            let (slot, bits) = match (part, self.class(part)) {
+                (Operand::Register(r), Some(class)) => (self.register(*r), class.bits() as u8),
+                _ => (NONE, 32),
+            };
+            self.decoder.kernel.parts.push(Part { slot, bits });
+        }
+        let count = parts.len() as u32;
+        let code = self.push(Kind::Load { area, bits: ty.bits() as u8, signed: ty.is_signed() });
+        (code.d, code.e, code.a, code.c, code.imm) = (start, count, a, u32::from(narrow), imm);
+        if self.ordered(&[Mod::Acquire]) {
+            self.push(Kind::Fence);
+        }
+    }
+
+    pub(super) fn store(&mut self) {
+        let ty = self.ty(0);
+        if self.ordered(&[Mod::Release]) {
+            self.push(Kind::Fence);
+        }
+        let (area, a, imm, narrow) = self.address(0);
+        let parts = self.function.parts(self.operand(1));
+        let mut found = [Part { slot: NONE, bits: 32 }; 4];
+        for (place, part) in found.iter_mut().zip(parts) {
+            let slot = self.value(part, ty);
+            let bits = match self.class(part) {
+                Some(class) => class.bits(),
+                None => ty.bits().max(32),
+            };
+            *place = Part { slot, bits: bits as u8 };
+        }
+        let start = self.decoder.kernel.parts.len() as u32;
+        self.decoder.kernel.parts.extend_from_slice(&found[..parts.len().min(4)]);
+        let code = self.push(Kind::Store { area, bits: ty.bits() as u8 });
+        (code.d, code.e, code.a, code.c, code.imm) = (start, parts.len() as u32, a, u32::from(narrow), imm);
+    }
+
+    pub(super) fn atom_op(&self) -> AtomOp {
+        let pick = |m: &Mod| {
+            Some(match m {
+                Mod::And => AtomOp::And,
+                Mod::Or => AtomOp::Or,
+                Mod::Xor => AtomOp::Xor,
+                Mod::Exch => AtomOp::Exch,
+                Mod::Cas => AtomOp::Cas,
+                Mod::AddOp => AtomOp::Add,
+                Mod::Inc => AtomOp::Inc,
+                Mod::Dec => AtomOp::Dec,
+                Mod::Min => AtomOp::Min,
+                Mod::Max => AtomOp::Max,
+                _ => return None,
+            })
+        };
+        self.mods().iter().find_map(pick).unwrap_or(AtomOp::Add)
+    }
+
+    pub(super) fn atomic(&mut self) {
+        let ty = self.ty(0);
+        let first = usize::from(self.instruction.op == Op::Atom);
+        let atom_ty = match ty {
+            Mod::S32 => AtomTy::S32,
+            Mod::S64 => AtomTy::S64,
+            Mod::U64 | Mod::B64 => AtomTy::U64,
+            Mod::B16 => AtomTy::B16,
+            Mod::F32 => AtomTy::F32,
+            Mod::F64 => AtomTy::F64,
+            Mod::F16 | Mod::F16x2 | Mod::Bf16 | Mod::Bf16x2 => AtomTy::Half {
+                pair: matches!(ty, Mod::F16x2 | Mod::Bf16x2),
+                brain: matches!(ty, Mod::Bf16 | Mod::Bf16x2),
+            },
+            _ => AtomTy::U32,
+        };
+        let op = self.atom_op();
+        if self.ordered(&[Mod::Release, Mod::AcqRel]) {
+            self.push(Kind::Fence);
+        }
+        let (area, a, imm, narrow) = self.address(first);
+        let b = self.src(first + 1, ty);
+        let e = if op == AtomOp::Cas { self.src(first + 2, ty) } else { NONE };
+        let d = if first == 1 { self.dst(0) } else { NONE };
+        let code = self.push(Kind::Atomic { area, op, ty: atom_ty });
+        (code.d, code.e, code.a, code.b, code.c, code.imm) = (d, e, a, b, u32::from(narrow), imm);
+        if self.ordered(&[Mod::Acquire, Mod::AcqRel]) {
+            self.push(Kind::Fence);
+        }
+    }
+
+    pub(super) fn barrier(&mut self) {
+        let reduce = self.has(Mod::Red);
+        let what = match (reduce, self.has(Mod::Arrive)) {
+            (true, _) if self.has(Mod::Popc) => Barrier::Reduce(ReduceOp::Popc),
+            (true, _) if self.has(Mod::And) => Barrier::Reduce(ReduceOp::And),
+            (true, _) => Barrier::Reduce(ReduceOp::Or),
+            (false, true) => Barrier::Arrive,
+            (false, false) => Barrier::Sync,
+        };
+        let first = usize::from(reduce);
+        let last = self.count() - usize::from(reduce);
+        let a = self.src(first, Mod::U32);
+        let b = if first + 1 < last { self.src(first + 1, Mod::U32) } else { NONE };
+        let (c, negate) = if reduce { self.predicate(last) } else { (NONE, false) };
+        let d = if reduce { self.dst(0) } else { NONE };
+        let code = self.push(Kind::Barrier { what, negate });
+        (code.d, code.a, code.b, code.c) = (d, a, b, c);
+    }
+
+    /// Copies the arguments, writes out the callee's body, and copies the results.
+    pub(super) fn call(&mut self) -> Result<(), Refused> {
+        let (returned, callee, given) = (self.operand(0), self.operand(1), self.operand(2));
+        let Operand::Function(index) = callee else { return Ok(()) };
+        let index = *index as usize;
+        let module = self.decoder.module;
+        let target = &module.functions[index];
+        if target.external {
+            self.push(Kind::Assert);
+            return Ok(());
+        }
+        let unit = self.decoder.units[&index].clone();
+        // Lanes that do not call go round everything.
+        let (guard, negated, line) = (self.decoder.guard, self.decoder.negated, self.decoder.line);
+        let around = (guard != NONE).then(|| {
+            self.decoder.negated = !negated;
+            self.push(Kind::Branch(0));
+            self.decoder.guard = NONE;
+            self.decoder.kernel.codes.len() - 1
+        });
+        for (part, param) in self.function.parts(given).iter().zip(&target.params) {
+            let from = self.variable(part);
+            self.copy(from, unit.params + u64::from(param.offset), param);
+        }
+        self.decoder.body(index)?;
+        self.decoder.line = line;
+        for (part, param) in self.function.parts(returned).iter().zip(&target.returns) {
+            let to = self.variable(part);
+            self.copy(unit.returns + u64::from(param.offset), to, param);
+        }
+        let end = self.decoder.kernel.codes.len() as u32;
+        if let Some(around) = around {
+            self.decoder.kernel.codes[around].kind = Kind::Branch(end);
+        }
+        Ok(())
+    }
+
+    /// Where a call's argument or result is in local memory.
+    fn variable(&self, part: &Operand) -> u64 {
+        match part {
+            Operand::Symbol(s, _) => self.decoder.symbol(self.function, self.unit, *s),
+            _ => 0,
+        }
+    }
+
+    fn copy(&mut self, from: u64, to: u64, param: &Param) {
+        let bits = param.element.bits() as u8;
+        let step = u64::from(bits / 8);
+        let slot = self.decoder.scratch;
+        let start = self.decoder.kernel.parts.len() as u32;
+        self.decoder.kernel.parts.push(Part { slot, bits: 64 });
+        for n in 0..u64::from(param.bytes()) / step {
+            let load = self.push(Kind::Load { area: Area::Local, bits, signed: false });
+            (load.d, load.e, load.imm) = (start, 1, (from + n * step) as i64);
+            let store = self.push(Kind::Store { area: Area::Local, bits });
+            (store.d, store.e, store.imm) = (start, 1, (to + n * step) as i64);
+        }
+    }
+}
