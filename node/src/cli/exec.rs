@@ -3,7 +3,9 @@
 use super::{
     CliError,
     args::{Common, ExecArgs},
-    block_on_all, output,
+    block_on_all,
+    node::on,
+    output,
     progress::Progress,
     run::Written,
     words,
@@ -29,7 +31,10 @@ use std::{
     sync::Arc,
 };
 use tempfile::{NamedTempFile, TempDir};
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{Signal, SignalKind},
+    sync::mpsc,
+};
 
 /// Words of the one worker that may wait to be shown.
 const INPUTS_CAPACITY: usize = 256;
@@ -68,10 +73,11 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
             CliError::node(format!("no device: {}", report.cuda), hint)
         })?;
         let mut progress = Progress::new(common.quiet || common.json);
+        let interrupt = on(SignalKind::interrupt())?;
         progress.say(&format!("running {} on {}", output::printable(&job.spec.name), device.label()));
         note_unmet(&job, device, &mut progress);
         workers.run(WORK, device.index, Box::new(job.spec.clone())).map_err(failed)?;
-        let done = follow(&workers, inputs, &mut progress).await;
+        let done = follow(&workers, inputs, interrupt, &mut progress).await;
         progress.clear();
         let done = done?;
         let files = write(&args.out, &job, &done, &results)?;
@@ -99,6 +105,7 @@ fn note_unmet(job: &Job, device: &Device, progress: &mut Progress) {
 async fn follow(
     workers: &WorkersHandle,
     mut inputs: mpsc::Receiver<Input>,
+    mut interrupt: Signal,
     progress: &mut Progress,
 ) -> Result<WorkReport, CliError> {
     let mut cancelled = false;
@@ -112,7 +119,7 @@ async fn follow(
                 Some(_) => {}
                 None => return Err(CliError::node("the worker is gone", "this is a fault of the program, please report it")),
             },
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 if cancelled {
                     return Err(CliError::failed("left while the program was being stopped", "nothing was written"));
                 }

@@ -59,7 +59,8 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
     })
 }
 
-fn on(kind: SignalKind) -> Result<Signal, CliError> {
+/// Signals of this kind from now on; none is lost between two looks.
+pub fn on(kind: SignalKind) -> Result<Signal, CliError> {
     signal(kind)
         .map_err(|e| CliError::node(format!("signals can't be awaited: {e}"), super::error::SYSTEM_HINT))
 }

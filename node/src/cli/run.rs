@@ -5,6 +5,7 @@ use super::{
     args::{Common, RunArgs},
     block_on_all, jobs,
     local::Local,
+    node::on,
     output,
     progress::Progress,
     start, why, words,
@@ -22,7 +23,10 @@ use ion_protocol::{BlobHash, Bytes, JobId, job::JobSpec, record::JobEnd};
 use ion_scheduler::event::Event;
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    signal::unix::{Signal, SignalKind},
+    time::{Instant, timeout_at},
+};
 
 /// How long a dry run with a node of its own waits for the first offer.
 const OFFERS_WAIT: Duration = Duration::from_secs(5);
@@ -99,6 +103,8 @@ async fn submit_and_follow(
     mut client: ControlClient,
     at_once: &mut bool,
 ) -> Result<(), CliError> {
+    // Listened to from before the order on: a signal between two looks at it must not be lost.
+    let mut interrupt = on(SignalKind::interrupt())?;
     let id = draw()?;
     let request =
         ControlRequest::Submit { job: id, spec: Box::new(job.spec.clone()), files: job.files.clone() };
@@ -111,7 +117,7 @@ async fn submit_and_follow(
         output::json(&Submitted { event: "submitted", job: id, name: &job.spec.name })?;
     }
     progress.say(&format!("job {id} ({})", output::printable(&job.spec.name)));
-    let view = follow(common, id, &mut client, &mut progress, at_once).await?;
+    let view = follow(common, id, &mut client, &mut progress, &mut interrupt, at_once).await?;
     progress.clear();
     let mut files = Vec::new();
     if matches!(view.end, Some(JobEnd::Done { .. })) {
@@ -135,6 +141,7 @@ async fn follow(
     job: JobId,
     client: &mut ControlClient,
     progress: &mut Progress,
+    interrupt: &mut Signal,
     at_once: &mut bool,
 ) -> Result<JobView, CliError> {
     let mut cancelled = false;
@@ -142,10 +149,12 @@ async fn follow(
         // Events have a connection of their own, so that a cancel can be sent meanwhile.
         let mut watcher = start::connect(common).await?;
         watcher.watch(ControlRequest::Watch { job }).await?;
+        let mut seen = false;
         loop {
             tokio::select! {
                 event = watcher.next_event() => match event {
                     Ok(Some(line)) => {
+                        seen = true;
                         progress.event(&line.event);
                         if common.json {
                             output::json(&line)?;
@@ -153,13 +162,13 @@ async fn follow(
                     }
                     Ok(None) => break,
                     // More events than were read: begin again, nothing is lost.
-                    Err(ControlError::Refused { message, .. }) => {
+                    Err(ControlError::Refused { message, .. }) if seen => {
                         tracing::debug!(%message, "watching again");
                         break;
                     }
                     Err(error) => return Err(error.into()),
                 },
-                _ = tokio::signal::ctrl_c() => {
+                _ = interrupt.recv() => {
                     if cancelled {
                         *at_once = true;
                         let message = format!("left while job {job} is being cancelled");

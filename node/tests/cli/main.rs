@@ -4,6 +4,14 @@ mod node_stub;
 mod offline;
 mod online;
 
+use ion_node::control::api::{SignedParts, SignedReceiptView};
+use ion_protocol::{
+    Attempt, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, Signed, UnixMillis,
+    hardware::Engine,
+    key::SecretKey,
+    limits,
+    receipt::{Countersignature, Receipt, Status},
+};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
@@ -58,4 +66,46 @@ fn ion<A: AsRef<OsStr>>(dir: &Path, args: &[A]) -> Said {
 /// A shipped example.
 fn example(name: &str) -> String {
     format!("{}/jobs/{name}/job.toml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A receipt both have signed, as a node gives it away.
+fn signed_receipt() -> SignedReceiptView {
+    let (provider, requester) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+    let network = NetworkId::named("ion");
+    let receipt = Receipt {
+        version: limits::VERSION,
+        provider: provider.node_id(),
+        requester: requester.node_id(),
+        job: JobId([3; 16]),
+        attempt: Attempt(1),
+        order: DocHash([4; 32]),
+        input_root: [5; 32],
+        output_root: [6; 32],
+        device: "NVIDIA H100".to_owned(),
+        engine: Engine::Cuda,
+        device_time: Nanos(1_000_000_000),
+        price_per_second: NanoIo(500_000),
+        price: NanoIo(500_000),
+        waited: Millis(1),
+        moved: Millis(2),
+        ran: Millis(3),
+        finished: UnixMillis(4),
+        status: Status::Done,
+    };
+    let receipt = Signed::sign(receipt, &network, &provider);
+    let half = Countersignature {
+        version: limits::VERSION,
+        requester: requester.node_id(),
+        provider: provider.node_id(),
+        receipt: receipt.hash(),
+        price: receipt.price,
+        signed: UnixMillis(5),
+    };
+    let half = Signed::sign(half, &network, &requester);
+    SignedReceiptView {
+        hash: receipt.hash(),
+        network: "ion".to_owned(),
+        receipt: SignedParts::of(receipt.signed()),
+        countersignature: Some(SignedParts::of(half.signed())),
+    }
 }

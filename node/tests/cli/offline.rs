@@ -1,17 +1,7 @@
 //! What needs no node: usage, manifests, keys, proofs, PTX, completions.
 
-use super::{Said, example, ion, ion_in};
-use ion_node::{
-    control::api::{SignedParts, SignedReceiptView},
-    show::ReceiptFile,
-};
-use ion_protocol::{
-    Attempt, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, Signed, UnixMillis,
-    hardware::Engine,
-    key::SecretKey,
-    limits,
-    receipt::{Countersignature, Receipt, Status},
-};
+use super::{Said, example, ion, ion_in, signed_receipt};
+use ion_node::show::ReceiptFile;
 use std::{fs, os::unix::fs::PermissionsExt};
 
 const VERBS: [&str; 15] = [
@@ -164,49 +154,6 @@ fn keys_are_private_and_never_replaced() {
     ion(&dir, &["key", "show"]).failed(3, "is damaged");
 }
 
-/// A receipt both have signed, as a file.
-fn receipt_file() -> ReceiptFile {
-    let (provider, requester) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
-    let network = NetworkId::named("ion");
-    let receipt = Receipt {
-        version: limits::VERSION,
-        provider: provider.node_id(),
-        requester: requester.node_id(),
-        job: JobId([3; 16]),
-        attempt: Attempt(1),
-        order: DocHash([4; 32]),
-        input_root: [5; 32],
-        output_root: [6; 32],
-        device: "NVIDIA H100".to_owned(),
-        engine: Engine::Cuda,
-        device_time: Nanos(1_000_000_000),
-        price_per_second: NanoIo(500_000),
-        price: NanoIo(500_000),
-        waited: Millis(1),
-        moved: Millis(2),
-        ran: Millis(3),
-        finished: UnixMillis(4),
-        status: Status::Done,
-    };
-    let receipt = Signed::sign(receipt, &network, &provider);
-    let half = Countersignature {
-        version: limits::VERSION,
-        requester: requester.node_id(),
-        provider: provider.node_id(),
-        receipt: receipt.hash(),
-        price: receipt.price,
-        signed: UnixMillis(5),
-    };
-    let half = Signed::sign(half, &network, &requester);
-    ReceiptFile::of(SignedReceiptView {
-        hash: receipt.hash(),
-        network: "ion".to_owned(),
-        receipt: SignedParts::of(receipt.signed()),
-        countersignature: Some(SignedParts::of(half.signed())),
-    })
-    .unwrap()
-}
-
 #[test]
 fn receipts_are_proven_offline() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,7 +163,7 @@ fn receipts_are_proven_offline() {
         fs::write(&path, json).unwrap();
         ion(&nobody, &["receipts", "verify", path.to_str().unwrap()])
     };
-    let good = serde_json::to_string(&receipt_file()).unwrap();
+    let good = serde_json::to_string(&ReceiptFile::of(signed_receipt()).unwrap()).unwrap();
     let said = verify(good.as_bytes());
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(
@@ -231,7 +178,7 @@ fn receipts_are_proven_offline() {
     );
     verify(good.replacen("\"price\":500000", "\"price\":400000", 1).as_bytes())
         .failed(1, "the file was edited");
-    let mut tampered = receipt_file();
+    let mut tampered = ReceiptFile::of(signed_receipt()).unwrap();
     tampered.countersignature.as_mut().unwrap().signature.replace_range(0..4, "0000");
     verify(&serde_json::to_vec(&tampered).unwrap())
         .failed(1, "the requester's half: the signature does not match");

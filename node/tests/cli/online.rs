@@ -1,11 +1,12 @@
 //! What the command line makes of a node's answers: tables, JSON, jobs from order to files on the disk, and ends of every
 //! kind.
 
-use super::{Said, example, ion, ion_in, node_stub::NodeStub};
+use super::{Said, example, ion, ion_in, node_stub::NodeStub, signed_receipt};
 use ion_node::control::api::{
-    ControlRequest, ControlResponse, Explanation, JobView, OfferView, OutputView, StatusView,
+    ControlRequest, ControlResponse, Explanation, JobView, OfferView, OutputView, ReceiptView, Side,
+    StatusView,
 };
-use ion_node::events::EventLine;
+use ion_node::{events::EventLine, show::ReceiptFile};
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
     fault::Fault,
@@ -20,6 +21,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 fn line(event: Event) -> EventLine {
@@ -303,12 +305,69 @@ fn ctrl_c_cancels_the_job_and_says_so() {
     });
     let mut command = ion_in(dir.path(), &["run", &example("saxpy"), "--json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line.contains("job-accepted")), "the job is watched");
-    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    let child_id = child.id().try_into().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (send, lines) = std::sync::mpsc::sync_channel(64);
+    let reader =
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|l| send.send(l)));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut wait_for = |words: &str| {
+        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if line.contains(words) {
+                return;
+            }
+        }
+        let _ = child.kill();
+        panic!("`{words}` was not said in time");
+    };
+    wait_for("job-accepted");
+    let pid = rustix::process::Pid::from_raw(child_id).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert!(lines.any(|line| line.contains("\"state\":\"cancelled\"")));
+    wait_for("\"state\":\"cancelled\"");
+    // The rest of what it says is read by the thread until the end.
+    drop(lines);
+    let _ = reader.join();
     let said = Said::of(child.wait_with_output().unwrap());
     assert_eq!(said.code, 1);
     assert!(said.json_error()["error"].as_str().unwrap().contains("was cancelled"));
+}
+
+#[test]
+fn receipts_go_from_the_node_to_a_file_that_proves_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let _node = NodeStub::start(dir.path(), |request| {
+        let view = signed_receipt();
+        vec![match request {
+            ControlRequest::Receipts { filter } => {
+                assert_eq!((filter.side, filter.limit), (Some(Side::Provider), 7));
+                let file = ReceiptFile::of(view.clone()).unwrap();
+                let (hash, receipt) = (view.hash, file.shown);
+                let side = Side::Provider;
+                ControlResponse::Receipts(vec![ReceiptView { hash, side, receipt, countersignature: None }])
+            }
+            ControlRequest::Receipt { prefix } if prefix == "bad" => {
+                let mut view = view;
+                view.receipt.signature = "00".repeat(64);
+                ControlResponse::Receipt(Box::new(view))
+            }
+            ControlRequest::Receipt { .. } => ControlResponse::Receipt(Box::new(view)),
+            other => panic!("`ion receipts` does not ask {other:?}"),
+        }]
+    });
+    let list = ["receipts", "list", "--side", "provider", "--limit", "7"];
+    assert!(ion(dir.path(), &list).out.contains("CUDA: NVIDIA H100"));
+    let json = ion(dir.path(), &[&list[..], &["--json"]].concat()).json();
+    assert_eq!(json[0][0]["side"], "provider");
+    assert!(ion(dir.path(), &["receipts", "show", "ab"]).out.contains("both signatures hold"));
+    // A node's word is not taken for it.
+    ion(dir.path(), &["receipts", "show", "bad"]).failed(1, "the receipt proves nothing");
+    let file = dir.path().join("r.json");
+    for _ in 0..2 {
+        let said = ion(dir.path(), &["receipts", "export", "ab", "--out", file.to_str().unwrap()]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert_eq!(ion(&dir.path().join("nobody"), &["receipts", "verify", file.to_str().unwrap()]).code, 0);
+    }
+    let printed = ion(dir.path(), &["receipts", "export", "ab"]).out;
+    assert_eq!(printed, fs::read_to_string(&file).unwrap());
+    ion(dir.path(), &["receipts", "export", "ab", "--out", "/nowhere/r.json"]).failed(2, "could not write");
 }
