@@ -69,8 +69,11 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
         let (tell, inputs) = mpsc::channel(INPUTS_CAPACITY);
         let (workers, report) = workers::start(config, Arc::new(blobs), tell).await;
         let device = report.devices.first().ok_or_else(|| {
-            let hint = report.cuda.hint().unwrap_or("try `--backend cpu`");
-            CliError::node(format!("no device: {}", report.cuda), hint)
+            let hint = report
+                .cuda
+                .hint()
+                .unwrap_or("the processor should always do; please report this with `ion exec -vv`");
+            CliError::node(format!("no device to run it on (CUDA: {})", report.cuda), hint)
         })?;
         let mut progress = Progress::new(common.quiet || common.json);
         let interrupt = on(SignalKind::interrupt())?;
