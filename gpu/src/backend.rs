@@ -3,7 +3,7 @@
 //! Owns: [`Backend`] and the words both engines speak: [`RunLimits`], [`Progress`], [`Report`].
 //! Never: knows how an engine works. `cpu::CpuBackend` interprets; the CUDA backend drives a card. Both take the same
 //! [`LoadedProgram`], report in the same words and name faults by the same [`Fault`].
-//! Tests: `gpu/tests/cpu_programs.rs` holds one body for whichever engines the machine has.
+//! Tests: `gpu/tests/cpu_programs.rs`.
 
 use crate::program::LoadedProgram;
 use ion_protocol::{Bytes, Millis, Nanos, fault::Fault, hardware::Engine};

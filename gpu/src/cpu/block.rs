@@ -4,7 +4,7 @@
 //! loops) and barriers. A barrier at which some threads wait for ever, because the others wait elsewhere, is found when
 //! no warp can run.
 //! Never: knows other blocks.
-//! Tests: `gpu/tests/cpu_control.rs`, `gpu/tests/cpu_faults.rs`.
+//! Tests: `gpu/tests/cpu_integer.rs`, `gpu/tests/cpu_faults.rs`.
 
 use super::{
     code::{Barrier, Fill, Kernel, ReduceOp},

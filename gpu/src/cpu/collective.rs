@@ -2,7 +2,7 @@
 //!
 //! Owns: their meaning. They join the lanes that execute them together; a lane that the member mask names but that is
 //! elsewhere takes no part. What PTX leaves open is fixed: a lane reads the register of an inactive source lane.
-//! Tests: `gpu/tests/cpu_collective.rs`.
+//! Tests: `gpu/tests/cpu_integer.rs`.
 
 use super::{
     code::{AtomOp, Code, Kind, NONE, ShuffleOp, VoteOp},

@@ -1,7 +1,7 @@
 //! `setp`, `set`, `testp`, `selp`, `slct`: comparing and choosing.
 //!
 //! Owns: the ordered and unordered comparisons. Ordered ones are false, unordered ones true, if an operand is NaN.
-//! Tests: `gpu/tests/cpu_compare.rs`.
+//! Tests: `gpu/tests/cpu_float.rs`.
 
 use super::{
     code::{BoolOp, Cmp, CmpTy, Code, FloatTy, IntTy, Kind, NONE},

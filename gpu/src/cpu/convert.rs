@@ -2,7 +2,7 @@
 //!
 //! Owns: its rules. Integers out of range are clamped; NaN becomes zero, except that from f64 or to 64 bits it becomes
 //! the number whose only set bit is the highest, as PTX has it.
-//! Tests: `gpu/tests/cpu_convert.rs`.
+//! Tests: `gpu/tests/cpu_float.rs`.
 
 use super::{
     code::{Code, Convert, Number},

@@ -3,7 +3,7 @@
 //! Owns: widths, extension and the meaning of atomic operations. Lanes act in their order, so that of several lanes
 //! that store to one place the highest wins, every time.
 //! Never: touches a byte that `memory::access` has not passed.
-//! Tests: `gpu/tests/cpu_memory.rs`, `gpu/tests/cpu_faults.rs`.
+//! Tests: `gpu/tests/cpu_integer.rs`, `gpu/tests/cpu_faults.rs`.
 
 use super::{
     code::{AtomOp, AtomTy, Code, Finish, FloatOp, Kernel, Kind, NONE},

@@ -5,7 +5,7 @@
 //! for another of its own warp therefore may never end, as on devices before compute capability 7.0: the instruction
 //! budget or the time ends it.
 //! Never: runs longer than the turn it was given.
-//! Tests: `gpu/tests/cpu_control.rs`.
+//! Tests: `gpu/tests/cpu_integer.rs`.
 
 use super::{
     code::{Barrier, BoolOp, Code, Kernel, Kind, NONE},

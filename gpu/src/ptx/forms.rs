@@ -306,7 +306,9 @@ impl Checker<'_> {
             }
             Operand::Special(s, _) => {
                 let whole = matches!(kind, Kind::Bits | Kind::Unsigned | Kind::Signed);
-                holds(whole && (s.bits() == bits || wider), expected)
+                // A special register is as wide as it is; only its low bytes may be stored.
+                let part = wider && bits < 32 && s.bits() == 32;
+                holds(whole && (s.bits() == bits || part), expected)
             }
             _ => Err(expected()),
         }

@@ -1,0 +1,99 @@
+//! Programs of several steps on the CPU engine: repeats, swaps, what is delivered, and what the report says.
+
+mod cpu_bench;
+
+use cpu_bench::{Bench, bytes_of_u32, u32_arg, u32s};
+use ion_protocol::{
+    fault::Fault,
+    hardware::Engine,
+    job::{Arg, Phase, Step},
+};
+
+/// `to[i] = from[i] * 2 + add`.
+const STEP: &str = ".version 6.5\n.target sm_75\n.address_size 64\n\
+    .visible .entry step(.param .u64 from, .param .u64 to, .param .u32 add)\n{\n\
+    .reg .b32 %t, %v, %a; .reg .b64 %f, %o;\n\
+    mov.u32 %t, %tid.x; ld.param.u64 %f, [from]; ld.param.u64 %o, [to]; ld.param.u32 %a, [add];\n\
+    mad.wide.u32 %f, %t, 4, %f; mad.wide.u32 %o, %t, 4, %o; ld.global.u32 %v, [%f];\n\
+    mad.lo.u32 %v, %v, 2, %a; st.global.u32 [%o], %v; ret;\n}\n";
+
+fn bench() -> Bench {
+    let start: Vec<u32> = (0..32).collect();
+    Bench::new(STEP, "step").buffer(bytes_of_u32(&start)).buffer(vec![0; 128]).arg(u32_arg(1))
+}
+
+#[test]
+fn repeats_and_swaps_carry_on_from_step_to_step() {
+    let bench = bench();
+    let mut program = bench.program();
+    let launch = program.phases[0].steps[0].clone();
+    program.phases = vec![Phase { times: 10, steps: vec![launch, Step::Swap { a: 0, b: 1 }] }];
+    program.buffers[1].output = false;
+    let report = bench.run_program(program).unwrap();
+    // Ten times doubled and one added, then swapped into the first buffer.
+    let expected: Vec<u32> = (0..32).map(|n| n * 1024 + 1023).collect();
+    assert_eq!(report.outputs.len(), 1);
+    assert_eq!(u32s(&report.outputs[0].bytes), expected);
+    assert_eq!((report.launches.len(), report.engine), (10, Engine::CpuInterpreter));
+    assert_eq!(report.launches.iter().map(|n| n.0).sum::<u64>(), report.device_time.0);
+    // One warp, ten instructions, ten times.
+    assert_eq!(report.instructions, Some(100));
+    assert_eq!(report.label, "CPU: ptx interpreter");
+}
+
+#[test]
+fn the_budget_holds_for_all_launches_together() {
+    let mut bench = bench();
+    let mut program = bench.program();
+    program.phases[0].times = 10;
+    for (fuel, enough) in [(100, true), (99, false)] {
+        bench.limits.fuel = Some(fuel);
+        let found = bench.run_program(program.clone());
+        assert_eq!(found.is_ok(), enough, "{fuel}");
+        assert!(enough || found == Err(Fault::Fuel { limit: fuel }));
+    }
+}
+
+#[test]
+fn steps_that_fit_nothing_are_refused() {
+    let bench = bench();
+    let mut program = bench.program();
+    program.phases[0].steps.push(Step::Swap { a: 0, b: 7 });
+    assert!(
+        matches!(bench.run_program(program), Err(Fault::Program { message }) if message.contains("0 and 7"))
+    );
+    let mut program = bench.program();
+    if let Step::Launch(launch) = &mut program.phases[0].steps[0] {
+        launch.args[1] = Arg::Buffer(9);
+    }
+    assert!(
+        matches!(bench.run_program(program), Err(Fault::Program { message }) if message.contains("names buffer 9"))
+    );
+}
+
+/// Each function calls the next twice: written out, that would be two to the 28th.
+#[test]
+fn calls_that_grow_without_bound_are_refused() {
+    let mut text = String::from(".version 6.5\n.target sm_75\n.address_size 64\n.func f0() { ret; }\n");
+    for n in 1..28 {
+        text.push_str(&format!(".func f{n}() {{ call f{0}; call f{0}; ret; }}\n", n - 1));
+    }
+    text.push_str(".visible .entry k() { call f27; ret; }\n");
+    let found = Bench::new(&text, "k").run();
+    assert!(
+        matches!(&found, Err(Fault::Ptx { message, .. }) if message.contains("exceeds 1048576")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_refused_module_is_told_with_its_place() {
+    let found = Bench::new(&STEP.replace("mad.lo.u32", "mad.low.u32"), "step").run();
+    let expected = Fault::Ptx {
+        module: "test.ptx".into(),
+        line: 9,
+        column: 4,
+        message: "`mad` does not take `.low`; expected a modifier of the covered set".into(),
+    };
+    assert_eq!(found, Err(expected));
+}
