@@ -55,7 +55,7 @@ pub enum Effect {
         /// What.
         body: Box<Record>,
     },
-    /// Put small blobs into the store; precedes the fetch that needs them.
+    /// Put small blobs into the store; precedes the fetch that covers them, whose answer says that they are there.
     Keep(Vec<InlineBlob>),
     /// Bring these blobs here, as far as they are not; comes back as [`crate::Input::Fetched`].
     Fetch {
@@ -67,6 +67,8 @@ pub enum Effect {
         addresses: Vec<String>,
         /// What, and how large.
         blobs: Vec<(BlobHash, Bytes)>,
+        /// Whether they must survive a loss of power before the answer.
+        durable: bool,
     },
     /// Stop a fetch; nothing comes back for it. What was verified stays.
     StopFetch(FetchId),

@@ -160,7 +160,12 @@ impl Outbox {
     ) -> FetchId {
         let fetch = FetchId(self.id());
         self.fetches.insert(fetch, whose);
-        self.push(Effect::Fetch { fetch, from, addresses, blobs });
+        // Results are acknowledged to their provider; inputs can be had again from their requester.
+        let durable = match whose {
+            FetchFor::Job(_) => true,
+            FetchFor::Lease(_) => false,
+        };
+        self.push(Effect::Fetch { fetch, from, addresses, blobs, durable });
         fetch
     }
 

@@ -91,7 +91,6 @@ fn an_order_is_accepted_once_that_is_durable_and_runs_at_once_where_its_inputs_c
     assert!(matches!(desk.response(), Response::Accepted(_)));
     assert!(desk.has(|effect| matches!(effect, Effect::Keep(blobs) if *blobs == inputs())));
     work(&desk);
-    assert!(!desk.has(|effect| matches!(effect, Effect::Fetch { .. })));
     assert!(desk.engine.holds(&inputs()[0].hash()));
 }
 

@@ -15,7 +15,7 @@ use ion_protocol::{
 use ion_scheduler::{
     Config, Effect, Input,
     event::{Event, RejectReason},
-    input::{Answer, CallError, OwnerInput, PeerInput},
+    input::{Answer, CallError, FetchId, OwnerInput, PeerInput},
 };
 
 fn refused(reason: RefusalReason) -> Result<Answer, CallError> {
@@ -191,20 +191,26 @@ fn outputs_that_did_not_come_along_are_fetched_before_anything_is_signed() {
 #[test]
 fn a_failed_fetch_and_a_failed_write_are_told_apart() {
     let (mut desk, order) = Desk::leased();
-    desk.pass(600).deliver(2, receipt(&order), true).disk_fails();
+    desk.pass(600).deliver(2, receipt(&order), true);
+    let fetch = fetch_of(&desk);
+    desk.feed(Input::Fetched { fetch, result: Ok(()) }).disk_fails();
     assert_eq!(desk.refusal(), RefusalReason::Overloaded);
     desk.pass(1_000).disk_works();
     assert!(desk.has_event(|e| matches!(e, Event::JobEnded { end: JobEnd::Done { .. }, .. })));
 
     let (mut desk, order) = Desk::leased();
     desk.pass(600).deliver(2, receipt(&order), false);
+    let fetch = fetch_of(&desk);
+    desk.feed(Input::Fetched { fetch, result: Err("connection reset".to_owned()) });
+    assert!(desk.has_event(|event| matches!(event, Event::AttemptLost { .. })));
+}
+
+fn fetch_of(desk: &Desk) -> FetchId {
     let fetch = desk
         .effects
         .iter()
-        .find_map(|effect| if let Effect::Fetch { fetch, .. } = effect { Some(*fetch) } else { None });
-    let result = Err("connection reset".to_owned());
-    desk.feed(Input::Fetched { fetch: fetch.expect("a fetch"), result });
-    assert!(desk.has_event(|event| matches!(event, Event::AttemptLost { .. })));
+        .find_map(|e| if let Effect::Fetch { fetch, .. } = e { Some(*fetch) } else { None });
+    fetch.expect("a fetch")
 }
 
 #[test]

@@ -91,7 +91,7 @@ async fn blob_seconds(dir: &Path, bytes: u64) -> anyhow::Result<f64> {
     let fetching = Blobs::start(wanted.clone(), opener(&receiver.net), tx);
     let start = Instant::now();
     fetching
-        .fetch(FetchId(1), sender.node, addresses, vec![(hash, Bytes(bytes))])
+        .fetch(FetchId(1), sender.node, addresses, vec![(hash, Bytes(bytes))], false)
         .map_err(|busy| anyhow::anyhow!("{busy}"))?;
     let seconds = loop {
         match results.recv().await {

@@ -95,6 +95,7 @@ struct Fetch {
     from: NodeId,
     addresses: Vec<String>,
     blobs: Vec<(BlobHash, Bytes)>,
+    durable: bool,
     stop: CancellationToken,
 }
 
@@ -155,20 +156,22 @@ impl BlobsHandle {
         self.commands.try_send(Command::Keep(blobs)).map_err(|_| BlobsBusy)
     }
 
-    /// Brings blobs here that are not, and makes all of them durable. Answered by [`Input::Fetched`].
+    /// Brings blobs here that are not, and makes all of them durable where that is asked. Answered by
+    /// [`Input::Fetched`].
     pub fn fetch(
         &self,
         id: FetchId,
         from: NodeId,
         addresses: Vec<String>,
         blobs: Vec<(BlobHash, Bytes)>,
+        durable: bool,
     ) -> Result<(), BlobsBusy> {
         let stop = self.shared.closing.child_token();
         let mut fetches = lock(&self.shared.fetches);
         if fetches.len() >= FETCHES_MAX {
             return Err(BlobsBusy);
         }
-        let fetch = Fetch { id, from, addresses, blobs, stop: stop.clone() };
+        let fetch = Fetch { id, from, addresses, blobs, durable, stop: stop.clone() };
         self.commands.try_send(Command::Fetch(fetch)).map_err(|_| BlobsBusy)?;
         fetches.insert(id, stop);
         Ok(())
@@ -283,6 +286,9 @@ impl Shared {
             }
             source.turn = None;
             done = done.saturating_add(bytes.0);
+        }
+        if !fetch.durable {
+            return Ok(());
         }
         let store = self.store.clone();
         let hashes: Vec<_> = blobs.into_iter().map(|(hash, _)| hash).collect();

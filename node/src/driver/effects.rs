@@ -62,8 +62,8 @@ impl Driver {
                     .inspect(|busy| tracing::debug!(%busy, "small blobs were not kept"));
                 None
             }
-            Effect::Fetch { fetch, from, addresses, blobs } => {
-                let busy = self.blobs.fetch(fetch, from, addresses, blobs).err()?;
+            Effect::Fetch { fetch, from, addresses, blobs, durable } => {
+                let busy = self.blobs.fetch(fetch, from, addresses, blobs, durable).err()?;
                 Some(Input::Fetched { fetch, result: Err(busy.to_string()) })
             }
             Effect::StopFetch(fetch) => {

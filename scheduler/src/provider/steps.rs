@@ -54,9 +54,6 @@ pub(super) fn taken(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
     if !wanted.is_empty() {
         cx.out.push(Effect::Keep(wanted));
     }
-    if blobs.iter().all(|(hash, _)| held.contains(hash)) {
-        return Phase::Ready;
-    }
     let total = blobs.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(bytes.0));
     let addresses = cx.market.directory.addresses(&requester);
     let fetch = cx.out.fetch(FetchFor::Lease(head.key), requester, addresses, blobs);

@@ -46,16 +46,22 @@ pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut C
     if !kept.is_empty() {
         cx.out.push(Effect::Keep(kept));
     }
-    if missing.is_empty() {
+    if outputs.is_empty() {
         return countersign(head, live, receipt, outputs, vec![inbound], cx);
     }
-    cx.out.answer(inbound, Response::Noted);
+    let inbound = if missing.is_empty() {
+        Some(inbound)
+    } else {
+        cx.out.answer(inbound, Response::Noted);
+        None
+    };
     let provider = live.provider();
     cx.out.event(Event::Delivering { job: head.id, attempt: live.attempt(), provider });
     let addresses = cx.market.directory.addresses(&provider);
-    let fetch = cx.out.fetch(FetchFor::Job(head.id), provider, addresses, missing);
+    let wanted = outputs.iter().map(|output| (output.hash, output.bytes)).collect();
+    let fetch = cx.out.fetch(FetchFor::Job(head.id), provider, addresses, wanted);
     let (since, moved_at) = (cx.now.mono, cx.now.mono);
-    State::Delivering(Delivering { live, receipt, outputs, fetch, since, moved_at, done: 0 })
+    State::Delivering(Delivering { inbound, live, receipt, outputs, fetch, since, moved_at, done: 0 })
 }
 
 /// A delivery again, while its outputs are fetched.
@@ -87,10 +93,11 @@ pub(super) fn fetched(
     result: Result<(), String>,
     cx: &mut Cx<'_>,
 ) -> State {
-    let Delivering { live, receipt, outputs, moved_at, .. } = delivering;
+    let Delivering { inbound, live, receipt, outputs, moved_at, .. } = delivering;
     match result {
-        Ok(()) => countersign(head, live, receipt, outputs, Vec::new(), cx),
+        Ok(()) => countersign(head, live, receipt, outputs, inbound.into_iter().collect(), cx),
         Err(why) => {
+            noted(inbound, cx);
             let silent = cx.now.mono.saturating_sub(moved_at);
             let why = format!("its outputs could not be fetched: {why}");
             seek::lose(head, live, Lost::silent(silent, why), cx)
@@ -98,9 +105,17 @@ pub(super) fn fetched(
     }
 }
 
+/// Answers a delivery that will not be countersigned now.
+pub(super) fn noted(inbound: Option<InboundId>, cx: &mut Cx<'_>) {
+    if let Some(inbound) = inbound {
+        cx.out.answer(inbound, Response::Noted);
+    }
+}
+
 /// The fetch has had its time, or its source is gone.
 pub(super) fn give_up(head: &mut Head, delivering: Delivering, why: &str, cx: &mut Cx<'_>) -> State {
     cx.out.stop_fetch(delivering.fetch);
+    noted(delivering.inbound, cx);
     let silent = cx.now.mono.saturating_sub(delivering.moved_at);
     seek::lose(head, delivering.live, Lost::silent(silent, why), cx)
 }

@@ -137,6 +137,8 @@ pub(crate) struct Leased {
 /// Outputs are being fetched.
 #[derive(Debug)]
 pub(crate) struct Delivering {
+    /// A delivery that carried everything, not answered yet: the countersignature will be its answer.
+    pub(crate) inbound: Option<InboundId>,
     pub(crate) live: Live,
     pub(crate) receipt: Verified<Receipt>,
     pub(crate) outputs: Vec<Output>,

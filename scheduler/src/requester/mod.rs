@@ -125,6 +125,7 @@ impl Requester {
                 }
                 State::Delivering(delivering) => {
                     cx.out.stop_fetch(delivering.fetch);
+                    delivery::noted(delivering.inbound, cx);
                     steps::stop(head, &delivering.live, true, cx)
                 }
             }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use ion_protocol::{
-    Attempt, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NodeId, Now, UnixMillis, Verified,
+    Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NodeId, Now, UnixMillis, Verified,
     advert::Advert,
     deal::{Acceptance, InlineBlob, Order, RefusalReason},
     hardware::{ComputeCapability, Device, Engine as Gpu, MeasuredPower},
@@ -85,7 +85,8 @@ impl Desk {
         self.feed(Input::Owner(OwnerInput::Submit { job: JOB, spec, inline }))
     }
 
-    /// Confirms what is to be written, and what follows from it, until nothing is left to write.
+    /// Confirms what is to be written, journal and small blobs, and what follows from it, until nothing is left to
+    /// write. What did not come along is not fetched.
     pub fn disk_works(&mut self) -> &mut Self {
         let mut all = std::mem::take(&mut self.effects);
         let mut next = 0;
@@ -94,6 +95,11 @@ impl Desk {
                 self.journal.push(*body);
                 all.remove(next);
                 all.extend(self.engine.handle(Input::Recorded(record), self.now));
+            } else if let Effect::Fetch { fetch, blobs, .. } = all[next].clone()
+                && blobs.iter().all(|(hash, _)| kept(&all).contains(hash))
+            {
+                all.remove(next);
+                all.extend(self.engine.handle(Input::Fetched { fetch, result: Ok(()) }, self.now));
             } else {
                 next += 1;
             }
@@ -369,4 +375,10 @@ pub fn receipt(order: &Verified<Order>) -> Receipt {
         finished: UnixMillis(WALL + 2_000),
         status: Status::Done,
     }
+}
+
+/// The blobs that these effects put into the store.
+fn kept(effects: &[Effect]) -> Vec<BlobHash> {
+    let blobs = effects.iter().filter_map(|e| if let Effect::Keep(blobs) = e { Some(blobs) } else { None });
+    blobs.flatten().map(InlineBlob::hash).collect()
 }

@@ -214,7 +214,7 @@ impl Fetcher {
 
     fn start(&self, id: u64, blobs: &[(BlobHash, usize)]) {
         let blobs = blobs.iter().map(|(hash, bytes)| (*hash, Bytes(*bytes as u64))).collect();
-        self.blobs.fetch(FetchId(id), node(1), Vec::new(), blobs).unwrap();
+        self.blobs.fetch(FetchId(id), node(1), Vec::new(), blobs, true).unwrap();
     }
 
     async fn answer(&mut self) -> (FetchId, Result<(), String>) {
