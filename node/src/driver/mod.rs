@@ -378,7 +378,8 @@ impl Driver {
 
     fn feed(&mut self, input: Input) {
         if let Input::Addresses(addresses) = &input {
-            self.addresses.send_replace(addresses.clone());
+            let full = addresses.iter().map(|address| net::full_address(&self.id, address));
+            self.addresses.send_replace(full.collect());
         }
         if let Input::Peer { from, said: PeerInput::Connected } = &input {
             tracing::debug!(peer = %from.short(), "connected");

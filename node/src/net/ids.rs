@@ -23,6 +23,14 @@ pub(super) fn peer_of(node: &NodeId) -> Option<PeerId> {
     Some(PeerId::from_public_key(&key.into()))
 }
 
+/// `address` with the node's `/p2p/..` behind it: what others are told to join through.
+pub fn full_address(node: &NodeId, address: &str) -> String {
+    match peer_of(node) {
+        Some(peer) if !address.contains("/p2p/") => format!("{address}/p2p/{peer}"),
+        Some(_) | None => address.to_owned(),
+    }
+}
+
 /// The transport's copy of our key.
 pub(super) fn keypair(key: &SecretKey) -> Result<Keypair, String> {
     Keypair::ed25519_from_bytes(key.seed()).map_err(|error| error.to_string())

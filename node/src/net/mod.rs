@@ -39,6 +39,7 @@ pub use crate::blobs::ByteStream;
 pub use config::{NetConfig, Role};
 pub use error::{Busy, NetError, OpenError};
 pub use handle::{NetHandle, PeerView};
+pub use ids::full_address;
 pub use streams::{ANSWERS_MAX, BLOBS_PER_PEER_MAX, QUESTIONS_MAX};
 
 use handle::COMMANDS_MAX;
