@@ -10,7 +10,7 @@ use super::{
     code::{Barrier, Fill, Kernel, ReduceOp},
     lanes::LANES,
     memory::{Bytes, Global, Private},
-    warp::{Broken, State, Surroundings, Wait, Warp},
+    warp::{Broken, State, Surroundings, Warp},
 };
 use crate::ptx::words::Special;
 
@@ -136,7 +136,7 @@ impl<'a, 'g> Block<'a, 'g> {
                     return Err(Halt::Broke(self.breakage(n, broken)));
                 }
                 if self.warps[n].state != State::Ready {
-                    self.release();
+                    self.release(n);
                 }
                 let more = on(self.executed - reported);
                 reported = self.executed;
@@ -192,34 +192,39 @@ impl<'a, 'g> Block<'a, 'g> {
         Breakage { broken, line, thread: w.first_thread + lane }
     }
 
-    /// Lets go the warps at every barrier that all its threads have reached.
-    fn release(&mut self) {
-        for n in 0..self.warps.len() {
-            let State::Waiting(wait) = self.warps[n].state else { continue };
-            if wait.what == Barrier::Arrive {
+    /// Lets go the warps at every barrier that all its threads have reached, after warp `changed` stopped running.
+    fn release(&mut self, changed: usize) {
+        // A warp that arrived changes one barrier; one that left may have been the last that any was waiting for.
+        let barriers = match self.warps[changed].state {
+            State::Waiting(wait) if wait.what == Barrier::Arrive => {
                 self.arrived[wait.barrier as usize] += LANES as u32;
-                self.warps[n].state = State::Ready;
+                self.warps[changed].state = State::Ready;
+                wait.barrier..wait.barrier + 1
             }
-        }
-        for barrier in 0..BARRIERS as u32 {
+            State::Waiting(wait) => wait.barrier..wait.barrier + 1,
+            State::Ready | State::Done => 0..BARRIERS as u32,
+        };
+        for barrier in barriers {
             let here = |w: &Warp| match w.state {
                 State::Waiting(wait) if wait.barrier == barrier => Some(wait),
                 _ => None,
             };
-            let waits: Vec<Wait> = self.warps.iter().filter_map(here).collect();
-            let Some(first) = waits.first() else { continue };
+            let Some(first) = self.warps.iter().find_map(here) else { continue };
+            let waiting = self.warps.iter().filter(|w| here(w).is_some()).count();
             let full = if first.threads == 0 {
-                waits.len() == self.warps.iter().filter(|w| w.state != State::Done).count()
+                waiting == self.warps.iter().filter(|w| w.state != State::Done).count()
             } else {
                 // Threads are counted in whole warps.
-                waits.len() as u32 * LANES as u32 + self.arrived[barrier as usize]
+                waiting as u32 * LANES as u32 + self.arrived[barrier as usize]
                     >= first.threads.div_ceil(LANES as u32) * LANES as u32
             };
             if full {
                 self.arrived[barrier as usize] = 0;
-                let result = reduction(&waits);
+                let waits = || self.warps.iter().filter_map(here);
+                let held = waits().map(|w| w.votes.count_ones()).sum();
+                let threads = waits().map(|w| w.mask.count_ones()).sum();
                 for warp in self.warps.iter_mut().filter(|w| here(w).is_some()) {
-                    finish(warp, result);
+                    finish(warp, held, threads);
                     warp.state = State::Ready;
                 }
             }
@@ -227,13 +232,8 @@ impl<'a, 'g> Block<'a, 'g> {
     }
 }
 
-/// What a reducing barrier found: how many predicates held, and of how many threads.
-fn reduction(waits: &[Wait]) -> (u32, u32) {
-    let count = |f: fn(&Wait) -> u32| waits.iter().map(|w| f(w).count_ones()).sum();
-    (count(|w| w.votes), count(|w| w.mask))
-}
-
-fn finish(warp: &mut Warp, (held, threads): (u32, u32)) {
+/// Gives a reducing barrier's result: how many predicates held, of how many threads.
+fn finish(warp: &mut Warp, held: u32, threads: u32) {
     let State::Waiting(wait) = warp.state else { return };
     let Barrier::Reduce(op) = wait.what else { return };
     warp.frame.mask = wait.mask;

@@ -6,7 +6,7 @@
 //! Never: lets an access through that was not checked against the piece it falls into.
 //! Tests: `gpu/tests/cpu_faults.rs`.
 
-use super::lanes::{BIT, LANES, lanes_of};
+use super::lanes::{BIT, LANES};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Each window spans 2^36 bytes; a buffer may have 16 GiB, so at least 48 GiB after it are a gap.
@@ -183,16 +183,21 @@ pub fn access(
     a: &Access<'_>,
     mut act: impl FnMut(&Places, u32),
 ) -> Result<(), BadAccess> {
-    if let Some(places) = check(global, private, a) {
-        act(&places, a.mask);
-        return Ok(());
-    }
-    // Something is out of line, or the lanes fall into several pieces: lane by lane, in order.
-    for lane in lanes_of(a.mask) {
-        let (places, mask) = one_lane(global, private, &Access { mask: 1 << lane, ..*a })?;
+    let mut all = check(global, private, a);
+    let mut left = a.mask;
+    // One place for the call, so that it is compiled into the loop over lanes.
+    loop {
+        let (places, mask) = match all.take() {
+            Some(places) => (places, left),
+            // Something is out of line, or the lanes fall into several pieces: lane by lane, in order.
+            None => one_lane(global, private, &Access { mask: left & left.wrapping_neg(), ..*a })?,
+        };
         act(&places, mask);
+        left &= !mask;
+        if left == 0 {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 #[cold]
