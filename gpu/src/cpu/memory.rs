@@ -174,29 +174,40 @@ impl Places {
     }
 }
 
-/// Checks an access of all its lanes in one area and calls `act` with the places; lanes of a generic access that fall
-/// into different pieces are taken one by one.
-#[inline(always)]
-pub fn access(
-    global: &Global<'_>,
-    private: &mut Private,
-    a: &Access<'_>,
-    mut act: impl FnMut(&Places, u32),
-) -> Result<(), BadAccess> {
-    let mut all = check(global, private, a);
-    let mut left = a.mask;
-    // One place for the call, so that it is compiled into the loop over lanes.
-    loop {
-        let (places, mask) = match all.take() {
-            Some(places) => (places, left),
-            // Something is out of line, or the lanes fall into several pieces: lane by lane, in order.
-            None => one_lane(global, private, &Access { mask: left & left.wrapping_neg(), ..*a })?,
-        };
-        act(&places, mask);
-        left &= !mask;
-        if left == 0 {
-            return Ok(());
+/// An access's lanes in groups that lie in one piece each: nearly always a single group; the lanes of an access that
+/// falls into several pieces, or out of all, come one by one, in order. A loop over groups rather than a function that
+/// is handed a closure, so that what is done with them is compiled into the loop over lanes.
+pub struct Groups<'a> {
+    access: Access<'a>,
+    all: Option<Places>,
+    left: u32,
+}
+
+impl<'a> Groups<'a> {
+    #[inline(always)]
+    pub fn new(global: &Global<'_>, private: &mut Private, access: Access<'a>) -> Self {
+        Groups { all: check(global, private, &access), left: access.mask, access }
+    }
+
+    /// The next group's places and lanes, checked.
+    #[inline(always)]
+    pub fn next(
+        &mut self,
+        global: &Global<'_>,
+        private: &mut Private,
+    ) -> Result<Option<(Places, u32)>, BadAccess> {
+        if self.left == 0 {
+            return Ok(None);
         }
+        let (places, mask) = match self.all.take() {
+            Some(places) => (places, self.left),
+            None => {
+                let lowest = self.left & self.left.wrapping_neg();
+                one_lane(global, private, &Access { mask: lowest, ..self.access })?
+            }
+        };
+        self.left &= !mask;
+        Ok(Some((places, mask)))
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Owns: widths, extension and the meaning of atomic operations. Lanes act in their order, so that of several lanes
 //! that store to one place the highest wins, every time.
-//! Never: touches a byte that `memory::access` has not passed.
+//! Never: touches a byte that `memory::Groups` has not passed.
 //! Tests: `gpu/tests/cpu_integer.rs`, `gpu/tests/cpu_faults.rs`.
 
 use super::{
     code::{AtomOp, AtomTy, Code, Finish, FloatOp, Kernel, Kind, NONE},
     float::half,
     lanes::{Frame, LANES, lanes_of, store, versions},
-    memory::{Access, Area, BadAccess, Cell, Global, Places, Private, access},
+    memory::{Access, Area, BadAccess, Cell, Global, Groups, Places, Private},
     soft::Mode,
 };
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -108,10 +108,11 @@ fn load_as<T: Cell>(
     let parts = &m.kernel.parts[i.d as usize..(i.d + i.e) as usize];
     let to = addresses(f, i, i.c == 1);
     let all = whole(m, f, i, area, std::mem::size_of::<T>(), &to);
-    access(m.global, m.private, &all, |places, mask| {
+    let mut groups = Groups::new(m.global, m.private, all);
+    while let Some((places, mask)) = groups.next(m.global, m.private)? {
         f.mask = mask;
         for (n, part) in parts.iter().enumerate() {
-            let values = gather::<T>(places, mask, n);
+            let values = gather::<T>(&places, mask, n);
             // A value narrower than its register is extended as its type says; 16-bit registers keep their upper
             // half at zero.
             match (part.slot, part.bits) {
@@ -121,7 +122,8 @@ fn load_as<T: Cell>(
                 (slot, _) => store::<u32>(f, slot, &values.map(|v| extend(v) as u32)),
             }
         }
-    })
+    }
+    Ok(())
 }
 
 #[inline(always)]
@@ -135,16 +137,18 @@ fn store_as<T: Cell>(
     let parts = &m.kernel.parts[i.d as usize..(i.d + i.e) as usize];
     let to = addresses(f, i, i.c == 1);
     let all = whole(m, f, i, area, std::mem::size_of::<T>(), &to);
-    access(m.global, m.private, &all, |places, mask| {
+    let mut groups = Groups::new(m.global, m.private, all);
+    while let Some((places, mask)) = groups.next(m.global, m.private)? {
         for (n, part) in parts.iter().enumerate() {
             let values = if part.bits == 64 {
                 f.wides(part.slot).map(&cut)
             } else {
                 f.words(part.slot).map(|v| cut(v.into()))
             };
-            scatter(places, mask, n, &values);
+            scatter(&places, mask, n, &values);
         }
-    })
+    }
+    Ok(())
 }
 
 versions! {
@@ -207,7 +211,8 @@ impl Memory<'_, '_> {
             first_thread: self.first_thread,
         };
         let mut old = [0u64; LANES];
-        access(self.global, self.private, &whole, |places, mask| {
+        let mut groups = Groups::new(self.global, self.private, whole);
+        while let Some((places, mask)) = groups.next(self.global, self.private)? {
             for lane in lanes_of(mask) {
                 let change = |current: u64| {
                     if op == AtomOp::Cas {
@@ -220,7 +225,7 @@ impl Memory<'_, '_> {
                 // touched by atomic operations only.
                 old[lane] = unsafe { update(places.of(lane), size, change) };
             }
-        })?;
+        }
         if i.d != NONE {
             if wide { store::<u64>(f, i.d, &old) } else { store::<u32>(f, i.d, &old.map(|v| v as u32)) }
         }
