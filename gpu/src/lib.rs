@@ -5,7 +5,9 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod cuda;
 pub mod meter;
+pub mod power;
 pub mod probe;
 pub mod program;
 pub mod ptx;

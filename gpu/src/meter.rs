@@ -1,15 +1,16 @@
-//! Metering: how long the device was in kernels, launch by launch, in room that does not grow with the launches.
+//! Metering: how long the device was in each kernel, in room that does not grow with the launches.
 //!
-//! Owns the sums a receipt is priced by. Never measures: the backends do (events on CUDA, the clock on the CPU).
+//! Never measures: the backends do (events on CUDA, the clock on the CPU).
 //! Tests are at the end.
 
 use ion_protocol::{
     Nanos,
     codec::{Decode, Encode, bincode_crate},
+    job::{Program, Step},
 };
 use serde::Serialize;
 
-/// Kernels told apart in a report; the times of any further ones are in the sum only. A report stays below 64 KiB.
+/// Kernels told apart in a report; the device time holds those of any further ones. A report stays below 64 KiB.
 pub const KERNELS_MAX: usize = 256;
 
 /// What the launches of one kernel took.
@@ -28,79 +29,66 @@ pub struct KernelTime {
     pub longest: Nanos,
 }
 
-/// Adds up launches.
-#[derive(Clone, Debug, Default)]
-pub struct Meter {
-    total: Nanos,
-    launches: u64,
-    kernels: Vec<KernelTime>,
-}
-
-impl Meter {
-    /// A launch of `kernel` kept the device busy for `time`.
-    pub fn launch(&mut self, kernel: &str, time: Nanos) {
-        self.total = self.total.saturating_add(time);
-        self.launches += 1;
-        let room = self.kernels.len() < KERNELS_MAX;
-        match self.kernels.iter_mut().find(|k| k.kernel == kernel) {
-            Some(row) => {
-                row.launches += 1;
-                row.total = row.total.saturating_add(time);
-                row.shortest = row.shortest.min(time);
-                row.longest = row.longest.max(time);
-            }
-            None if room => self.kernels.push(KernelTime {
-                kernel: kernel.to_owned(),
-                launches: 1,
-                total: time,
-                shortest: time,
-                longest: time,
-            }),
+/// The time of each launch, in order of execution, as one row a kernel, in order of first launch.
+pub fn per_kernel(program: &Program, launches: &[Nanos]) -> Vec<KernelTime> {
+    let steps = program.phases.iter().flat_map(|phase| (0..phase.times).flat_map(|_| &phase.steps));
+    let names = steps.filter_map(|step| match step {
+        Step::Launch(launch) => Some(launch.kernel.as_str()),
+        Step::Swap { .. } => None,
+    });
+    let mut rows: Vec<KernelTime> = Vec::new();
+    for (kernel, &time) in names.zip(launches) {
+        let room = rows.len() < KERNELS_MAX;
+        match rows.iter_mut().find(|row| row.kernel == kernel) {
+            Some(row) => row.add(time),
+            None if room => rows.push(KernelTime::first(kernel, time)),
             None => {}
         }
     }
+    rows
+}
 
-    /// Time in kernels.
-    pub fn total(&self) -> Nanos {
-        self.total
+impl KernelTime {
+    fn first(kernel: &str, time: Nanos) -> Self {
+        Self { kernel: kernel.to_owned(), launches: 1, total: time, shortest: time, longest: time }
     }
 
-    /// Launches that finished.
-    pub fn launches(&self) -> u64 {
-        self.launches
-    }
-
-    /// One row a kernel, in order of first launch.
-    pub fn kernels(&self) -> &[KernelTime] {
-        &self.kernels
-    }
-
-    /// The rows, to keep.
-    pub fn into_kernels(self) -> Vec<KernelTime> {
-        self.kernels
+    fn add(&mut self, time: Nanos) {
+        self.launches += 1;
+        self.total = self.total.saturating_add(time);
+        self.shortest = self.shortest.min(time);
+        self.longest = self.longest.max(time);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ion_protocol::job::{Launch, Phase};
 
-    #[test]
-    fn launches_add_up_kernel_by_kernel() {
-        let mut meter = Meter::default();
-        for (kernel, time) in [("a", 5), ("b", 7), ("a", 3)] {
-            meter.launch(kernel, Nanos(time));
-        }
-        assert_eq!((meter.total(), meter.launches()), (Nanos(15), 3));
-        let a = &meter.kernels()[0];
-        assert_eq!((a.launches, a.total, a.shortest, a.longest), (2, Nanos(8), Nanos(3), Nanos(5)));
+    fn program(times: u32, kernels: &[String]) -> Program {
+        let launch = |kernel: &String| {
+            let (kernel, grid, block) = (kernel.clone(), [1; 3], [1; 3]);
+            Step::Launch(Launch { module: 0, kernel, grid, block, shared_bytes: 0, args: Vec::new() })
+        };
+        let mut steps: Vec<Step> = kernels.iter().map(launch).collect();
+        steps.push(Step::Swap { a: 0, b: 1 });
+        Program { modules: Vec::new(), buffers: Vec::new(), phases: vec![Phase { times, steps }] }
     }
 
     #[test]
-    fn rows_are_bounded_and_the_sum_is_not() {
-        let mut meter = Meter::default();
-        (0..KERNELS_MAX + 10).for_each(|n| meter.launch(&format!("k{n}"), Nanos(1)));
-        assert_eq!(meter.kernels().len(), KERNELS_MAX);
-        assert_eq!(meter.total(), Nanos(KERNELS_MAX as u64 + 10));
+    fn launches_add_up_kernel_by_kernel() {
+        let program = program(2, &["a".into(), "b".into()]);
+        let rows = per_kernel(&program, &[Nanos(5), Nanos(7), Nanos(3), Nanos(9)]);
+        assert_eq!(rows.len(), 2);
+        let a = &rows[0];
+        assert_eq!((a.launches, a.total, a.shortest, a.longest), (2, Nanos(8), Nanos(3), Nanos(5)));
+        assert_eq!((rows[1].kernel.as_str(), rows[1].total), ("b", Nanos(16)));
+    }
+
+    #[test]
+    fn rows_are_bounded() {
+        let kernels: Vec<String> = (0..KERNELS_MAX + 10).map(|n| format!("k{n}")).collect();
+        assert_eq!(per_kernel(&program(1, &kernels), &[Nanos(1); 300]).len(), KERNELS_MAX);
     }
 }

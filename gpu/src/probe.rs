@@ -4,23 +4,93 @@
 //! deadline. Every way a driver can be absent or broken has its own answer with what to do about it. Tests:
 //! `node/tests/workers.rs` (stub library, hanging and crashing probes).
 
+use crate::{cpu::CpuBackend, cuda, power, worker::frame::write_message};
 use ion_protocol::{
-    Millis,
+    Bytes, Millis,
     codec::{Decode, Encode, bincode_crate},
-    hardware::Device,
+    hardware::{ComputeCapability, Device, Engine},
+    limits,
 };
 use serde::Serialize;
-use std::fmt;
+use std::{fmt, fs::File, process::ExitCode};
+
+/// What a probing child is asked. The processor is asked separately, so that a crashing driver takes nothing else along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The driver and its devices.
+    Cuda,
+    /// The processor.
+    Cpu {
+        /// Memory one job may use.
+        memory: Bytes,
+    },
+}
+
+/// What a probing child answers, as its only frame.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "bincode_crate")]
+pub struct Answer {
+    /// How it stands with CUDA; `NotAsked` where the processor was asked.
+    pub cuda: CudaState,
+    /// Whether CUDA C++ can be compiled here.
+    pub nvrtc: bool,
+    /// Devices with the driver's number for each; the processor is number 0 of its own.
+    pub devices: Vec<(u32, Device)>,
+}
 
 /// What was found, and the devices that can be offered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProbeReport {
     /// How it stands with CUDA.
     pub cuda: CudaState,
-    /// Whether CUDA C can be compiled here.
+    /// Why the processor, where it was asked for, can't be offered.
+    pub cpu_trouble: Option<String>,
+    /// Whether CUDA C++ can be compiled here.
     pub nvrtc: bool,
     /// Devices to offer, in order of their index.
     pub devices: Vec<Device>,
+}
+
+/// The child's side: finds out, says so in one frame, ends.
+pub fn answer(question: Question, mut frames: File) -> ExitCode {
+    let answer = match question {
+        Question::Cuda => {
+            let found = cuda::survey();
+            Answer { cuda: found.state, nvrtc: cuda::nvrtc_present(), devices: found.devices }
+        }
+        Question::Cpu { memory } => Answer {
+            cuda: CudaState::NotAsked,
+            nvrtc: cuda::nvrtc_present(),
+            devices: vec![(0, cpu(memory))],
+        },
+    };
+    match write_message(&mut frames, &answer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The processor as a device. Its rates are measured like a GPU's; where that fails they stay zero.
+fn cpu(memory: Bytes) -> Device {
+    let power = power::measure(&mut CpuBackend::default()).unwrap_or_default();
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processor_name(&info).unwrap_or(std::env::consts::ARCH).to_owned();
+    Device { index: 0, model, engine: Engine::CpuInterpreter, capability: CPU_CAPABILITY, memory, power }
+}
+
+/// The capability whose instructions the interpreter has: what PTX without tensor cores or newer copies needs.
+pub const CPU_CAPABILITY: ComputeCapability = ComputeCapability { major: 7, minor: 5 };
+
+/// The processor's name in `/proc/cpuinfo` (`model name` on x86-64; some others have `Processor`).
+fn processor_name(cpuinfo: &str) -> Option<&str> {
+    let value = |line: &'static str| {
+        move |text: &'_ str| text.strip_prefix(line).is_some_and(|rest| rest.trim_start().starts_with(':'))
+    };
+    let line = cpuinfo.lines().find(|l| value("model name")(l) || value("Processor")(l))?;
+    let (_, name) = line.split_once(':')?;
+    let name = name.trim();
+    let end = name.floor_char_boundary(limits::NAME_BYTES_MAX);
+    Some(&name[..end]).filter(|name| !name.is_empty())
 }
 
 /// How it stands with CUDA on this machine.
@@ -109,6 +179,36 @@ impl fmt::Display for CudaState {
             CudaState::ProbeBabbled { what } => {
                 write!(f, "the probe did not answer in its protocol ({what})")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_is_found_by_name() {
+        let text = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Some CPU @ 2.00GHz\nflags: fma\n";
+        assert_eq!(processor_name(text), Some("Some CPU @ 2.00GHz"));
+        assert_eq!(processor_name("model name :\n"), None);
+        assert_eq!(processor_name(""), None);
+    }
+
+    #[test]
+    fn every_trouble_comes_with_a_way_out() {
+        let text = || "x".to_owned();
+        for state in [
+            CudaState::NoLibrary,
+            CudaState::StubLibrary { why: text() },
+            CudaState::InitFailed { code: text() },
+            CudaState::NoDevice,
+            CudaState::KernelFailed { why: text() },
+            CudaState::ProbeCrashed { how: text() },
+            CudaState::ProbeHung { after: Millis(5) },
+            CudaState::ProbeBabbled { what: text() },
+        ] {
+            assert!(state.hint().is_some_and(|hint| hint.len() > 40), "{state}");
         }
     }
 }

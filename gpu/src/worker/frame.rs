@@ -33,8 +33,6 @@ pub const HEADER_BYTES: usize = 5;
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// One piece of a blob: large enough that system calls do not count, small enough to pass progress between.
 pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
-/// What kernels and drivers may print in one job; more ends it.
-pub const PRINTED_BYTES_MAX: usize = 64 * 1024;
 /// How often a working child speaks; silence of many times this is a hang.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -88,12 +86,10 @@ pub struct Summary {
     pub ran: Millis,
     /// Parsing, checking, compiling and filling buffers.
     pub load: Nanos,
-    /// Reading outputs back from the device.
-    pub read_back: Nanos,
+    /// Warp instructions, where the engine counts them.
+    pub instructions: Option<u64>,
     /// One row a kernel.
     pub kernels: Vec<KernelTime>,
-    /// What kernels printed, at most [`PRINTED_BYTES_MAX`].
-    pub printed: String,
 }
 
 /// A received frame.

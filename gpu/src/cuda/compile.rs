@@ -1,0 +1,111 @@
+//! CUDA C++ to PTX with NVRTC, where one is installed.
+//!
+//! The text is foreign and the compiler can read files: `#include "/some/key"` would print a line of it in an error that
+//! goes back to the stranger. So text that could include a file is refused before the compiler sees it, and what comes
+//! out goes through our own parser like any PTX.
+
+use cudarc::nvrtc::{
+    safe::{CompileError, CompileOptions, compile_ptx_with_opts},
+    sys,
+};
+use ion_protocol::fault::Fault;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The oldest architecture that every NVRTC since CUDA 11 compiles for: PTX for it runs on all newer devices.
+const ARCHITECTURE: &str = "compute_75";
+
+/// Whether an NVRTC can be loaded.
+pub fn nvrtc_present() -> bool {
+    // SAFETY: looking for a library loads it, which runs the initialisers of NVIDIA's compiler at most.
+    catch_unwind(|| unsafe { sys::is_culib_present() }).unwrap_or(false)
+}
+
+/// Compiles the CUDA C++ text of a module.
+pub fn compile(name: &str, text: &str) -> Result<String, Fault> {
+    if text.contains('\0') {
+        return Err(Fault::Program { message: format!("module `{name}` holds a NUL character") });
+    }
+    if could_include(text) {
+        let message = format!(
+            "module `{name}` uses `#include`, `#embed` or `import` (or the words, beside a `#`); a provider compiles \
+             without access to files: compile it to PTX first (`nvcc -ptx -arch=compute_75`)"
+        );
+        return Err(Fault::Program { message });
+    }
+    if !nvrtc_present() {
+        let message = format!(
+            "module `{name}` is CUDA C++, and no NVRTC is installed here; compile it to PTX first (`nvcc -ptx \
+             -arch=compute_75`), or install CUDA's NVRTC and put the folder of libnvrtc.so into LD_LIBRARY_PATH"
+        );
+        return Err(Fault::Program { message });
+    }
+    let options = CompileOptions {
+        arch: Some(ARCHITECTURE),
+        name: Some("module.cu".to_owned()),
+        ..CompileOptions::default()
+    };
+    let compiled = catch_unwind(AssertUnwindSafe(|| {
+        compile_ptx_with_opts(text, options).map(|ptx| {
+            let bytes = ptx.as_bytes().unwrap_or(&[]);
+            let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+            String::from_utf8_lossy(&bytes[..end]).into_owned()
+        })
+    }));
+    match compiled {
+        Ok(Ok(ptx)) => Ok(ptx),
+        Ok(Err(CompileError::CompileError { log, .. })) => {
+            let message =
+                format!("CUDA C++ module `{name}` does not compile: {}", log.to_string_lossy().trim());
+            Err(Fault::Program { message }.bounded())
+        }
+        Ok(Err(error)) => Err(Fault::Driver { message: format!("NVRTC: {error:?}") }.bounded()),
+        Err(panic) => {
+            let message = format!("NVRTC: {}", crate::worker::panic_text(&*panic));
+            Err(Fault::Driver { message }.bounded())
+        }
+    }
+}
+
+/// Whether a preprocessor could be made to read a file by this text. On the safe side: spaces and line splices are taken
+/// out first, comments are not, so a comment that says "include" in a text with a `#` is refused as well.
+fn could_include(text: &str) -> bool {
+    let hash = text.contains('#') || text.contains("%:") || text.contains("??=") || text.contains("_Pragma");
+    let squeezed: String = text.chars().filter(|c| !c.is_whitespace() && *c != '\\').collect();
+    let squeezed = squeezed.replace("??/", "");
+    (hash && ["include", "embed"].iter().any(|word| squeezed.contains(word))) || squeezed.contains("import")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_could_read_a_file_is_refused() {
+        for text in [
+            "#include \"/etc/passwd\"",
+            "  #  include </etc/passwd>",
+            "#inc\\\nlude \"/etc/passwd\"",
+            "#inc??/\nlude \"/etc/passwd\"",
+            "%:include \"/etc/passwd\"",
+            "??=include \"/etc/passwd\"",
+            "# /* \n */ include \"/etc/passwd\"",
+            "#if __has_include(\"/etc/passwd\")\n#endif",
+            "#embed \"/etc/passwd\"",
+            "import \"/etc/passwd\";",
+        ] {
+            assert!(could_include(text), "{text}");
+            assert!(matches!(compile("m.cu", text), Err(Fault::Program { .. })));
+        }
+        assert!(!could_include("#define N 4\nextern \"C\" __global__ void k(float* x) { x[0] = N; }"));
+    }
+
+    #[test]
+    fn without_a_compiler_the_way_out_is_named() {
+        if nvrtc_present() {
+            eprintln!("skipped: an NVRTC is installed here");
+            return;
+        }
+        let fault = compile("k.cu", "__global__ void k() {}").unwrap_err();
+        assert!(fault.to_string().contains("no NVRTC is installed here; compile it to PTX first"), "{fault}");
+    }
+}

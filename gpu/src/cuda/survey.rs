@@ -1,0 +1,153 @@
+//! What the driver says about itself and its devices, step by step, so that each way of failing has its own answer.
+
+use super::{driver::Trouble, run::CudaBackend};
+use crate::{power, probe::CudaState};
+use cudarc::driver::{result, sys};
+use ion_protocol::{
+    Bytes,
+    fault::Fault,
+    hardware::{Device, Engine},
+};
+use std::ffi::{c_int, c_uint};
+
+/// Calls without which nothing runs; a stub or a foreign library of the driver's name lacks some.
+const NEEDED: [&str; 10] = [
+    "cuInit",
+    "cuDriverGetVersion",
+    "cuDeviceGetCount",
+    "cuDevicePrimaryCtxRetain",
+    "cuModuleLoadDataEx",
+    "cuMemAlloc_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuLaunchKernel",
+    "cuEventQuery",
+    "cuEventElapsedTime",
+];
+/// The driver's header: what `cuInit` of the toolkit's stub library returns.
+const STUB_LIBRARY: c_int = 34;
+/// The driver's header: no CUDA device is detected.
+const NO_DEVICE: c_int = 100;
+
+/// Devices that ran a kernel, with the driver's number for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What to tell.
+    pub state: CudaState,
+    /// What to offer.
+    pub devices: Vec<(u32, Device)>,
+}
+
+/// Asks the driver everything and runs a kernel on each device. Only in a child process.
+pub fn survey() -> Found {
+    let none = |state| Found { state, devices: Vec::new() };
+    match driver_version() {
+        Ok(driver) => devices(driver),
+        Err(state) => none(state),
+    }
+}
+
+/// Starts the driver through our own look-ups: a foreign library may return numbers that are no code of the driver's,
+/// which cudarc's types cannot hold.
+fn driver_version() -> Result<u32, CudaState> {
+    let library = open_library()?;
+    for name in NEEDED {
+        // SAFETY: the symbol is looked at and not called.
+        if unsafe { library.get::<*const ()>(name.as_bytes()) }.is_err() {
+            return Err(CudaState::StubLibrary { why: format!("it lacks `{name}`") });
+        }
+    }
+    let mut version: c_int = 0;
+    // SAFETY: both are calls of the driver's header, with its types; the process is a child that may crash.
+    let code = unsafe {
+        let init = library.get::<unsafe extern "C" fn(c_uint) -> c_int>(b"cuInit\0");
+        let get = library.get::<unsafe extern "C" fn(*mut c_int) -> c_int>(b"cuDriverGetVersion\0");
+        match (init, get) {
+            (Ok(init), Ok(get)) => match init(0) {
+                0 => get(&mut version),
+                code => code,
+            },
+            (Err(error), _) | (_, Err(error)) => {
+                return Err(CudaState::StubLibrary { why: error.to_string() });
+            }
+        }
+    };
+    // cudarc opens the library again by the same name; it must not be unloaded in between.
+    std::mem::forget(library);
+    match code {
+        0 => Ok(u32::try_from(version).unwrap_or(0)),
+        STUB_LIBRARY => {
+            Err(CudaState::StubLibrary { why: "it says so itself: CUDA_ERROR_STUB_LIBRARY".into() })
+        }
+        NO_DEVICE => Err(CudaState::NoDevice),
+        code => Err(CudaState::InitFailed { code: format!("cuInit returned {code}") }),
+    }
+}
+
+/// Opens the library that cudarc will open: the first of its names that loads.
+fn open_library() -> Result<libloading::Library, CudaState> {
+    let mut broken = None;
+    for name in cudarc::get_lib_name_candidates("cuda") {
+        // SAFETY: loading runs the library's initialisers; the process is a child that may crash.
+        match unsafe { libloading::Library::new(&name) } {
+            Ok(library) => return Ok(library),
+            Err(error) => {
+                let text = why_not(&error);
+                if !text.contains("No such file") {
+                    broken.get_or_insert(text);
+                }
+            }
+        }
+    }
+    Err(broken.map_or(CudaState::NoLibrary, |why| CudaState::StubLibrary { why }))
+}
+
+fn why_not(error: &libloading::Error) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn devices(driver: u32) -> Found {
+    let count = match super::driver::call(result::device::get_count) {
+        Ok(count) => u32::try_from(count).unwrap_or(0),
+        Err(Trouble::Code(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
+        Err(trouble) => {
+            let state = CudaState::InitFailed { code: format!("cuDeviceGetCount: {trouble}") };
+            return Found { state, devices: Vec::new() };
+        }
+    };
+    if count == 0 {
+        return Found { state: CudaState::NoDevice, devices: Vec::new() };
+    }
+    let count = count.min(ion_protocol::limits::DEVICES_MAX as u32);
+    let (mut devices, mut left_out) = (Vec::new(), Vec::new());
+    for ordinal in 0..count {
+        match device(ordinal) {
+            Ok(device) => devices.push((ordinal, Device { index: devices.len() as u16, ..device })),
+            Err(fault) => left_out.push(format!("device {ordinal}: {fault}")),
+        }
+    }
+    let state = if devices.is_empty() {
+        CudaState::KernelFailed { why: left_out.join("; ").chars().take(600).collect() }
+    } else {
+        CudaState::Works { driver, left_out }
+    };
+    Found { state, devices }
+}
+
+fn device(ordinal: u32) -> Result<Device, Fault> {
+    let mut backend = CudaBackend::open(ordinal)?;
+    // A device that computes wrongly is left out here; one that can't be measured is offered without figures.
+    power::check(&mut backend)?;
+    let power = power::measure(&mut backend).unwrap_or_default();
+    Ok(Device {
+        index: 0,
+        model: backend.model().to_owned(),
+        engine: Engine::Cuda,
+        capability: backend.capability(),
+        memory: backend.memory().saturating_sub(RESERVED),
+        power,
+    })
+}
+
+/// Memory of a device that jobs do not get: the contexts of the worker at work and of the next one, ready beside it.
+const RESERVED: Bytes = Bytes(1 << 30);

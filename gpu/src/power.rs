@@ -1,0 +1,137 @@
+//! Measured compute power: our own kernels, run on the backend they judge, the same text on all.
+//!
+//! Owns the figures of [`MeasuredPower`]. Never believes a data sheet. Runs in the worker child, within a few tenths of
+//! a second. Tests are at the end; on CUDA in `gpu/tests/backends.rs`.
+
+use crate::{
+    backend::{Backend, Report, RunLimits},
+    program::{LoadedProgram, Sources, no_compiler},
+};
+use ion_protocol::{
+    BlobHash, Bytes, Millis, Nanos,
+    fault::Fault,
+    hardware::MeasuredPower,
+    job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
+};
+use std::sync::atomic::AtomicBool;
+
+/// A launch this long is worth reading a rate from.
+const MEASURED: Nanos = Nanos(60_000_000);
+/// The whole of one measurement at most, on a machine that is busy with other things.
+const RUN_MAX: Millis = Millis(3_000);
+/// Threads of a block in our kernels.
+const BLOCK: u32 = 256;
+/// Operations of one thread in one turn of the loop: 16 fused multiply-adds of two operations each.
+const OPS_PER_TURN: u64 = 32;
+/// Largest copy: well beyond any cache, well within any device.
+const COPY_BYTES_MAX: u64 = 256 << 20;
+
+const KERNELS: &str = include_str!("power.ptx");
+
+/// Runs the kernels once, small, and compares with what they must give.
+pub fn check(backend: &mut dyn Backend) -> Result<(), Fault> {
+    const BYTES: u64 = 4096;
+    let first: Vec<u8> = (0..BYTES).map(|n| (n * 7 % 251) as u8).collect();
+    let report = run(backend, copy(BYTES), &first)?;
+    if report.outputs.first().is_none_or(|output| output.bytes != first) {
+        return Err(Fault::Driver { message: "a test kernel gave wrong results".into() });
+    }
+    Ok(())
+}
+
+/// The rates of our kernels.
+pub fn measure(backend: &mut dyn Backend) -> Result<MeasuredPower, Fault> {
+    // Both grow their work until it takes long enough, so that a processor and a data centre GPU are both served.
+    let f32_mflops = grow(|size| {
+        let (blocks, turns) = ((size / 256).clamp(4, 4096) as u32, (size / 16).clamp(16, 4096));
+        let ops = u64::from(blocks) * u64::from(BLOCK) * turns * OPS_PER_TURN;
+        Ok((ops, run(backend, fma(blocks, turns), &[])?.device_time))
+    })?;
+    let memory_mbps = grow(|size| {
+        let bytes = (size * 4096).clamp(1 << 20, COPY_BYTES_MAX);
+        let first = vec![1; bytes as usize];
+        Ok((2 * bytes, run(backend, copy(bytes), &first)?.device_time))
+    })?;
+    Ok(MeasuredPower { f32_mflops, memory_mbps })
+}
+
+/// Calls `work` with growing sizes until it takes [`MEASURED`]; gives 10^6 units a second.
+fn grow(mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> Result<u64, Fault> {
+    let mut best = 0;
+    let mut size = 256;
+    for _ in 0..6 {
+        let (units, time) = work(size)?;
+        let rate = u128::from(units) * 1_000 / u128::from(time.0.max(1));
+        best = best.max(u64::try_from(rate).unwrap_or(u64::MAX));
+        if time >= MEASURED {
+            break;
+        }
+        // Aim at twice the time, in steps of at most 16: the first runs are slow for reasons of their own.
+        size *= (2 * MEASURED.0 / time.0.max(1)).clamp(2, 16);
+    }
+    Ok(best)
+}
+
+fn run(backend: &mut dyn Backend, program: Program, first: &[u8]) -> Result<Report, Fault> {
+    let limits = RunLimits { run: RUN_MAX, memory: Bytes(4 * COPY_BYTES_MAX), fuel: None };
+    let text = BlobHash::of(KERNELS.as_bytes());
+    let mut blob = |hash, _| Ok(if hash == text { KERNELS.as_bytes().to_vec() } else { first.to_vec() });
+    let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
+    let loaded = LoadedProgram::load(program, &limits, &mut sources)?;
+    backend.run(loaded, &limits, &AtomicBool::new(false), &mut |_| {})
+}
+
+fn program(buffers: Vec<Buffer>, launch: Launch) -> Program {
+    let (blob, bytes) = (BlobHash::of(KERNELS.as_bytes()), Bytes(KERNELS.len() as u64));
+    let module = Module { name: "power.ptx".into(), source: Source::Ptx, blob, bytes };
+    Program {
+        modules: vec![module],
+        buffers,
+        phases: vec![Phase { times: 1, steps: vec![Step::Launch(launch)] }],
+    }
+}
+
+fn buffer(name: &str, bytes: u64, init: Init, output: bool) -> Buffer {
+    let (name, element, shape) = (name.to_owned(), Element::U8, vec![bytes]);
+    Buffer { name, bytes: Bytes(bytes), init, element, shape, output }
+}
+
+fn launch(kernel: &str, blocks: u32, args: Vec<Arg>) -> Launch {
+    let (grid, block) = ([blocks, 1, 1], [BLOCK, 1, 1]);
+    Launch { module: 0, kernel: kernel.to_owned(), grid, block, shared_bytes: 0, args }
+}
+
+fn fma(blocks: u32, turns: u64) -> Program {
+    let bytes = u64::from(blocks) * u64::from(BLOCK) * 4;
+    let args = vec![Arg::Buffer(0), Arg::Scalar { element: Element::U32, bits: turns }];
+    program(vec![buffer("out", bytes, Init::Zero, false)], launch("fma", blocks, args))
+}
+
+/// 16 bytes a thread; `bytes` is a multiple of a block's.
+fn copy(bytes: u64) -> Program {
+    let blocks = (bytes / 16 / u64::from(BLOCK)).max(1) as u32;
+    let bytes = u64::from(blocks) * u64::from(BLOCK) * 16;
+    // Any name does: the bytes come from `run`. It must differ from the text's.
+    let from = buffer("from", bytes, Init::Blob(BlobHash([0; 32])), false);
+    let to = buffer("to", bytes, Init::Zero, true);
+    program(vec![from, to], launch("copy", blocks, vec![Arg::Buffer(0), Arg::Buffer(1)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::CpuBackend;
+    use std::time::Instant;
+
+    #[test]
+    fn the_processor_is_measured_quickly_and_plausibly() {
+        let mut backend = CpuBackend::default();
+        check(&mut backend).unwrap();
+        let began = Instant::now();
+        let power = measure(&mut backend).unwrap();
+        eprintln!("{power:?} in {:?}", began.elapsed());
+        // From a slow interpreter on a loaded machine to a processor ten times the size of today's largest.
+        assert!((1..10_000_000).contains(&power.f32_mflops), "{power:?}");
+        assert!((1..10_000_000).contains(&power.memory_mbps), "{power:?}");
+    }
+}

@@ -1,0 +1,64 @@
+//! What a worker takes from itself before it touches foreign code.
+//!
+//! Owns the limits a process sets on itself without privileges. It is no wall against a broken driver: it keeps an
+//! honest process small, and a crash from leaving anything behind. Deliberately absent: a limit on processes
+//! (`RLIMIT_NPROC` counts all threads of the user, the node's too, so a small one would refuse the engine its threads)
+//! and system call filters.
+
+use ion_protocol::Bytes;
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, getppid, kill_process, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
+};
+use std::{fs::File, io};
+
+/// Open files of a worker on the CPU: three pipes, `/proc` while looking at the machine, some spare.
+const FILES_MAX_CPU: u64 = 32;
+/// Open files of a worker on CUDA: the driver opens its device nodes several times over.
+const FILES_MAX_CUDA: u64 = 1024;
+/// Writable memory beside the job's: stacks of the engine's threads, a parsed program, the frames.
+const MEMORY_OVERHEAD: u64 = 512 << 20;
+
+fn at_most(limit: u64) -> Rlimit {
+    Rlimit { current: Some(limit), maximum: Some(limit) }
+}
+
+/// Ends this process at once, whatever its threads do.
+pub fn die() -> ! {
+    let _ = kill_process(rustix::process::getpid(), Signal::KILL);
+    // The signal above cannot be caught; this line satisfies the type.
+    std::process::abort()
+}
+
+/// First thing in the child. Takes standard output for the frames and lets whatever else prints there (drivers do)
+/// print to standard error, so that it can't be mistaken for a frame.
+pub fn enter() -> io::Result<File> {
+    // A parent that died before the next line would leave us with a new one, so it is looked at before and after.
+    let parent = getppid();
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() != parent {
+        die();
+    }
+    setrlimit(Resource::Core, at_most(0))?;
+    let frames = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(frames.into())
+}
+
+/// After the device is open, before the first job: drivers may need what this takes away while they start.
+pub fn close_in(engine: super::EngineChoice, memory: Bytes) -> io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    match engine {
+        super::EngineChoice::Cpu => {
+            setrlimit(Resource::Nofile, at_most(FILES_MAX_CPU))?;
+            setrlimit(Resource::Fsize, at_most(0))?;
+            // Buffers are held twice while they are read back; what is more is an allocation failure, not a slow machine.
+            let data = memory.0.saturating_mul(2).saturating_add(MEMORY_OVERHEAD);
+            setrlimit(Resource::Data, at_most(data))
+        }
+        // A driver maps far more than it uses, so memory is limited by what the worker asks the device for.
+        super::EngineChoice::Cuda { .. } => setrlimit(Resource::Nofile, at_most(FILES_MAX_CUDA)),
+    }
+    .map_err(io::Error::from)
+}

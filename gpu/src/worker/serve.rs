@@ -1,0 +1,277 @@
+//! A worker's jobs, one after the other, until the node closes the pipe.
+//!
+//! Threads: this one runs the job; one reads frames, so that a node that dies is noticed in the middle of a launch; one
+//! tells progress. A job that ends in a fault ends the process: after some faults a device is of no more use, and the
+//! next tenant shall not depend on which.
+
+use super::{
+    EXIT_FAULT,
+    frame::{CHUNK_BYTES_MAX, Frame, FromWorker, PROGRESS_EVERY, Summary, ToWorker, read_frame},
+    frame::{write_chunk, write_message},
+    sandbox,
+};
+use crate::{
+    backend::{Backend, Output, RunLimits},
+    cuda, meter,
+    program::{LoadedProgram, Sources},
+};
+use ion_protocol::{BlobHash, Bytes, Millis, Nanos, fault::Fault, job::JobSpec};
+use std::{
+    any::Any,
+    collections::{BTreeMap, VecDeque},
+    fs::File,
+    io::{self, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
+
+/// Frames read ahead of the job: enough that reading and parsing overlap.
+const FRAMES_AHEAD: usize = 4;
+
+/// The way to the node, shared by the job and its heartbeat.
+#[derive(Clone)]
+struct Out(Arc<Mutex<File>>);
+
+impl Out {
+    fn with<T>(&self, write: impl FnOnce(&mut File) -> T) -> T {
+        // A panic while writing leaves at worst half a frame, which the node tells from a whole one.
+        write(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn say(&self, message: &FromWorker) -> io::Result<()> {
+        self.with(|file| write_message(file, message))
+    }
+}
+
+/// Runs the jobs that come on `input` and tells their ends on `output`. A backend that could not be opened is told as
+/// the end of the first job.
+pub fn serve(
+    input: impl Read + Send + 'static,
+    output: File,
+    backend: Result<Box<dyn Backend>, Fault>,
+    memory: Bytes,
+) -> ExitCode {
+    let out = Out(Arc::new(Mutex::new(output)));
+    let busy = Arc::new(AtomicBool::new(false));
+    let (to, frames) = mpsc::sync_channel(FRAMES_AHEAD);
+    {
+        let busy = busy.clone();
+        thread::spawn(move || read_frames(input, &to, &busy));
+    }
+    let mut backend = match backend {
+        Ok(backend) => backend,
+        Err(fault) => {
+            let _ = out.say(&FromWorker::Failed(fault.bounded()));
+            return ExitCode::from(EXIT_FAULT);
+        }
+    };
+    if out.say(&FromWorker::Ready).is_err() {
+        return ExitCode::SUCCESS;
+    }
+    while let Ok(frame) = frames.recv() {
+        busy.store(true, Ordering::SeqCst);
+        let end = match frame {
+            Frame::Message(ToWorker::Job(spec)) => told_job(&spec, memory, &mut *backend, &frames, &out),
+            Frame::Message(ToWorker::Start) | Frame::Bytes(_) => {
+                FromWorker::Failed(Fault::WorkerProtocol { message: "no job was given before".into() })
+            }
+        };
+        let good = matches!(end, FromWorker::Done(_));
+        if out.say(&end).is_err() || !good {
+            return ExitCode::from(EXIT_FAULT);
+        }
+        busy.store(false, Ordering::SeqCst);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Passes frames on. When the pipe ends in the middle of a job nobody wants its result: the process ends at once.
+fn read_frames(mut input: impl Read, to: &mpsc::SyncSender<Frame<ToWorker>>, busy: &AtomicBool) {
+    while let Ok(Some(frame)) = read_frame(&mut input) {
+        if to.send(frame).is_err() {
+            return;
+        }
+    }
+    if busy.load(Ordering::SeqCst) {
+        sandbox::die();
+    }
+}
+
+/// Launches done and in all, told every [`PROGRESS_EVERY`] by a thread of its own until dropped.
+struct Heartbeat {
+    stop: Option<mpsc::SyncSender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Heartbeat {
+    fn start(out: Out, done: Arc<AtomicU64>, total: u64) -> Self {
+        let (stop, stopped) = mpsc::sync_channel::<()>(0);
+        let thread = thread::spawn(move || {
+            loop {
+                let done = done.load(Ordering::Relaxed);
+                if out.say(&FromWorker::Progress { done, total }).is_err()
+                    || stopped.recv_timeout(PROGRESS_EVERY) != Err(mpsc::RecvTimeoutError::Timeout)
+                {
+                    return;
+                }
+            }
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.stop.take();
+        // It never panics; and if it did, the node has seen its silence.
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+/// Runs one job under its heartbeat and makes a fault of a panic: a panic is our bug, told as such.
+fn told_job(
+    spec: &JobSpec,
+    memory: Bytes,
+    backend: &mut dyn Backend,
+    frames: &mpsc::Receiver<Frame<ToWorker>>,
+    out: &Out,
+) -> FromWorker {
+    let done = Arc::new(AtomicU64::new(0));
+    let heartbeat = Heartbeat::start(out.clone(), done.clone(), spec.program.launches());
+    let result = catch_unwind(AssertUnwindSafe(|| job(spec, memory, backend, frames, out, &done)));
+    drop(heartbeat);
+    match result {
+        Ok(Ok(summary)) => FromWorker::Done(summary),
+        Ok(Err(fault)) => FromWorker::Failed(fault.bounded()),
+        Err(panic) => {
+            let how = format!("it panicked: {}", panic_text(&*panic));
+            FromWorker::Failed(Fault::WorkerCrashed { how }.bounded())
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+}
+
+fn job(
+    spec: &JobSpec,
+    memory: Bytes,
+    backend: &mut dyn Backend,
+    frames: &mpsc::Receiver<Frame<ToWorker>>,
+    out: &Out,
+    done: &AtomicU64,
+) -> Result<Summary, Fault> {
+    spec.check().map_err(|error| Fault::Program { message: error.to_string() })?;
+    let limits = RunLimits { run: spec.limits.run, memory: spec.limits.memory.min(memory), fuel: None };
+    let began = Instant::now();
+    let mut incoming = Incoming::new(spec, frames);
+    let mut blob = |hash, bytes| incoming.take(hash, bytes);
+    let mut sources = Sources { blob: &mut blob, compile: &mut cuda::compile };
+    let program = LoadedProgram::load(spec.program.clone(), &limits, &mut sources)?;
+    match frames.recv() {
+        Ok(Frame::Message(ToWorker::Start)) => {}
+        Ok(Frame::Message(ToWorker::Job(_)) | Frame::Bytes(_)) | Err(_) => {
+            return Err(Fault::WorkerProtocol { message: "expected the start of the job".into() });
+        }
+    }
+    let load = nanos(began);
+    say(out, &FromWorker::Started)?;
+    let cancel = AtomicBool::new(false);
+    let began = Instant::now();
+    let report = backend.run(program, &limits, &cancel, &mut |progress| {
+        done.store(progress.launches_done, Ordering::Relaxed)
+    })?;
+    let ran = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    done.store(report.launches.len() as u64, Ordering::Relaxed);
+    let kernels = meter::per_kernel(&spec.program, &report.launches);
+    for output in report.outputs {
+        send(output, out)?;
+    }
+    Ok(Summary { device_time: report.device_time, ran, load, instructions: report.instructions, kernels })
+}
+
+fn nanos(since: Instant) -> Nanos {
+    Nanos(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn say(out: &Out, message: &FromWorker) -> Result<(), Fault> {
+    out.say(message).map_err(|error| Fault::WorkerProtocol { message: format!("the node hung up: {error}") })
+}
+
+fn send(output: Output, out: &Out) -> Result<(), Fault> {
+    let bytes = Bytes(output.bytes.len() as u64);
+    say(out, &FromWorker::Output { buffer: output.buffer, bytes })?;
+    output.bytes.chunks(CHUNK_BYTES_MAX).try_for_each(|chunk| {
+        out.with(|file| write_chunk(file, chunk))
+            .map_err(|error| Fault::WorkerProtocol { message: format!("the node hung up: {error}") })
+    })
+}
+
+/// The blobs of a job as they come: each once, in order of first use; what is used again is kept.
+struct Incoming<'a> {
+    frames: &'a mpsc::Receiver<Frame<ToWorker>>,
+    coming: VecDeque<(BlobHash, Bytes)>,
+    uses: BTreeMap<BlobHash, u32>,
+    kept: BTreeMap<BlobHash, Vec<u8>>,
+}
+
+impl<'a> Incoming<'a> {
+    fn new(spec: &JobSpec, frames: &'a mpsc::Receiver<Frame<ToWorker>>) -> Self {
+        let mut uses = BTreeMap::new();
+        let modules = spec.program.modules.iter().map(|module| module.blob);
+        let buffers = spec.program.buffers.iter().filter_map(|buffer| match buffer.init {
+            ion_protocol::job::Init::Blob(hash) => Some(hash),
+            ion_protocol::job::Init::Zero => None,
+        });
+        modules.chain(buffers).for_each(|hash| *uses.entry(hash).or_default() += 1);
+        Self { frames, coming: spec.program.blobs().into(), uses, kept: BTreeMap::new() }
+    }
+
+    fn take(&mut self, hash: BlobHash, bytes: Bytes) -> Result<Vec<u8>, Fault> {
+        let left = self.uses.get_mut(&hash).map_or(0, |left| {
+            *left = left.saturating_sub(1);
+            *left
+        });
+        let content = match self.kept.remove(&hash) {
+            Some(content) => content,
+            None => self.receive(hash, bytes)?,
+        };
+        if left > 0 {
+            self.kept.insert(hash, content.clone());
+        }
+        Ok(content)
+    }
+
+    fn receive(&mut self, hash: BlobHash, bytes: Bytes) -> Result<Vec<u8>, Fault> {
+        let broken = |message: &str| Err(Fault::WorkerProtocol { message: message.to_owned() });
+        if self.coming.pop_front() != Some((hash, bytes)) {
+            return broken("blobs are used in another order than they come");
+        }
+        let mut content = Vec::new();
+        let size = usize::try_from(bytes.0).unwrap_or(usize::MAX);
+        if content.try_reserve_exact(size).is_err() {
+            return Err(Fault::Room { message: format!("no memory for an input of {bytes}") });
+        }
+        while content.len() < size {
+            match self.frames.recv() {
+                Ok(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= size - content.len() => {
+                    content.extend_from_slice(&piece);
+                }
+                Ok(Frame::Bytes(_)) => return broken("a piece of a blob has the wrong size"),
+                Ok(Frame::Message(_)) => return broken("a message came in the middle of a blob"),
+                Err(_) => return broken("the pipe ended in the middle of a blob"),
+            }
+        }
+        Ok(content)
+    }
+}
