@@ -3,19 +3,40 @@
 //! Owns the children: starts them ahead of need, feeds them a job and its blobs, watches them, kills them (deadline,
 //! silence, a broken protocol, the engine's wish) and says how each ended. Never loads a driver or parses PTX: a child
 //! does. Blobs are read from and written to the store it is given; a blob whose bytes are not its hash never runs.
-//! Limits: the named constants here and in [`ion_gpu::worker::frame`]. Tests with real children: `node/tests/workers.rs`.
+//!
+//! ```text
+//! handle -> [device: one job at a time] -> job -> child process
+//!                       |                   feed: store -> stdin     outputs: stdout -> store
+//!                       spawner: the thread that starts children
+//! ```
+//! Limits: the named constants here, in [`Patience`] and in [`ion_gpu::worker::frame`]. Tests with real children:
+//! `node/tests/workers.rs`.
+
+mod child;
+mod device;
+mod exec;
+mod feed;
+mod job;
+mod outputs;
+mod probe;
 
 pub use crate::config::Backend as BackendChoice;
-pub use ion_gpu::probe::CudaState;
-use ion_gpu::probe::ProbeReport;
+pub use exec::{ExecReport, exec};
+pub use ion_gpu::probe::{CudaState, ProbeReport};
+
+use child::Spawner;
+use ion_gpu::worker::Task;
 use ion_protocol::{BlobHash, Bytes, fault::Fault, job::JobSpec};
 use ion_scheduler::input::{Input, WorkId};
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Jobs that may wait for one device: the engine sends the next when one ends, so a few are plenty.
 pub const DEVICE_QUEUE_MAX: usize = 16;
@@ -42,14 +63,61 @@ pub struct WorkersConfig {
     pub exe: PathBuf,
     /// Which devices are used.
     pub backend: BackendChoice,
-    /// Most memory a job may use on the CPU device; zero for half of what the machine has.
+    /// Most memory the worker of the CPU device may use, half of it for a job's buffers (what comes out is held twice
+    /// while it is delivered); zero for half of what the machine has.
     pub memory_max: Bytes,
 }
 
-/// Gives work to the devices.
+/// How long a child may take for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a probe, its measurement included. Drivers of machines with many GPUs take seconds to start.
+    pub probe: Duration,
+    /// From the start of the process until the device is open.
+    pub start: Duration,
+    /// Between two words of a worker with a job; it speaks every [`ion_gpu::worker::frame::PROGRESS_EVERY`].
+    pub silence: Duration,
+    /// For reading and checking a job, beside the time its bytes take to move.
+    pub load: Duration,
+    /// Beyond a job's own limit: the worker ends it itself and says so; after this it is killed.
+    pub grace: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            probe: Duration::from_secs(30),
+            start: Duration::from_secs(60),
+            silence: Duration::from_secs(5),
+            load: Duration::from_secs(60),
+            grace: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A job on its way to a device.
+struct Work {
+    work: WorkId,
+    spec: Box<JobSpec>,
+    stop: CancellationToken,
+}
+
+/// The jobs that are queued or running, with what stops each.
+#[derive(Clone, Debug, Default)]
+struct Stops(Arc<Mutex<BTreeMap<WorkId, CancellationToken>>>);
+
+impl Stops {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkId, CancellationToken>> {
+        // Nothing that can panic happens under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives work to the devices. Clones share the devices; when the last is gone the children end.
 #[derive(Clone, Debug)]
 pub struct WorkersHandle {
-    devices: Vec<mpsc::Sender<(WorkId, Box<JobSpec>)>>,
+    devices: Vec<mpsc::Sender<Work>>,
+    stops: Stops,
 }
 
 impl WorkersHandle {
@@ -59,24 +127,75 @@ impl WorkersHandle {
         let queue = self.devices.get(usize::from(device)).ok_or_else(|| Fault::NoDevice {
             message: format!("this node has no device {device}; it has {}", self.devices.len()),
         })?;
-        queue.try_send((work, spec)).map_err(|_| Fault::NoDevice {
-            message: format!("device {device} has {DEVICE_QUEUE_MAX} jobs waiting already"),
+        let stop = CancellationToken::new();
+        self.stops.lock().insert(work, stop.clone());
+        queue.try_send(Work { work, spec, stop }).map_err(|error| {
+            self.stops.lock().remove(&work);
+            let message = match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    format!("device {device} has {DEVICE_QUEUE_MAX} jobs waiting already")
+                }
+                mpsc::error::TrySendError::Closed(_) => format!("device {device} is shut down"),
+            };
+            Fault::NoDevice { message }
         })
     }
 
     /// Kills a job; it ends with [`Fault::Cancelled`]. One that has ended is let be.
-    pub fn stop(&self, _work: WorkId) {}
+    pub fn stop(&self, work: WorkId) {
+        if let Some(stop) = self.stops.lock().get(&work) {
+            stop.cancel();
+        }
+    }
 }
 
 /// Finds out what the machine has and starts one supervisor per device.
 pub async fn start(
     config: WorkersConfig,
-    _blobs: Arc<dyn Blobs>,
-    _inputs: mpsc::Sender<Input>,
+    blobs: Arc<dyn Blobs>,
+    inputs: mpsc::Sender<Input>,
 ) -> (WorkersHandle, ProbeReport) {
-    let cuda = match config.backend {
-        BackendChoice::Cpu => CudaState::NotAsked,
-        BackendChoice::Auto | BackendChoice::Cuda => CudaState::NoLibrary,
-    };
-    (WorkersHandle { devices: Vec::new() }, ProbeReport { cuda, nvrtc: false, devices: Vec::new() })
+    start_with(config, Patience::default(), blobs, inputs).await
+}
+
+/// [`start`], with other patience.
+pub async fn start_with(
+    config: WorkersConfig,
+    patience: Patience,
+    blobs: Arc<dyn Blobs>,
+    inputs: mpsc::Sender<Input>,
+) -> (WorkersHandle, ProbeReport) {
+    let spawner = Spawner::start(config.exe.clone());
+    let (report, engines) = probe::probe(&spawner, &config, patience).await;
+    let stops = Stops::default();
+    let devices = report
+        .devices
+        .iter()
+        .zip(engines)
+        .map(|(device, engine)| {
+            let (to, jobs) = mpsc::channel(DEVICE_QUEUE_MAX);
+            let task = Task::Serve { engine, memory: device.memory };
+            let host = job::Host {
+                spawner: spawner.clone(),
+                task,
+                device: device.clone(),
+                blobs: blobs.clone(),
+                patience,
+            };
+            tokio::spawn(device::supervise(host, jobs, stops.clone(), inputs.clone()));
+            to
+        })
+        .collect();
+    (WorkersHandle { devices, stops }, report)
+}
+
+/// Memory a job may use on the CPU device.
+fn job_memory(config: &WorkersConfig) -> Bytes {
+    match config.memory_max {
+        Bytes::ZERO => {
+            let info = rustix::system::sysinfo();
+            Bytes(info.totalram.saturating_mul(info.mem_unit.into()) / 4)
+        }
+        limit => Bytes(limit.0 / 2),
+    }
 }

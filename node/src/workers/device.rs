@@ -1,0 +1,100 @@
+//! One device: a job at a time, each in a fresh child, the next child started while a job runs.
+
+use super::{
+    Stops, Work,
+    child::Child,
+    job::{Finished, Host},
+};
+use ion_protocol::fault::Fault;
+use ion_scheduler::input::{Input, WorkReport};
+use std::sync::Arc;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// A child that is being made ready ahead of its job.
+type Spare = JoinHandle<Result<Child, Fault>>;
+
+/// Runs the jobs that come for a device until nobody can send more.
+pub async fn supervise(
+    host: Host,
+    mut jobs: mpsc::Receiver<Work>,
+    stops: Stops,
+    inputs: mpsc::Sender<Input>,
+) {
+    let host = Arc::new(host);
+    let mut spare = make_spare(&host);
+    while let Some(Work { work, spec, stop }) = jobs.recv().await {
+        let spec = Arc::from(spec);
+        let mut tell = |done, total| {
+            // Progress is news only while it is new: where the driver is busy, the next word replaces this one.
+            let _ = inputs.try_send(Input::WorkProgress { work, done, total });
+        };
+        let (used, result) = run(&host, &mut spare, &spec, &stop, &mut tell).await;
+        stops.lock().remove(&work);
+        let result = result.map(|finished| report(&host, finished));
+        if inputs.send(Input::WorkDone { work, result }).await.is_err() {
+            return;
+        }
+        if let Some(child) = used {
+            child.end().await;
+        }
+    }
+}
+
+fn make_spare(host: &Arc<Host>) -> Spare {
+    let host = host.clone();
+    tokio::spawn(async move { host.ready_child().await })
+}
+
+fn report(host: &Host, finished: Finished) -> WorkReport {
+    WorkReport {
+        outputs: finished.outputs,
+        inline: finished.inline,
+        device: host.device.model.clone(),
+        engine: host.device.engine,
+        device_time: finished.summary.device_time,
+        ran: finished.ran,
+    }
+}
+
+/// Runs a job in the spare child and makes the next one ready meanwhile. A child that died before it had the job died
+/// of something else (it waited idle), so the job gets another, once.
+async fn run(
+    host: &Arc<Host>,
+    spare: &mut Spare,
+    spec: &Arc<ion_protocol::job::JobSpec>,
+    stop: &tokio_util::sync::CancellationToken,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> (Option<Child>, Result<Finished, Fault>) {
+    let mut again = true;
+    loop {
+        if stop.is_cancelled() {
+            return (None, Err(Fault::Cancelled));
+        }
+        let taken = std::mem::replace(spare, make_spare(host));
+        let ready = tokio::select! {
+            ready = taken => ready,
+            () = stop.cancelled() => return (None, Err(Fault::Cancelled)),
+        };
+        let mut child = match ready {
+            Ok(Ok(child)) => child,
+            Ok(Err(_)) if std::mem::take(&mut again) => continue,
+            Ok(Err(fault)) => return (None, Err(fault)),
+            Err(error) => {
+                let how = format!("making it ready ended: {error}");
+                return (None, Err(Fault::WorkerCrashed { how }.bounded()));
+            }
+        };
+        if !child.is_idle() && std::mem::take(&mut again) {
+            continue;
+        }
+        match host.run(&mut child, spec, stop, progress).await {
+            Ok(finished) => return (Some(child), Ok(finished)),
+            Err(ended) if !ended.begun && dead(&ended.fault) && std::mem::take(&mut again) => {}
+            Err(ended) => return (Some(child), Err(ended.fault)),
+        }
+    }
+}
+
+fn dead(fault: &Fault) -> bool {
+    matches!(fault, Fault::WorkerCrashed { .. })
+}

@@ -1,0 +1,82 @@
+//! A job's blobs on their way from the store into the child, checked while they move.
+
+use super::Blobs;
+use ion_gpu::worker::frame::{CHUNK_BYTES_MAX, Kind, ToWorker, header, message_frame};
+use ion_protocol::{BlobHash, Bytes, fault::Fault, job::JobSpec};
+use std::{io, io::Read, sync::Arc};
+use tokio::{io::AsyncWriteExt, process::ChildStdin, sync::mpsc, task};
+
+/// Pieces between the disk and the pipe.
+const PIECES_AHEAD: usize = 4;
+
+/// How feeding ended.
+pub enum Fed {
+    /// The child has everything. The pipe comes back: closing it would tell the child that its node is gone.
+    All {
+        /// Held until the job ends.
+        _pipe: ChildStdin,
+    },
+    /// The child does not read any more; why is for its last frame or its exit status to say.
+    ChildGone,
+    /// A blob can't be had, or is not what its name says.
+    Failed(Fault),
+}
+
+/// Sends the job, its blobs, and the word to start, to a child.
+pub async fn feed(mut stdin: ChildStdin, spec: Arc<JobSpec>, blobs: Arc<dyn Blobs>) -> Fed {
+    let job = message_frame(&ToWorker::Job(Box::new(JobSpec::clone(&spec))));
+    if stdin.write_all(&job).await.is_err() {
+        return Fed::ChildGone;
+    }
+    let (to, mut pieces) = mpsc::channel(PIECES_AHEAD);
+    let reading = task::spawn_blocking(move || {
+        spec.program.blobs().into_iter().try_for_each(|(hash, bytes)| read_blob(&*blobs, hash, bytes, &to))
+    });
+    while let Some(piece) = pieces.recv().await {
+        let head = header(Kind::Bytes, Vec::len(&piece));
+        if stdin.write_all(&head).await.is_err() || stdin.write_all(&piece).await.is_err() {
+            return Fed::ChildGone;
+        }
+    }
+    match reading.await {
+        Ok(Ok(())) => {}
+        Ok(Err(message)) => return Fed::Failed(Fault::Inputs { message }.bounded()),
+        Err(error) => return Fed::Failed(Fault::Inputs { message: format!("reading them ended: {error}") }),
+    }
+    match stdin.write_all(&message_frame(&ToWorker::Start)).await {
+        Ok(()) => Fed::All { _pipe: stdin },
+        Err(_) => Fed::ChildGone,
+    }
+}
+
+/// Passes a blob on in pieces. The last piece is held back until the hash is known to be right, so that no child ever
+/// holds the whole of a wrong blob.
+fn read_blob(
+    blobs: &dyn Blobs,
+    hash: BlobHash,
+    bytes: Bytes,
+    to: &mpsc::Sender<Vec<u8>>,
+) -> Result<(), String> {
+    let named = |error: io::Error| format!("blob {} can't be read: {error}", hash.short());
+    let mut from = blobs.open(&hash).map_err(named)?;
+    let (mut hasher, mut left, mut last) = (blake3::Hasher::new(), bytes.0, Vec::new());
+    while left > 0 {
+        let mut piece = vec![0; left.min(CHUNK_BYTES_MAX as u64) as usize];
+        from.read_exact(&mut piece).map_err(named)?;
+        left -= piece.len() as u64;
+        hasher.update(&piece);
+        let before = std::mem::replace(&mut last, piece);
+        if !before.is_empty() && to.blocking_send(before).is_err() {
+            return Ok(());
+        }
+    }
+    if from.read(&mut [0]).map_err(named)? != 0 {
+        return Err(format!("blob {} is longer than the {bytes} the job says", hash.short()));
+    }
+    if BlobHash(*hasher.finalize().as_bytes()) != hash {
+        return Err(format!("blob {} holds other bytes than its name says", hash.short()));
+    }
+    // A receiver that is gone has its own reason; here all is well.
+    let _ = if last.is_empty() { Ok(()) } else { to.blocking_send(last) };
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! What the machine has, asked of children: one for the driver, one for the processor, at the same time.
+
+use super::{
+    BackendChoice, Patience, WorkersConfig,
+    child::{Spawner, how, millis},
+    job_memory,
+};
+use ion_gpu::{
+    probe::{Answer, CudaState, ProbeReport, Question},
+    worker::{EngineChoice, Task, frame},
+};
+use ion_protocol::{codec, hardware::Device};
+use tokio::{io::AsyncReadExt, time::timeout};
+
+/// Why a probing child gave no answer.
+enum Silence {
+    Crashed(String),
+    Hung,
+    Babbled(String),
+}
+
+/// The report, and what runs each of its devices.
+pub async fn probe(
+    spawner: &Spawner,
+    config: &WorkersConfig,
+    patience: Patience,
+) -> (ProbeReport, Vec<EngineChoice>) {
+    let ask_cuda = async {
+        match config.backend {
+            BackendChoice::Cpu => Answer { cuda: CudaState::NotAsked, nvrtc: false, devices: Vec::new() },
+            BackendChoice::Auto | BackendChoice::Cuda => {
+                let answer = ask(spawner, Question::Cuda, patience).await;
+                answer.unwrap_or_else(|silence| Answer {
+                    cuda: state(silence, patience),
+                    nvrtc: false,
+                    devices: Vec::new(),
+                })
+            }
+        }
+    };
+    let ask_cpu = async {
+        match config.backend {
+            BackendChoice::Cuda => Ok(None),
+            BackendChoice::Auto | BackendChoice::Cpu => {
+                let question = Question::Cpu { memory: job_memory(config) };
+                ask(spawner, question, patience).await.map(Some)
+            }
+        }
+    };
+    let (cuda, cpu) = tokio::join!(ask_cuda, ask_cpu);
+    let (cpu, cpu_trouble) = match cpu {
+        Ok(cpu) => (cpu, None),
+        Err(silence) => (None, Some(words(silence, patience))),
+    };
+    let nvrtc = cuda.nvrtc || cpu.as_ref().is_some_and(|cpu| cpu.nvrtc);
+    let gpus = cuda.devices.into_iter().map(|(ordinal, device)| (EngineChoice::Cuda { ordinal }, device));
+    let mut found: Vec<(EngineChoice, Device)> = gpus.collect();
+    if found.is_empty() {
+        found.extend(
+            cpu.into_iter().flat_map(|cpu| cpu.devices).map(|(_, device)| (EngineChoice::Cpu, device)),
+        );
+    }
+    let (engines, devices) = found
+        .into_iter()
+        .enumerate()
+        .map(|(index, (engine, device))| (engine, Device { index: index as u16, ..device }))
+        .unzip();
+    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices }, engines)
+}
+
+fn state(silence: Silence, patience: Patience) -> CudaState {
+    match silence {
+        Silence::Crashed(how) => CudaState::ProbeCrashed { how },
+        Silence::Hung => CudaState::ProbeHung { after: millis(patience.probe) },
+        Silence::Babbled(what) => CudaState::ProbeBabbled { what },
+    }
+}
+
+fn words(silence: Silence, patience: Patience) -> String {
+    match silence {
+        Silence::Crashed(how) => format!("the child that measures the processor died ({how})"),
+        Silence::Hung => format!("measuring the processor took longer than {}", millis(patience.probe)),
+        Silence::Babbled(what) => format!("the child that measures the processor made no sense ({what})"),
+    }
+}
+
+/// Asks one child and waits for its answer and its end.
+async fn ask(spawner: &Spawner, question: Question, patience: Patience) -> Result<Answer, Silence> {
+    let answered = timeout(patience.probe, async {
+        let mut probe = spawner
+            .probe(Task::Probe(question))
+            .await
+            .map_err(|error| Silence::Crashed(format!("it could not be started: {error}")))?;
+        // One byte more than an answer can have, so that a flood is seen as one and not read to its end.
+        let mut said = Vec::new();
+        let most = (frame::HEADER_BYTES + frame::MESSAGE_BYTES_MAX + 1) as u64;
+        let _ = (&mut probe.stdout).take(most).read_to_end(&mut said).await;
+        match parse(&said) {
+            Ok(answer) => Ok(answer),
+            Err(what) if said.is_empty() || what.is_none() => {
+                let status = probe.process.wait().await;
+                Err(Silence::Crashed(status.map_or_else(|error| error.to_string(), how)))
+            }
+            Err(what) => Err(Silence::Babbled(what.unwrap_or_default())),
+        }
+    });
+    answered.await.unwrap_or(Err(Silence::Hung))
+}
+
+/// The one frame of an answer; `Err(None)` where it ends too soon.
+fn parse(said: &[u8]) -> Result<Answer, Option<String>> {
+    let Some((head, payload)) = said.split_first_chunk() else { return Err(None) };
+    let (kind, len) = frame::parse_header(*head).map_err(|error| Some(error.to_string()))?;
+    if payload.len() < len {
+        return Err(None);
+    }
+    if payload.len() > len || kind != frame::Kind::Message {
+        return Err(Some("more than one answer".to_owned()));
+    }
+    codec::decode(payload, frame::MESSAGE_BYTES_MAX).map_err(|error| Some(error.to_string()))
+}

@@ -1,0 +1,329 @@
+//! Workers for real: children of the real binary, killed, stopped, fed with wrong programs, and replaced by programs
+//! that misbehave. After each fault the next job on the device must run.
+
+mod workers {
+    pub mod programs;
+    pub mod rig;
+}
+
+use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
+use ion_protocol::{Bytes, Millis, fault::Fault, hardware::Engine, limits};
+use ion_scheduler::input::WorkId;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+use workers::{
+    programs::{self, empty, endless, out_of_bounds, scale},
+    rig::{ION, Rig, fake, stub_driver},
+};
+
+const MIB: u64 = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_program_gives_its_outputs_and_figures() {
+    let mut rig = Rig::start(ION).await;
+    assert_eq!(rig.report.cuda, CudaState::NotAsked);
+    let device = &rig.report.devices[0];
+    assert_eq!((device.index, device.engine), (0, Engine::CpuInterpreter));
+    assert!(device.power.f32_mflops > 0 && device.power.memory_mbps > 0 && !device.model.is_empty());
+
+    // 512 Ki elements are 2 MiB: more than one piece, and too large to travel inline.
+    for elements in [1000, 512 * 1024] {
+        let (spec, expected) = scale(&rig.blobs, elements);
+        let report = rig.run(spec).await.unwrap();
+        assert_eq!(report.engine, Engine::CpuInterpreter);
+        assert_eq!(report.outputs.len(), 1);
+        assert_eq!(report.outputs[0].bytes, Bytes(elements * 4));
+        assert_eq!(rig.blobs.read(&report.outputs[0].hash), expected);
+        assert!(report.device_time.0 > 0);
+        let inline: Vec<&[u8]> = report.inline.iter().map(|blob| &blob.bytes[..]).collect();
+        let small = elements * 4 <= limits::INLINE_BYTES_MAX as u64;
+        assert_eq!(inline, if small { vec![&expected[..]] } else { vec![] });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_of_a_program_is_told_and_the_next_job_runs() {
+    let mut rig = Rig::start(ION).await;
+
+    let fault = rig.run(programs::text(&rig.blobs, "this is not PTX", "k")).await.unwrap_err();
+    assert!(matches!(fault, Fault::Ptx { line: 1, .. }), "{fault:?}");
+    rig.expect_good().await;
+
+    let fault = rig.run(programs::text(&rig.blobs, programs::EMPTY, "absent")).await.unwrap_err();
+    assert!(matches!(&fault, Fault::Program { message } if message.contains("absent")), "{fault:?}");
+    rig.expect_good().await;
+
+    let fault = rig.run(out_of_bounds(&rig.blobs)).await.unwrap_err();
+    assert!(matches!(&fault, Fault::OutOfBounds { space, .. } if space == "global"), "{fault:?}");
+    rig.expect_good().await;
+
+    let mut spec = endless(&rig.blobs);
+    spec.limits.run = Millis(300);
+    let began = Instant::now();
+    assert_eq!(rig.run(spec).await.unwrap_err(), Fault::RunTime { limit: Millis(300) });
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    rig.expect_good().await;
+
+    let offered = rig.report.devices[0].memory;
+    let mut spec = programs::zeros(&rig.blobs, offered.0 + MIB);
+    spec.limits.memory = Bytes(1 << 40);
+    let needed = Bytes(offered.0 + MIB);
+    assert_eq!(rig.run(spec).await.unwrap_err(), Fault::Memory { needed, limit: offered });
+    rig.expect_good().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blobs_that_are_absent_or_wrong_never_run() {
+    let mut rig = Rig::start(ION).await;
+    let (spec, _) = scale(&rig.blobs, 256 * 1024);
+    let input = spec.program.blobs()[1].0;
+    let good = rig.blobs.read(&input);
+
+    let mut wrong = good.clone();
+    wrong[777_777] ^= 1;
+    rig.blobs.damage(&input, Some(&wrong));
+    let fault = rig.run(spec.clone()).await.unwrap_err();
+    assert!(
+        matches!(&fault, Fault::Inputs { message } if message.contains("other bytes than its name")),
+        "{fault:?}"
+    );
+
+    rig.blobs.damage(&input, Some(&good[..1000]));
+    assert!(matches!(rig.run(spec.clone()).await.unwrap_err(), Fault::Inputs { .. }));
+    rig.blobs.damage(&input, Some(&[&good[..], &[0]].concat()));
+    assert!(matches!(rig.run(spec.clone()).await.unwrap_err(), Fault::Inputs { .. }));
+    rig.blobs.damage(&input, None);
+    assert!(matches!(rig.run(spec.clone()).await.unwrap_err(), Fault::Inputs { .. }));
+
+    rig.blobs.damage(&input, Some(&good));
+    rig.run(spec).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_ends_the_job_and_not_the_node() {
+    let mut rig = Rig::start(ION).await;
+    rig.blobs.room(1000);
+    let (spec, _) = scale(&rig.blobs, 64 * 1024);
+    let fault = rig.run(spec.clone()).await.unwrap_err();
+    assert!(matches!(&fault, Fault::Room { message } if message.contains("storage")), "{fault:?}");
+    rig.blobs.room(u64::MAX);
+    rig.run(spec).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_is_killed_crashes_or_hangs_is_told_as_such() {
+    let patience = Patience { silence: Duration::from_secs(2), ..Patience::default() };
+    let mut rig = Rig::start_with(ION, BackendChoice::Cpu, patience).await;
+    for (signal, words) in [(Signal::KILL, "SIGKILL"), (Signal::ABORT, "SIGABRT"), (Signal::SEGV, "SIGSEGV")]
+    {
+        let work = rig.begin(endless(&rig.blobs));
+        rig.progress(work).await;
+        rig.signal_until_end(work, signal).await;
+        let fault = rig.end(work).await.unwrap_err();
+        assert!(matches!(&fault, Fault::WorkerCrashed { how } if how.contains(words)), "{fault:?}");
+        rig.expect_good().await;
+    }
+    let work = rig.begin(endless(&rig.blobs));
+    rig.progress(work).await;
+    let began = Instant::now();
+    rig.signal_busy_child(Signal::STOP);
+    let fault = rig.end(work).await.unwrap_err();
+    assert!(matches!(fault, Fault::WorkerHung { silent } if silent >= Millis(1900)), "{fault:?}");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    rig.expect_good().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spare_that_dies_while_it_waits_costs_nothing() {
+    let mut rig = Rig::start(ION).await;
+    rig.expect_good().await;
+    rig.kill_all_children();
+    rig.expect_good().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_are_stopped_while_they_run_and_while_they_wait() {
+    let mut rig = Rig::start(ION).await;
+    let first = rig.begin(endless(&rig.blobs));
+    let second = rig.begin(endless(&rig.blobs));
+    rig.progress(first).await;
+    rig.handle.stop(second);
+    rig.handle.stop(first);
+    rig.handle.stop(WorkId(999));
+    assert_eq!(rig.end(first).await.unwrap_err(), Fault::Cancelled);
+    assert_eq!(rig.end(second).await.unwrap_err(), Fault::Cancelled);
+    rig.expect_good().await;
+    let absent = rig.handle.run(WorkId(1000), 7, Box::new(empty(&rig.blobs)));
+    assert!(matches!(absent, Err(Fault::NoDevice { .. })));
+}
+
+/// Starts a node on a fake that passes probes on to the real program and otherwise does `behaviour` as long as the file
+/// `bad` is beside it; gives the fault of one job and then expects a good one.
+async fn fault_of(behaviour: &str) -> Fault {
+    let fake = fake(&format!(
+        "case $2 in --probe) exec {ION} \"$@\";; esac\n[ -e $0.bad ] || exec {ION} \"$@\"\n{behaviour}"
+    ));
+    let bad = format!("{}.bad", fake.path());
+    std::fs::write(&bad, "").unwrap();
+    let patience = Patience {
+        start: Duration::from_secs(3),
+        silence: Duration::from_secs(3),
+        load: Duration::from_secs(30),
+        ..Patience::default()
+    };
+    let mut rig = Rig::start_with(fake.path(), BackendChoice::Cpu, patience).await;
+    let mut spec = empty(&rig.blobs);
+    spec.limits.run = Millis(1000);
+    let fault = rig.run(spec).await.unwrap_err();
+    std::fs::remove_file(&bad).unwrap();
+    rig.expect_good().await;
+    fault
+}
+
+/// The octal escapes of a frame, for `printf`.
+fn escaped(frame: &[u8]) -> String {
+    frame.iter().map(|byte| format!("\\{byte:03o}")).collect()
+}
+
+fn said(message: &ion_gpu::worker::frame::FromWorker) -> String {
+    format!("printf '{}'\n", escaped(&ion_gpu::worker::frame::message_frame(message)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_are_no_workers_are_told_as_what_they_are() {
+    use ion_gpu::worker::frame::FromWorker;
+    let ready = said(&FromWorker::Ready);
+    let progress = said(&FromWorker::Progress { done: 0, total: 1 });
+    let started = said(&FromWorker::Started);
+
+    let fault = fault_of("echo the driver is on fire >&2; exit 7").await;
+    assert!(
+        matches!(&fault, Fault::WorkerCrashed { how } if how.contains("exit code 7") && how.contains("the driver is on fire")),
+        "{fault:?}"
+    );
+    let fault = fault_of("echo hello there, this is no frame; exec sleep 60").await;
+    assert!(matches!(&fault, Fault::WorkerProtocol { .. }), "{fault:?}");
+    let fault = fault_of(&format!("{ready}exec cat /dev/urandom")).await;
+    assert!(matches!(&fault, Fault::WorkerProtocol { .. }), "{fault:?}");
+    let fault = fault_of(&format!("{ready}while :; do {progress}done")).await;
+    assert!(matches!(&fault, Fault::WorkerProtocol { message } if message.contains("flood")), "{fault:?}");
+    let fault = fault_of(&format!("{ready}{progress}cat /dev/zero >&2")).await;
+    assert!(matches!(&fault, Fault::Output { .. }), "{fault:?}");
+    let fault = fault_of("exec sleep 60").await;
+    assert!(matches!(&fault, Fault::WorkerHung { .. }), "{fault:?}");
+    let fault = fault_of(&format!("{ready}{progress}exec sleep 60")).await;
+    assert!(matches!(&fault, Fault::WorkerHung { .. }), "{fault:?}");
+    // Alive, and never done.
+    let alive = format!("{ready}{progress}{started}while :; do {progress}sleep 0.2; done");
+    assert_eq!(fault_of(&alive).await, Fault::RunTime { limit: Millis(1000) });
+    // Done without its output, and an output nobody asked for.
+    let done = said(&FromWorker::Done(ion_gpu::worker::frame::Summary::default()));
+    let fault = fault_of(&format!("{ready}{progress}{started}{done}exec sleep 60")).await;
+    assert!(matches!(&fault, Fault::WorkerProtocol { .. }), "{fault:?}");
+    let output = said(&FromWorker::Output { buffer: 0, bytes: Bytes(1 << 40) });
+    let fault = fault_of(&format!("{ready}{progress}{started}{output}exec cat /dev/zero")).await;
+    assert!(matches!(&fault, Fault::WorkerProtocol { .. }), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_end_in_a_typed_answer_whatever_the_driver_does() {
+    let patience = Patience { probe: Duration::from_secs(4), ..Patience::default() };
+    let ask = async |script: String| {
+        let fake = fake(&script);
+        Rig::start_with(fake.path(), BackendChoice::Auto, patience).await.report
+    };
+    // The processor's probe goes to the real program in all of them.
+    let cuda_only = |behaviour: &str| format!("case $3 in cuda) {behaviour};; *) exec {ION} \"$@\";; esac");
+
+    let report = ask(cuda_only("exec sleep 60")).await;
+    assert_eq!(report.cuda, CudaState::ProbeHung { after: Millis(4000) });
+    assert_eq!(report.devices.len(), 1, "the processor is offered all the same");
+    let report = ask(cuda_only("kill -SEGV $$")).await;
+    assert!(matches!(&report.cuda, CudaState::ProbeCrashed { how } if how.contains("SIGSEGV")), "{report:?}");
+    let report = ask(cuda_only("echo the GPU is fine, thanks for asking")).await;
+    assert!(matches!(report.cuda, CudaState::ProbeBabbled { .. }), "{report:?}");
+    let report = ask(cuda_only("exec cat /dev/zero")).await;
+    assert!(matches!(report.cuda, CudaState::ProbeBabbled { .. }), "{report:?}");
+
+    let report = ask("kill -SEGV $$".to_owned()).await;
+    assert!(report.devices.is_empty() && report.cpu_trouble.is_some(), "{report:?}");
+    let report = Rig::start_with("/nowhere/ion", BackendChoice::Auto, patience).await.report;
+    assert!(matches!(report.cuda, CudaState::ProbeCrashed { .. }), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stub_drivers_are_told_from_real_ones() {
+    let patience = Patience { probe: Duration::from_secs(4), ..Patience::default() };
+    let ask = async |dir: &tempfile::TempDir| {
+        let fake = fake(&format!("LD_LIBRARY_PATH={} exec {ION} \"$@\"", dir.path().display()));
+        Rig::start_with(fake.path(), BackendChoice::Auto, patience).await.report
+    };
+    let bogus = tempfile::tempdir().unwrap();
+    std::fs::write(bogus.path().join("libcuda.so"), "not a library").unwrap();
+    std::fs::write(bogus.path().join("libcuda.so.1"), "not a library").unwrap();
+    let report = ask(&bogus).await;
+    assert!(matches!(report.cuda, CudaState::StubLibrary { .. }) || is_real(&report.cuda), "{report:?}");
+
+    let all = "return 0";
+    for (init, expected) in [
+        ("return 34", "StubLibrary"),
+        ("return 100", "NoDevice"),
+        ("return 999", "InitFailed"),
+        ("return -77", "InitFailed"),
+        ("*(volatile int *)0 = 1; return 0", "ProbeCrashed"),
+        ("for (;;) pause(); return 0", "ProbeHung"),
+        (all, "NoDevice"),
+    ] {
+        let Some(stub) = stub_driver(init, true) else {
+            eprintln!("skipped: stub drivers (no C compiler `cc` here)");
+            return;
+        };
+        let report = ask(&stub).await;
+        assert!(format!("{:?}", report.cuda).starts_with(expected), "{init}: {report:?}");
+        assert!(report.cuda.hint().is_some());
+        assert_eq!(report.devices.len(), 1, "the processor is offered all the same");
+    }
+    let stub = stub_driver("return 0", false).unwrap();
+    let report = ask(&stub).await;
+    assert!(matches!(&report.cuda, CudaState::StubLibrary { why } if why.contains("lacks")), "{report:?}");
+}
+
+fn is_real(state: &CudaState) -> bool {
+    matches!(state, CudaState::Works { .. })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exec_tells_every_figure() {
+    let rig = Rig::start(ION).await;
+    let (spec, expected) = scale(&rig.blobs, 100_000);
+    let mut heard = Vec::new();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let report = exec(rig.config.clone(), rig.blobs.clone(), spec, stop, &mut |done, total| {
+        heard.push((done, total));
+    })
+    .await
+    .unwrap();
+    assert_eq!(rig.blobs.read(&report.outputs[0].hash), expected);
+    assert_eq!(report.bytes_out, Bytes(400_000));
+    assert!(report.bytes_in > Bytes(400_000));
+    let [kernel] = &report.summary.kernels[..] else { panic!("{report:?}") };
+    assert_eq!(
+        (kernel.kernel.as_str(), kernel.launches, kernel.total),
+        ("scale", 1, report.summary.device_time)
+    );
+    assert!(!heard.is_empty() && heard.iter().all(|&(done, total)| done <= total && total == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_kernels_follow_each_other_quickly() {
+    let mut rig = Rig::start(ION).await;
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..20 {
+        let began = Instant::now();
+        rig.run(empty(&rig.blobs)).await.unwrap();
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    eprintln!("empty kernel, fresh child each: p50 {:?}, longest {:?}", times[10], times[19]);
+    assert!(times[10] < Duration::from_secs(2), "{times:?}");
+}

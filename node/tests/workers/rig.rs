@@ -1,0 +1,269 @@
+//! A node's workers without a node: a store in a directory, the inputs an engine would get, and children to signal.
+
+use super::programs;
+use ion_node::workers::{
+    BackendChoice, Blobs, NewBlob, Patience, ProbeReport, WorkersConfig, WorkersHandle, start_with,
+};
+use ion_protocol::{BlobHash, Bytes, fault::Fault, job::JobSpec};
+use ion_scheduler::input::{Input, WorkId, WorkReport};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{sync::mpsc, time::timeout};
+
+/// The real program.
+pub const ION: &str = env!("CARGO_BIN_EXE_ion");
+/// No test waits longer for one fact.
+const PATIENCE: Duration = Duration::from_secs(90);
+const MIB: u64 = 1 << 20;
+
+/// Blobs as files in a directory.
+pub struct TestBlobs {
+    dir: TempDir,
+    room: AtomicU64,
+}
+
+impl TestBlobs {
+    fn path(&self, hash: &BlobHash) -> PathBuf {
+        self.dir.path().join(hash.to_string())
+    }
+
+    pub fn put(&self, bytes: &[u8]) -> BlobHash {
+        let hash = BlobHash::of(bytes);
+        fs::write(self.path(&hash), bytes).unwrap();
+        hash
+    }
+
+    pub fn read(&self, hash: &BlobHash) -> Vec<u8> {
+        fs::read(self.path(hash)).unwrap()
+    }
+
+    /// Replaces what is held under a name.
+    pub fn damage(&self, hash: &BlobHash, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => fs::write(self.path(hash), bytes).unwrap(),
+            None => fs::remove_file(self.path(hash)).unwrap(),
+        }
+    }
+
+    /// What a new blob may have before the disk counts as full.
+    pub fn room(&self, bytes: u64) {
+        self.room.store(bytes, Ordering::SeqCst);
+    }
+}
+
+impl Blobs for TestBlobs {
+    fn open(&self, hash: &BlobHash) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(File::open(self.path(hash))?))
+    }
+
+    fn create(&self, _: Bytes) -> io::Result<Box<dyn NewBlob>> {
+        let (dir, left) = (self.dir.path().to_owned(), self.room.load(Ordering::SeqCst));
+        Ok(Box::new(Draft { dir, bytes: Vec::new(), left }))
+    }
+}
+
+struct Draft {
+    dir: PathBuf,
+    bytes: Vec<u8>,
+    left: u64,
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left =
+            self.left.checked_sub(bytes.len() as u64).ok_or(io::Error::from(io::ErrorKind::StorageFull))?;
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl NewBlob for Draft {
+    fn finish(self: Box<Self>) -> io::Result<BlobHash> {
+        let hash = BlobHash::of(&self.bytes);
+        fs::write(self.dir.join(hash.to_string()), &self.bytes)?;
+        Ok(hash)
+    }
+}
+
+/// Memory limits tell the children of rigs apart that run at the same time.
+static NEXT_MEMORY: AtomicU64 = AtomicU64::new(512 * MIB);
+
+pub struct Rig {
+    pub handle: WorkersHandle,
+    pub report: ProbeReport,
+    pub blobs: Arc<TestBlobs>,
+    pub config: WorkersConfig,
+    inputs: mpsc::Receiver<Input>,
+    ended: BTreeMap<WorkId, Result<WorkReport, Fault>>,
+    next: u64,
+}
+
+impl Rig {
+    pub async fn start(exe: &str) -> Self {
+        Self::start_with(exe, BackendChoice::Cpu, Patience::default()).await
+    }
+
+    pub async fn start_with(exe: &str, backend: BackendChoice, patience: Patience) -> Self {
+        let blobs = Arc::new(TestBlobs { dir: tempfile::tempdir().unwrap(), room: AtomicU64::new(u64::MAX) });
+        let memory_max = Bytes(NEXT_MEMORY.fetch_add(2, Ordering::SeqCst));
+        let config = WorkersConfig { exe: exe.into(), backend, memory_max };
+        let (to, inputs) = mpsc::channel(256);
+        let (handle, report) = start_with(config.clone(), patience, blobs.clone(), to).await;
+        Self { handle, report, blobs, config, inputs, ended: BTreeMap::new(), next: 1 }
+    }
+
+    /// Sends a job to device 0.
+    pub fn begin(&mut self, spec: JobSpec) -> WorkId {
+        let work = WorkId(self.next);
+        self.next += 1;
+        self.handle.run(work, 0, Box::new(spec)).unwrap();
+        work
+    }
+
+    async fn input(&mut self) -> Input {
+        timeout(PATIENCE, self.inputs.recv()).await.expect("an input in time").expect("workers live")
+    }
+
+    /// Waits until a job tells progress.
+    pub async fn progress(&mut self, of: WorkId) {
+        loop {
+            match self.input().await {
+                Input::WorkProgress { work, .. } if work == of => return,
+                Input::WorkDone { work, result } if work == of => panic!("{work:?} ended with {result:?}"),
+                Input::WorkDone { work, result } => drop(self.ended.insert(work, result)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for a job's end.
+    pub async fn end(&mut self, of: WorkId) -> Result<WorkReport, Fault> {
+        loop {
+            if let Some(result) = self.ended.remove(&of) {
+                return result;
+            }
+            if let Input::WorkDone { work, result } = self.input().await {
+                self.ended.insert(work, result);
+            }
+        }
+    }
+
+    pub async fn run(&mut self, spec: JobSpec) -> Result<WorkReport, Fault> {
+        let work = self.begin(spec);
+        self.end(work).await
+    }
+
+    /// The device still does what it should.
+    pub async fn expect_good(&mut self) {
+        let (spec, expected) = programs::scale(&self.blobs, 300);
+        let report = self.run(spec).await.expect("a good job after a bad one");
+        assert_eq!(report.inline[0].bytes, expected);
+    }
+
+    /// Children of this rig's device, the oldest first.
+    fn children(&self) -> Vec<Pid> {
+        let memory = (self.config.memory_max.0 / 2).to_string();
+        let mut pids: Vec<i32> = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let words: Vec<&str> = line.split('\0').collect();
+                words.contains(&"--engine") && words.contains(&memory.as_str())
+            })
+            .collect();
+        pids.sort_unstable();
+        pids.into_iter().filter_map(Pid::from_raw).collect()
+    }
+
+    /// Signals the busy child with every word of progress: Rust's own handler of SIGSEGV looks whether the stack overflowed,
+    /// finds that it did not, and steps aside for the next.
+    pub async fn signal_until_end(&mut self, work: WorkId, signal: Signal) {
+        while !self.ended.contains_key(&work) {
+            if let Some(&busy) = self.children().first() {
+                let _ = kill_process(busy, signal);
+            }
+            if let Input::WorkDone { work, result } = self.input().await {
+                self.ended.insert(work, result);
+            }
+        }
+    }
+
+    /// The child that runs a job is older than the spare beside it.
+    pub fn signal_busy_child(&self, signal: Signal) {
+        kill_process(self.children()[0], signal).unwrap();
+    }
+
+    pub fn kill_all_children(&self) {
+        let children = self.children();
+        assert!(!children.is_empty());
+        children.into_iter().for_each(|pid| kill_process(pid, Signal::KILL).unwrap());
+    }
+}
+
+/// A program written for the occasion.
+pub struct Fake {
+    _dir: TempDir,
+    path: String,
+}
+
+impl Fake {
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// A shell script with this text; its arguments are `worker` and so on.
+pub fn fake(script: &str) -> Fake {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fake");
+    fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\nexport PATH\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    Fake { path: path.to_str().unwrap().to_owned(), _dir: dir }
+}
+
+/// A directory with a `libcuda.so.1` whose `cuInit` does this; with all the symbols of a driver, or with that one only.
+/// `None` where there is no C compiler.
+pub fn stub_driver(init: &str, whole: bool) -> Option<TempDir> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = format!("#include <unistd.h>\nint cuInit(unsigned flags) {{ {init}; }}\n");
+    if whole {
+        let others = [
+            "cuDevicePrimaryCtxRetain",
+            "cuModuleLoadDataEx",
+            "cuMemAlloc_v2",
+            "cuMemcpyHtoDAsync_v2",
+            "cuLaunchKernel",
+            "cuEventQuery",
+            "cuEventElapsedTime",
+        ];
+        text += "int cuDriverGetVersion(int *v) { *v = 12040; return 0; }\n";
+        text += "int cuDeviceGetCount(int *n) { *n = 0; return 0; }\n";
+        others.iter().for_each(|name| text += &format!("int {name}(void) {{ return 999; }}\n"));
+    }
+    let source = dir.path().join("stub.c");
+    fs::write(&source, text).unwrap();
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        let to = dir.path().join(name);
+        let status =
+            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&to).arg(&source).status().ok()?;
+        assert!(status.success(), "cc compiles the stub");
+    }
+    Some(dir)
+}
