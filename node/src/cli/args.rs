@@ -77,6 +77,8 @@ pub enum Verb {
     Exec(ExecArgs),
     /// Check or print a PTX file as this network's devices read it
     Ptx(PtxArgs),
+    /// Measure this machine and this build, against yardsticks of the same run
+    Bench(BenchArgs),
     /// Stop the running node
     Stop(StopArgs),
     /// Print completions for a shell
@@ -334,6 +336,23 @@ pub enum PtxVerb {
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+}
+
+/// `ion bench`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  ion bench\n  ion bench --transfer '256 MiB' --jobs 100 --json\n\nTwo nodes are started on this machine's loopback for it, in a directory of their own."
+)]
+pub struct BenchArgs {
+    /// Empty jobs to dispatch one at a time, and again with several in flight
+    #[arg(long, value_name = "COUNT", default_value_t = 300, value_parser = clap::value_parser!(u32).range(8..=100_000))]
+    pub jobs: u32,
+    /// Size of the blob to transfer
+    #[arg(long, value_name = "SIZE", default_value = "1 GiB", value_parser = quantity::bytes)]
+    pub transfer: Bytes,
+    /// How long to write the journal, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub journal_seconds: u64,
 }
 
 /// `ion stop`

@@ -6,6 +6,7 @@
 //! Tests: `node/tests/cli.rs`, with the real binary.
 
 mod args;
+mod bench;
 mod cancel;
 mod completions;
 mod devices;
@@ -71,6 +72,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Verb::Key(args) => key::key(common, args),
         Verb::Exec(args) => exec::exec(common, args),
         Verb::Ptx(args) => ptx::ptx(common, args),
+        Verb::Bench(args) => bench::bench(common, args),
         Verb::Stop(args) => stop::stop(common, args),
         Verb::Completions(args) => completions::completions(args, &mut Args::command()),
     }

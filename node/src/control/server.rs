@@ -14,11 +14,15 @@ use std::{
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long the socket waits after a failed accept (descriptors exhausted): long enough not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection may take to pass on what was said before the node stopped.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The bound socket. Removed from disk when dropped.
 #[derive(Debug)]
@@ -72,9 +76,11 @@ impl ControlServer {
                         };
                         let (calls, stop) = (calls.clone(), stop.clone());
                         tasks.spawn(async move {
+                            let mut serving = std::pin::pin!(serve(stream, calls));
                             tokio::select! {
-                                () = stop.cancelled() => {}
-                                () = serve(stream, calls) => {}
+                                // What the driver said last should still arrive.
+                                () = stop.cancelled() => drop(timeout(LAST_WORDS, serving).await),
+                                () = &mut serving => {}
                             }
                             drop(slot);
                         });

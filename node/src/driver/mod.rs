@@ -397,7 +397,9 @@ impl Driver {
     }
 
     async fn down(self) {
-        let Driver { net, ledger, events, .. } = self;
+        let Driver { net, ledger, events, watchers, .. } = self;
+        // Streams of events end here; their last lines are on the way.
+        drop(watchers);
         net.shutdown().await;
         ledger.shutdown().await;
         // Waits for the log's thread, which may still have lines to write.

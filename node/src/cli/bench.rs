@@ -1,0 +1,54 @@
+//! `ion bench`
+
+use super::{
+    CliError,
+    args::{BenchArgs, Common},
+    block_on_all, output,
+};
+use crate::bench::{self, BenchOptions, Figure};
+use std::time::Duration;
+
+/// Measures this machine and this build, each figure against a yardstick of the same run.
+pub fn bench(common: &Common, args: BenchArgs) -> Result<(), CliError> {
+    let options = BenchOptions {
+        jobs: args.jobs,
+        transfer_bytes: args.transfer.0,
+        journal: Duration::from_secs(args.journal_seconds),
+    };
+    let quiet = common.quiet;
+    let stage = move |name: &str| {
+        if !quiet {
+            eprintln!("{name}");
+        }
+    };
+    let report = block_on_all(async {
+        bench::run(options, stage).await.map_err(|error| {
+            CliError::node(format!("{error:#}"), "`-v` says more; free some memory and disk, then try again")
+        })
+    })?;
+    if common.json {
+        return output::json(&report);
+    }
+    output::line(&format!("{}; {} build", report.machine, report.build))?;
+    let mut table = output::Table::new(&["FIGURE", "VALUE", "RATIO TO", "RATIO", "TARGET"]);
+    for figure in &report.figures {
+        table.row([
+            figure.name.clone(),
+            value(figure),
+            figure.yardstick.clone().unwrap_or_default(),
+            figure.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            figure.target.unwrap_or_default().to_owned(),
+        ]);
+    }
+    table.print()
+}
+
+/// Three digits are all that a measurement is worth.
+fn value(figure: &Figure) -> String {
+    let (value, unit) = (figure.value, figure.unit);
+    match value {
+        100.0.. => format!("{value:.0} {unit}"),
+        10.0.. => format!("{value:.1} {unit}"),
+        _ => format!("{value:.2} {unit}"),
+    }
+}
