@@ -1,3 +1,5 @@
+//! The reader against whole kernels, random changes of good text, and its own print.
+
 use super::*;
 
 const KERNELS: [(&str, &str); 6] = [

@@ -1,0 +1,209 @@
+//! Operands: registers, numbers, vectors, addresses and names.
+
+use super::*;
+
+impl<'a> Parser<'a> {
+    pub(super) fn operand(
+        &mut self,
+        op: Op,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<Operand> {
+        match self.tok.tok {
+            Tok::Punct(b'[') => self.address(function, body),
+            Tok::Punct(b'{') => {
+                self.bump()?;
+                let (first, count) = self.parts(b'}', op, function, body)?;
+                Ok(Operand::Vector(first, count))
+            }
+            Tok::Punct(b'(') if op == Op::Call => {
+                self.bump()?;
+                let (first, count) = self.parts(b')', op, function, body)?;
+                Ok(Operand::List(first, count))
+            }
+            Tok::Punct(b'!') => {
+                self.bump()?;
+                let (name, at) = self.word("a predicate")?;
+                Ok(Operand::Not(self.register(name, at, function, body)?))
+            }
+            Tok::Word(name) if op == Op::Bra => {
+                let at = self.bump()?.at;
+                // The number of the pending branch stands in for the label until the body has been read.
+                body.pending.push((u32::MAX, body.scope, name, at));
+                Ok(Operand::Label((body.pending.len() - 1) as u32))
+            }
+            Tok::Punct(b'(') => {
+                let why = "constant expressions are not covered; write the value";
+                Err(Refusal::unsupported(self.tok.at, "(", why))
+            }
+            _ => self.simple(function, body),
+        }
+    }
+
+    /// The parts of `{...}` or `(...)`. They go before the instruction's own operands.
+    pub(super) fn parts(
+        &mut self,
+        end: u8,
+        op: Op,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<(u32, u8)> {
+        let first = function.operands.len();
+        while !self.eat(end)? {
+            if function.operands.len() > first {
+                self.expect(b',')?;
+            }
+            let at = self.tok.at;
+            let part = self.simple(function, body)?;
+            if matches!(part, Operand::Pair(..)) || (op != Op::Call && matches!(part, Operand::Symbol(..))) {
+                return Err(Refusal::unexpected(at, "a part that is no value", "a register or a constant"));
+            }
+            function.operands.push(part);
+            self.operands += 1;
+            if (function.operands.len() - first) as u64 > limits::PARTS_MAX {
+                return Err(Refusal::limit(at, "parts of an operand", limits::PARTS_MAX));
+            }
+        }
+        Ok((first as u32, (function.operands.len() - first) as u8))
+    }
+
+    /// A register, constant, special register, variable or pair.
+    pub(super) fn simple(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
+        let at = self.tok.at;
+        match self.tok.tok {
+            Tok::Punct(b'-') => {
+                self.bump()?;
+                let operand = match self.tok.tok {
+                    Tok::Int(v) => Operand::Int((v as i64).wrapping_neg()),
+                    Tok::F32(v) => Operand::F32(v ^ 1 << 31),
+                    Tok::F64(v) => Operand::F64(v ^ 1 << 63),
+                    _ => return self.unexpected("a number"),
+                };
+                self.bump()?;
+                Ok(operand)
+            }
+            Tok::Int(v) => self.bump().map(|_| Operand::Int(v as i64)),
+            Tok::F32(v) => self.bump().map(|_| Operand::F32(v)),
+            Tok::F64(v) => self.bump().map(|_| Operand::F64(v)),
+            Tok::Word(name) => {
+                self.bump()?;
+                if self.eat(b'|')? {
+                    let left = if name == "_" { SINK } else { self.register(name, at, function, body)? };
+                    let Tok::Word(name) = self.tok.tok else { return self.unexpected("a register") };
+                    let at = self.bump()?.at;
+                    let right = if name == "_" { SINK } else { self.register(name, at, function, body)? };
+                    if left == SINK && right == SINK {
+                        return Err(Refusal::unexpected(at, "`_|_`", "at least one register"));
+                    }
+                    return Ok(Operand::Pair(left, right));
+                }
+                self.named(name, at, function, body)
+            }
+            _ => self.unexpected("an operand"),
+        }
+    }
+
+    pub(super) fn named(
+        &mut self,
+        name: &'a str,
+        at: At,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<Operand> {
+        if name == "_" {
+            return Ok(Operand::Sink);
+        }
+        if let Some(special) = Special::named(name) {
+            let mut part = 0;
+            if special.has_parts() {
+                part = match self.tok.tok {
+                    Tok::Dot("x") => 0,
+                    Tok::Dot("y") => 1,
+                    Tok::Dot("z") => 2,
+                    _ => return self.unexpected("`.x`, `.y` or `.z`"),
+                };
+                self.bump()?;
+            }
+            return Ok(Operand::Special(special, part));
+        }
+        if let Some(symbol) = self.symbol(name, body) {
+            let mut offset = 0;
+            if self.is(b'+') {
+                offset = self.offset()?;
+            }
+            return Ok(Operand::Symbol(symbol, offset));
+        }
+        if let Some(Global::Function(n)) = self.names.get(name) {
+            return Ok(Operand::Function(*n));
+        }
+        self.register(name, at, function, body).map(Operand::Register)
+    }
+
+    pub(super) fn address(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
+        self.bump()?;
+        let (base, offset) = match self.tok.tok {
+            Tok::Int(v) => {
+                self.bump()?;
+                (Base::Absolute, v as i64)
+            }
+            Tok::Word(name) => {
+                let at = self.bump()?.at;
+                let base = match self.symbol(name, body) {
+                    Some(symbol) => Base::Symbol(symbol),
+                    None => Base::Register(self.register(name, at, function, body)?),
+                };
+                let offset = if self.is(b'+') || self.is(b'-') { self.offset()? } else { 0 };
+                (base, offset)
+            }
+            _ => return self.unexpected("a register, a variable or an address"),
+        };
+        self.expect(b']')?;
+        Ok(Operand::Address(base, offset))
+    }
+
+    /// `+8`, `+-8` or `-8`.
+    pub(super) fn offset(&mut self) -> Parsed<i64> {
+        self.eat(b'+')?;
+        let negative = self.eat(b'-')?;
+        let value = self.int(u64::MAX, "bytes of offset")? as i64;
+        Ok(if negative { value.wrapping_neg() } else { value })
+    }
+
+    pub(super) fn symbol(&self, name: &str, body: &Body<'a>) -> Option<Symbol> {
+        let local = body.walk(body.scope, |scope| body.names.get(&(scope, name)).copied());
+        match (local, self.names.get(name)) {
+            (Some(Local::Symbol(symbol)), _) => Some(symbol),
+            (None, Some(Global::Variable(n))) => Some(Symbol::Module(*n)),
+            _ => None,
+        }
+    }
+
+    /// The number of a register, given at its first use.
+    pub(super) fn register(
+        &self,
+        name: &'a str,
+        at: At,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<u32> {
+        let found = body.walk(body.scope, |scope| {
+            if let Some(local) = body.names.get(&(scope, name)) {
+                return Some((scope, *local));
+            }
+            body.range(scope, name).map(|class| (scope, Local::Unused(class)))
+        });
+        match found {
+            Some((_, Local::Register(n))) => Ok(n),
+            Some((scope, Local::Unused(class))) => {
+                let number = function.registers.len() as u32;
+                if u64::from(number) >= limits::REGISTERS_MAX {
+                    return Err(Refusal::limit(at, "registers in a function", limits::REGISTERS_MAX));
+                }
+                function.registers.push(class);
+                body.names.insert((scope, name), Local::Register(number));
+                Ok(number)
+            }
+            _ => Err(Refusal::undeclared(at, "register or variable", name)),
+        }
+    }
+}
