@@ -292,6 +292,24 @@ fn is_real(state: &CudaState) -> bool {
     matches!(state, CudaState::Works { .. })
 }
 
+/// What only a real card shows: a fault poisons its process, and the next job has a fresh one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gpu_survives_its_jobs() {
+    let mut rig = Rig::start_with(ION, BackendChoice::Cuda, Patience::default()).await;
+    if rig.report.devices.is_empty() {
+        eprintln!("skipped: CUDA ({})", rig.report.cuda);
+        return;
+    }
+    rig.expect_good().await;
+    let fault = rig.run(out_of_bounds(&rig.blobs)).await.unwrap_err();
+    assert!(matches!(fault, Fault::Device { .. }), "{fault:?}");
+    rig.expect_good().await;
+    let mut spec = endless(&rig.blobs);
+    spec.limits.run = Millis(1000);
+    assert_eq!(rig.run(spec).await.unwrap_err(), Fault::RunTime { limit: Millis(1000) });
+    rig.expect_good().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exec_tells_every_figure() {
     let rig = Rig::start(ION).await;

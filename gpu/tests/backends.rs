@@ -1,0 +1,226 @@
+//! One body for both engines: each kernel is held against independent Rust on every engine this machine has, and where
+//! both run, their bits must be equal. A machine without a GPU says so by name.
+
+mod cpu_bench;
+
+use cpu_bench::{Bench, bytes_of_f32, bytes_of_u32, f32_arg, f32s, u32_arg, u32s};
+use ion_gpu::{
+    backend::Backend,
+    cpu::CpuBackend,
+    cuda::{CudaBackend, survey},
+    power,
+};
+use ion_protocol::{
+    fault::Fault,
+    hardware::Engine,
+    job::{Arg, Phase, Step},
+};
+use std::sync::{Mutex, atomic::AtomicBool};
+
+const SAXPY: &str = include_str!("../kernels/saxpy.ptx");
+const MATMUL: &str = include_str!("../kernels/matmul.ptx");
+const MANDELBROT: &str = include_str!("../kernels/mandelbrot.ptx");
+
+/// A device at a time: the tests of this file run side by side.
+static DEVICE: Mutex<()> = Mutex::new(());
+
+/// Every engine of this machine.
+fn engines() -> Vec<Box<dyn Backend>> {
+    let mut engines: Vec<Box<dyn Backend>> = vec![Box::new(CpuBackend::default())];
+    let found = survey();
+    match found.devices.first() {
+        Some((ordinal, _)) => engines.push(Box::new(CudaBackend::open(*ordinal).unwrap())),
+        None => eprintln!("skipped: CUDA ({})", found.state),
+    }
+    engines
+}
+
+/// Runs a program on every engine and gives the outputs, which must be the same on all.
+fn outputs_everywhere(bench: &Bench, program: ion_protocol::job::Program) -> Vec<Vec<u8>> {
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut first: Option<(String, Vec<Vec<u8>>)> = None;
+    for mut engine in engines() {
+        let loaded = bench.load(program.clone()).unwrap();
+        let launches = program.launches();
+        let mut heard = Vec::new();
+        let report = engine
+            .run(loaded, &bench.limits, &AtomicBool::new(false), &mut |p| heard.push(p))
+            .unwrap_or_else(|fault| panic!("{}: {fault}", engine.label()));
+        assert_eq!((report.engine, &report.label), (engine.engine(), &engine.label()));
+        assert_eq!(report.launches.len() as u64, launches, "{}", report.label);
+        assert_eq!(report.device_time.0, report.launches.iter().map(|time| time.0).sum::<u64>());
+        let last = heard.last().unwrap();
+        assert_eq!((last.launches_done, last.launches_total), (launches, launches), "{}", report.label);
+        let outputs: Vec<Vec<u8>> = report.outputs.into_iter().map(|output| output.bytes).collect();
+        match &first {
+            None => first = Some((report.label, outputs)),
+            Some((label, bits)) => assert!(*bits == outputs, "{label} and {} differ", report.label),
+        }
+    }
+    first.expect("the CPU engine is always there").1
+}
+
+fn floats(seed: u64, count: usize) -> Vec<f32> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    (0..count).map(|_| rng.f32() * 2.0 - 1.0).collect()
+}
+
+fn saxpy_bench(x: &[f32], y: &[f32]) -> Bench {
+    let n = x.len() as u32;
+    let bench = Bench::new(SAXPY, "saxpy").grid([n.div_ceil(256), 1, 1], [256, 1, 1]);
+    bench.arg(u32_arg(n)).arg(f32_arg(2.5)).buffer(bytes_of_f32(x)).buffer(bytes_of_f32(y))
+}
+
+#[test]
+fn saxpy() {
+    let (x, y) = (floats(1, 70_001), floats(2, 70_001));
+    let bench = saxpy_bench(&x, &y);
+    let out = f32s(&outputs_everywhere(&bench, bench.program())[1]);
+    for n in 0..x.len() {
+        assert_eq!(out[n].to_bits(), 2.5f32.mul_add(x[n], y[n]).to_bits(), "element {n}");
+    }
+}
+
+#[test]
+fn saxpy_again_and_again_with_swaps() {
+    const TIMES: u32 = 50;
+    let (mut x, mut y) = (floats(3, 5000), floats(4, 5000));
+    let bench = saxpy_bench(&x, &y);
+    let mut program = bench.program();
+    let [Phase { steps, .. }] = &program.phases[..] else { panic!("one phase") };
+    let steps = vec![steps[0].clone(), Step::Swap { a: 0, b: 1 }];
+    program.phases = vec![Phase { times: TIMES, steps }];
+    let out = outputs_everywhere(&bench, program);
+    for _ in 0..TIMES {
+        for n in 0..x.len() {
+            y[n] = 2.5f32.mul_add(x[n], y[n]);
+        }
+        std::mem::swap(&mut x, &mut y);
+    }
+    assert_eq!(out, [bytes_of_f32(&x), bytes_of_f32(&y)]);
+}
+
+#[test]
+fn matmul() {
+    let (n, size) = (64u32, 64usize);
+    let (a, b) = (floats(5, size * size), floats(6, size * size));
+    let bench = Bench::new(MATMUL, "matmul").grid([n / 16, n / 16, 1], [16, 16, 1]);
+    let bench = bench.arg(u32_arg(n)).buffer(bytes_of_f32(&a)).buffer(bytes_of_f32(&b));
+    let bench = bench.buffer(vec![0; size * size * 4]);
+    let out = f32s(&outputs_everywhere(&bench, bench.program())[2]);
+    for row in 0..size {
+        for column in 0..size {
+            let sum = (0..size).fold(0.0f32, |s, k| a[row * size + k].mul_add(b[k * size + column], s));
+            assert_eq!(out[row * size + column].to_bits(), sum.to_bits(), "row {row}, column {column}");
+        }
+    }
+}
+
+fn escape(x: f32, y: f32, limit: u32) -> u32 {
+    let (mut re, mut im) = (0.0f32, 0.0f32);
+    for n in 0..limit {
+        let (r, i) = (re * re, im * im);
+        if r + i > 4.0 {
+            return n;
+        }
+        let both = re * im;
+        re = r - i + x;
+        im = both.mul_add(2.0, y);
+    }
+    limit
+}
+
+#[test]
+fn mandelbrot() {
+    let (width, height, limit) = (97u32, 61u32, 200u32);
+    let (x0, y0, step) = (-2.0f32, -1.0f32, 0.03f32);
+    let bench =
+        Bench::new(MANDELBROT, "mandelbrot").grid([width.div_ceil(16), height.div_ceil(8), 1], [16, 8, 1]);
+    let bench = bench.arg(u32_arg(width)).arg(u32_arg(height));
+    let bench = bench.arg(f32_arg(x0)).arg(f32_arg(y0)).arg(f32_arg(step)).arg(u32_arg(limit));
+    let bench = bench.buffer(vec![0; (width * height * 4) as usize]);
+    let out = u32s(&outputs_everywhere(&bench, bench.program())[0]);
+    for y in 0..height {
+        for x in 0..width {
+            let (cx, cy) = ((x as f32).mul_add(step, x0), (y as f32).mul_add(step, y0));
+            assert_eq!(out[(y * width + x) as usize], escape(cx, cy, limit), "at {x}, {y}");
+        }
+    }
+}
+
+/// Dynamic shared memory beyond what a block gets unasked: each thread writes its number to the end, backwards.
+const SHARED: &str = "
+.version 7.8
+.target sm_70
+.address_size 64
+.extern .shared .align 4 .b8 room[];
+.visible .entry backwards(.param .u32 last, .param .u64 out)
+{
+    .reg .b32 %r<8>;
+    .reg .b64 %rd<4>;
+    ld.param.u32 %r1, [last];
+    ld.param.u64 %rd1, [out];
+    mov.u32 %r2, %tid.x;
+    shl.b32 %r3, %r2, 2;
+    mov.u32 %r4, room;
+    add.u32 %r5, %r4, %r1;
+    sub.u32 %r5, %r5, %r3;
+    st.shared.u32 [%r5], %r2;
+    bar.sync 0;
+    sub.u32 %r6, %r1, 124;
+    add.u32 %r6, %r6, %r4;
+    add.u32 %r6, %r6, %r3;
+    ld.shared.u32 %r7, [%r6];
+    mul.wide.u32 %rd2, %r2, 4;
+    add.u64 %rd3, %rd1, %rd2;
+    st.global.u32 [%rd3], %r7;
+    ret;
+}
+";
+
+#[test]
+fn more_shared_memory_than_a_block_gets_unasked() {
+    const BYTES: u32 = 60 * 1024;
+    let mut bench = Bench::new(SHARED, "backwards").arg(u32_arg(BYTES - 4)).buffer(vec![0; 128]);
+    bench.shared = BYTES;
+    let expected: Vec<u32> = (0..32).rev().collect();
+    assert_eq!(outputs_everywhere(&bench, bench.program()), [bytes_of_u32(&expected)]);
+}
+
+#[test]
+fn limits_hold_before_anything_runs() {
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let bench = saxpy_bench(&[1.0], &[2.0]);
+    for mut engine in engines() {
+        let cancelled = engine.run(
+            bench.load(bench.program()).unwrap(),
+            &bench.limits,
+            &AtomicBool::new(true),
+            &mut |_| {},
+        );
+        // A launch this short may be over before anybody looks.
+        assert!(matches!(cancelled, Err(Fault::Cancelled) | Ok(_)), "{}", engine.label());
+        power::check(&mut *engine).unwrap();
+    }
+    let mut program = bench.program();
+    let Step::Launch(launch) = &mut program.phases[0].steps[0] else { panic!("a launch") };
+    launch.args[2] = Arg::Buffer(9);
+    assert!(matches!(bench.load(program), Err(Fault::Program { .. })));
+}
+
+#[test]
+fn a_gpu_is_measured_and_named() {
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let found = survey();
+    if found.devices.is_empty() {
+        eprintln!("skipped: CUDA ({})", found.state);
+        assert!(found.state.hint().is_some(), "{:?}", found.state);
+        return;
+    }
+    for (_, device) in found.devices {
+        assert_eq!(device.engine, Engine::Cuda);
+        assert!(device.power.f32_mflops > 0 && device.power.memory_mbps > 0, "{device:?}");
+        assert!(device.label().starts_with("CUDA: "), "{device:?}");
+        eprintln!("{device:?}");
+    }
+}
