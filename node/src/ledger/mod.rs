@@ -47,6 +47,7 @@ use std::{
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use writer::Writer;
@@ -57,6 +58,11 @@ pub const LOCK_FILE: &str = "lock";
 pub const INDEX_DIR: &str = "receipt-index";
 /// Questions about receipts that may wait: people ask, and each answer takes milliseconds.
 const ASKS_MAX: usize = 32;
+
+/// How often, and how long apart, the lock is asked for: a node that was just killed, or a child that has not yet become
+/// another program, may hold it a moment longer.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// Why there is no ledger.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +229,15 @@ fn lock(dir: &Path) -> Result<File, LedgerError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(files::FILE_MODE);
     let mut file = options.open(dir.join(LOCK_FILE)).map_err(fail)?;
-    match file.try_lock() {
+    let mut taken = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(taken, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        thread::sleep(LOCK_PAUSE);
+        taken = file.try_lock();
+    }
+    match taken {
         Ok(()) => {
             // For people; a full disk must not keep the node from starting.
             let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
