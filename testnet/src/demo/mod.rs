@@ -93,7 +93,7 @@ fn play(network: &mut Network, options: &Options, stages: &Stages) -> Result<Out
     let mut jobs = Vec::new();
     let mandelbrot = programs(options.small).2;
     jobs.extend(three_jobs(network, light, options, stages)?);
-    let (walk, death, fallen) = walk_through_death(network, light, &offers, options, stages)?;
+    let (walk, death, fallen) = walk_through_death(network, light, walk(&offers, &jobs), stages)?;
     jobs.push(walk);
 
     stages.say(&format!(
@@ -124,6 +124,16 @@ struct Done {
     job: JobId,
     ended: Ended,
     checked: String,
+}
+
+impl Done {
+    /// Steps of a walk that the device of this job would take in a second, as far as the job tells.
+    fn steps_per_second(&self) -> Option<u64> {
+        let Program::Mandelbrot(picture) = &self.program else { return None };
+        // Its loop has ten instructions, a walk's has four.
+        let steps = picture.steps(&self.out).ok()?.saturating_mul(10) / 4;
+        Some(steps.saturating_mul(1_000_000_000) / self.ended.device_time.0.max(1))
+    }
 }
 
 fn programs(small: bool) -> (Saxpy, Matmul, Mandelbrot) {
@@ -162,17 +172,19 @@ fn finish(network: &Network, job: Job, stages: &Stages) -> Result<Done> {
     Ok(Done { program, out, job: id, ended, checked })
 }
 
-/// A walk of about [`WALK_SECONDS`] on the fastest device on offer.
-fn walk(offers: &[Offer], small: bool) -> Walk {
-    // Four instructions a step; the measured rate counts two operations for each.
-    const OPERATIONS_PER_STEP: u64 = 8;
+/// A walk of about [`WALK_SECONDS`] on the devices on offer.
+fn walk(offers: &[Offer], jobs: &[Done]) -> Walk {
     let fastest = offers.iter().flat_map(|offer| &offer.devices).max_by_key(|d| d.power.f32_mflops);
-    let gpu = fastest.is_some_and(|device| device.engine.is_gpu());
+    let gpu = fastest.filter(|device| device.engine.is_gpu());
     // Walkers enough to fill the device.
-    let threads: u32 = if gpu { 1 << 18 } else { 1 << 12 };
-    let rate = fastest.map_or(1000, |device| device.power.f32_mflops.max(100)) * 1_000_000;
-    let seconds = if small { WALK_SECONDS.div_ceil(2) } else { WALK_SECONDS };
-    let all = rate.saturating_mul(seconds) / OPERATIONS_PER_STEP;
+    let threads: u32 = if gpu.is_some() { 1 << 18 } else { 1 << 12 };
+    let rate = match gpu {
+        // Four instructions a step; the measured rate counts two operations for each.
+        Some(device) => device.power.f32_mflops.saturating_mul(1_000_000) / 8,
+        // A processor that does other things beside is better judged by what it has just done.
+        None => jobs.iter().filter_map(Done::steps_per_second).max().unwrap_or(100_000_000),
+    };
+    let all = rate.saturating_mul(WALK_SECONDS);
     let steps = (all / u64::from(WALK_LAUNCHES) / u64::from(threads)).clamp(1, u32::MAX.into());
     Walk { threads, steps: steps as u32, launches: WALK_LAUNCHES, seed: 7 }
 }
@@ -181,11 +193,10 @@ fn walk(offers: &[Offer], small: bool) -> Walk {
 fn walk_through_death(
     network: &mut Network,
     light: usize,
-    offers: &[Offer],
-    options: &Options,
+    walk: Walk,
     stages: &Stages,
 ) -> Result<(Done, Death, usize)> {
-    let program = Program::Walk(walk(offers, options.small));
+    let program = Program::Walk(walk);
     let title = program.title();
     let job = Job::order(&network.cluster, light, "walk", program)?;
     stages
