@@ -69,7 +69,7 @@ impl Network {
         let deadline = Deadline::seconds(MEET_SECONDS);
         let what = format!("{} to see {} offers", self.cluster[node].name(), wanted.len());
         self.cluster.log.wait(from, deadline, &what, |line| {
-            if let Said::Event(Event::OfferSeen { provider, devices: 1.. }) = &line.said
+            if let Said::Event(Event::OfferSeen { provider, .. }) = &line.said
                 && line.node == node
             {
                 wanted.remove(provider);
