@@ -94,6 +94,9 @@ impl Job {
             Said::Event(event) if line.node == self.light && job_of(event) == Some(self.id) => {
                 want(line, event)
             }
+            Said::Ended if line.node == self.light => {
+                bail!("the node that ordered it ended; its log ends:\n{}", cluster[self.light].tail())
+            }
             Said::Event(_) | Said::Listening { .. } | Said::Other(_) | Said::Ended => Ok(None),
         })
     }

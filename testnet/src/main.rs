@@ -18,7 +18,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows a network at work: five nodes, four jobs, one death, and receipts on both sides.
+    /// Shows a network at work: five nodes, five jobs, one death, and receipts on both sides.
     Demo {
         /// Smaller jobs, for slow machines and builds without optimisation.
         #[arg(long)]

@@ -80,7 +80,7 @@ pub fn export(cluster: &Cluster, node: usize, hash: &DocHash, dir: &Path) -> Res
             "receipts".as_ref(),
             "export".as_ref(),
             hash.to_string().as_ref(),
-            "--to".as_ref(),
+            "--out".as_ref(),
             file.as_os_str(),
         ],
     )?;

@@ -18,7 +18,7 @@ fn the_demo_ends_well_and_tells_everything() {
     assert!(demo.status.success(), "{progress}");
     let outcome: Value = serde_json::from_slice(&demo.stdout).unwrap();
     let jobs = outcome["jobs"].as_array().unwrap();
-    assert_eq!(jobs.len(), 4, "three jobs, and one that survives its provider");
+    assert_eq!(jobs.len(), 5, "four jobs, and one that survives its provider");
     for job in jobs {
         assert_eq!(job["engine"], "CPU: ptx interpreter");
         assert!(job["provider"].as_str().unwrap().starts_with("provider-"), "{job}");
@@ -26,7 +26,7 @@ fn the_demo_ends_well_and_tells_everything() {
     }
     let death = &outcome["death"];
     assert_ne!(death["provider"], death["rerun_on"]);
-    assert!(jobs[3]["attempt"].as_u64().unwrap() > 1);
+    assert!(jobs[4]["attempt"].as_u64().unwrap() > 1);
     assert!(death["noticed"].as_u64().unwrap() < 7_000, "noticed late: {death}");
     let picture = outcome["picture"].as_str().unwrap();
     let png = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(picture).unwrap()));

@@ -1,4 +1,4 @@
-//! The demo: a network of five processes, three jobs and their proof, and a job that survives the death of its provider.
+//! The demo: a network of five processes, four jobs and their proof, and a fifth that survives the death of its provider.
 //!
 //! Each stage is a line on standard error; the table at the end is the caller's to print ([`Outcome`]). Whatever fails,
 //! fails the demo, with the timeline of all nodes.
@@ -20,7 +20,7 @@ use crate::{
     report::Timeline,
 };
 use anyhow::{Context, Result, bail};
-use ion_protocol::{Attempt, JobId, Millis, NodeId, hardware::Device, message::LeaseState};
+use ion_protocol::{Attempt, JobId, Millis, Nanos, NodeId, hardware::Device, message::LeaseState};
 use ion_scheduler::event::Event;
 use serde::Deserialize;
 use std::{
@@ -35,6 +35,10 @@ const PROVIDERS: usize = 3;
 const WALK_SECONDS: u64 = 5;
 /// Its launches; progress is told between them.
 const WALK_LAUNCHES: u32 = 200;
+/// How long the walk before it shall run that tells how fast the devices are, as far as is known before.
+const SHORT_WALK_MS: u64 = 200;
+/// Its launches.
+const SHORT_WALK_LAUNCHES: u32 = 10;
 
 /// What can be chosen.
 #[derive(Clone, Debug)]
@@ -93,7 +97,13 @@ fn play(network: &mut Network, options: &Options, stages: &Stages) -> Result<Out
     let mut jobs = Vec::new();
     let mandelbrot = programs(options.small).2;
     jobs.extend(three_jobs(network, light, options, stages)?);
-    let (walk, death, fallen) = walk_through_death(network, light, walk(&offers, &jobs), stages)?;
+    let short = short_walk(&offers);
+    let job = Job::order(&network.cluster, light, "short-walk", Program::Walk(short.clone()))?;
+    stages.say(&format!("ordered {} (job {}), to size the next", job.program.title(), job.id.short()));
+    let measured = finish(network, job, stages)?;
+    let long = long_walk(&short, measured.ended.device_time);
+    jobs.push(measured);
+    let (walk, death, fallen) = walk_through_death(network, light, long, stages)?;
     jobs.push(walk);
 
     stages.say(&format!(
@@ -122,16 +132,6 @@ struct Done {
     job: JobId,
     ended: Ended,
     checked: String,
-}
-
-impl Done {
-    /// Steps of a walk that the device of this job would take in a second, as far as the job tells.
-    fn steps_per_second(&self) -> Option<u64> {
-        let Program::Mandelbrot(picture) = &self.program else { return None };
-        // Its loop has ten instructions, a walk's has four.
-        let steps = picture.steps(&self.out).ok()?.saturating_mul(10) / 4;
-        Some(steps.saturating_mul(1_000_000_000) / self.ended.device_time.0.max(1))
-    }
 }
 
 fn programs(small: bool) -> (Saxpy, Matmul, Mandelbrot) {
@@ -170,21 +170,25 @@ fn finish(network: &Network, job: Job, stages: &Stages) -> Result<Done> {
     Ok(Done { program, out, job: id, ended, checked })
 }
 
-/// A walk of about [`WALK_SECONDS`] on the devices on offer.
-fn walk(offers: &[Offer], jobs: &[Done]) -> Walk {
+/// A walk that tells how fast the devices are; too short to matter on any.
+fn short_walk(offers: &[Offer]) -> Walk {
+    // Four instructions a step; the measured rate counts two operations for each.
+    const OPERATIONS_PER_STEP: u64 = 8;
     let fastest = offers.iter().flat_map(|offer| &offer.devices).max_by_key(|d| d.power.f32_mflops);
-    let gpu = fastest.filter(|device| device.engine.is_gpu());
     // Walkers enough to fill the device.
-    let threads: u32 = if gpu.is_some() { 1 << 18 } else { 1 << 12 };
-    let rate = match gpu {
-        // Four instructions a step; the measured rate counts two operations for each.
-        Some(device) => device.power.f32_mflops.saturating_mul(1_000_000) / 8,
-        // A processor that does other things beside is better judged by what it has just done.
-        None => jobs.iter().filter_map(Done::steps_per_second).max().unwrap_or(100_000_000),
-    };
-    let all = rate.saturating_mul(WALK_SECONDS);
-    let steps = (all / u64::from(WALK_LAUNCHES) / u64::from(threads)).clamp(1, u32::MAX.into());
-    Walk { threads, steps: steps as u32, launches: WALK_LAUNCHES, seed: 7 }
+    let threads: u32 = if fastest.is_some_and(|d| d.engine.is_gpu()) { 1 << 18 } else { 1 << 12 };
+    let rate = fastest.map_or(0, |d| d.power.f32_mflops).max(100).saturating_mul(1_000_000);
+    let all = rate.saturating_mul(SHORT_WALK_MS) / 1_000 / OPERATIONS_PER_STEP;
+    let steps = (all / u64::from(SHORT_WALK_LAUNCHES) / u64::from(threads)).clamp(1, u32::MAX.into());
+    Walk { threads, steps: steps as u32, launches: SHORT_WALK_LAUNCHES, seed: 5 }
+}
+
+/// A walk of about [`WALK_SECONDS`] on a device that took the short one so fast.
+fn long_walk(short: &Walk, took: Nanos) -> Walk {
+    let steps = u128::from(short.steps) * u128::from(short.launches);
+    let all = steps * u128::from(WALK_SECONDS) * 1_000_000_000 / u128::from(took.0.max(1));
+    let steps = (all / u128::from(WALK_LAUNCHES)).clamp(1, u32::MAX.into());
+    Walk { threads: short.threads, steps: steps as u32, launches: WALK_LAUNCHES, seed: 7 }
 }
 
 /// Orders a long job, kills its provider while it runs, and sees it done elsewhere. Answers who was killed, too.

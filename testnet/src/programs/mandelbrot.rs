@@ -98,11 +98,6 @@ args = [
         Ok(format!("{} points equal", numbers::grouped(found.len() as u64)))
     }
 
-    /// All steps of all points together.
-    pub fn steps(&self, out: &Path) -> Result<u64> {
-        Ok(self.counts(out)?.iter().map(|count| u64::from(*count)).sum())
-    }
-
     /// Writes what the job left in `out` as a picture a person can open, to `path`.
     pub fn picture(&self, out: &Path, path: &Path) -> Result<PathBuf> {
         let pixels: Vec<u8> = self.counts(out)?.iter().flat_map(|count| self.colour(*count)).collect();

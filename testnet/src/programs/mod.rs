@@ -32,7 +32,7 @@ impl Program {
             Program::Saxpy(p) => format!("saxpy over {} elements", numbers::grouped(p.elements.into())),
             Program::Matmul(p) => format!("matrix product {0} x {0}", p.n),
             Program::Mandelbrot(p) => format!("Mandelbrot picture {} x {}", p.width, p.height),
-            Program::Walk(p) => format!("long walk of {} launches", p.launches),
+            Program::Walk(p) => format!("walk of {} launches", p.launches),
         }
     }
 
