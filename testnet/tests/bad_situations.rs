@@ -110,6 +110,9 @@ fn a_restarted_node_finds_the_network_without_its_bootstrap() {
     let mut network = network(1);
     let light = network.lights[0];
     let hub = network.hub;
+    // Whoever worked for it is remembered.
+    let program = Program::Walk(Walk { threads: 256, steps: 10, launches: 1, seed: 3 });
+    Job::order(&network.cluster, light, "walk", program).unwrap().finish(&network.cluster).unwrap();
     network.cluster[light].stop(Deadline::seconds(GIVE_UP_SECONDS)).unwrap();
     network.cluster[hub].kill().unwrap();
     network.cluster[light].spec.bootstrap.clear();

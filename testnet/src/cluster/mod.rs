@@ -136,7 +136,9 @@ impl Drop for Cluster {
         // Processes first: they write into the directory.
         self.nodes.clear();
         cleanup::forget_dir(&self.dir);
-        if !self.keep
+        if std::thread::panicking() {
+            eprintln!("keys, journals, jobs and logs are kept in {}", self.dir.display());
+        } else if !self.keep
             && let Err(error) = fs::remove_dir_all(&self.dir)
         {
             eprintln!("could not remove {}: {error}", self.dir.display());
