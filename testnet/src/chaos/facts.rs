@@ -49,7 +49,11 @@ impl Facts {
             let Said::Event(event) = line.said else { continue };
             match event {
                 Event::JobAccepted { job } => _ = self.accepted.insert(job),
-                Event::JobEnded { job, end, .. } => _ = self.ended.insert(job, end),
+                Event::JobEnded { job, end, .. } => {
+                    // The word of its acceptance may have died with the node; its end says as much.
+                    self.accepted.insert(job);
+                    self.ended.insert(job, end);
+                }
                 Event::AttemptLost { .. } => self.lost += 1,
                 Event::ReceiptSigned { job, attempt, requester, .. } => {
                     self.signed.insert((line.node, (job, attempt, requester)));
