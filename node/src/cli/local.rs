@@ -11,7 +11,9 @@ pub struct Local(Node);
 impl Local {
     /// Starts it; returns once it listens and can be asked.
     pub async fn start(config: NodeConfig) -> Result<Self, CliError> {
-        Ok(Self(Node::start(config).await?))
+        let node = Node::start(config).await?;
+        node.stop_on_panic();
+        Ok(Self(node))
     }
 
     /// Who it is.

@@ -121,6 +121,7 @@ impl Node {
         });
         tasks.spawn("blob streams", accept_blob_streams(blob_streams, blobs.clone(), shutdown.clone()));
         tasks.spawn("journal", watch_journal(ledger.clone(), shutdown.clone()));
+        tasks.spawn("blob service", watch_blobs(blobs.clone(), shutdown.clone()));
         tasks.spawn("swarm", async move { swarm.await.map_err(|error| error.to_string())? });
         let driver = Driver {
             config,
@@ -165,6 +166,20 @@ impl Node {
     /// Everything that happens from now on.
     pub fn events(&self) -> broadcast::Receiver<EventLine> {
         self.events.subscribe()
+    }
+
+    /// Makes a panic anywhere in this process stop the node, with the reason. The receipt index is the exception: it
+    /// catches its store's panics and rebuilds itself.
+    pub fn stop_on_panic(&self) {
+        let (shutdown, before) = (self.shutdown.clone(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            before(panic);
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("a nameless thread");
+            if !name.starts_with("ion-index") && !name.starts_with("sled") {
+                shutdown.fail(format!("{name} panicked: {panic}"));
+            }
+        }));
     }
 
     /// Takes no new work, finishes what runs, then stops.
@@ -259,6 +274,14 @@ async fn watch_journal(ledger: Arc<Ledger>, shutdown: Shutdown) -> Result<(), St
     tokio::select! {
         () = shutdown.wanted() => Ok(()),
         why = ledger.failed() => Err(why),
+    }
+}
+
+/// Without its blob service a node could neither take inputs nor give results.
+async fn watch_blobs(blobs: BlobsHandle, shutdown: Shutdown) -> Result<(), String> {
+    tokio::select! {
+        () = shutdown.wanted() => Ok(()),
+        why = blobs.failed() => Err(why),
     }
 }
 
