@@ -7,7 +7,7 @@ mod workers {
 }
 
 use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
-use ion_protocol::{Bytes, Millis, fault::Fault, hardware::Engine, limits};
+use ion_protocol::{Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits};
 use ion_scheduler::input::WorkId;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -39,6 +39,18 @@ async fn a_good_program_gives_its_outputs_and_figures() {
         let small = elements * 4 <= limits::INLINE_BYTES_MAX as u64;
         assert_eq!(inline, if small { vec![&expected[..]] } else { vec![] });
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_serves_one_tenant_and_is_gone_before_the_next() {
+    let mut rig = Rig::start(ION).await;
+    rig.expect_good().await;
+    let first = rig.children()[0];
+    rig.expect_good().await;
+    assert_eq!(rig.children()[0], first, "the same tenant goes on in the same process");
+    rig.tenant = NodeId([2; 32]);
+    rig.expect_good().await;
+    assert!(!rig.children().contains(&first), "the other tenant's process is gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +165,7 @@ async fn jobs_are_stopped_while_they_run_and_while_they_wait() {
     assert_eq!(rig.end(first).await.unwrap_err(), Fault::Cancelled);
     assert_eq!(rig.end(second).await.unwrap_err(), Fault::Cancelled);
     rig.expect_good().await;
-    let absent = rig.handle.run(WorkId(1000), 7, Box::new(empty(&rig.blobs)));
+    let absent = rig.handle.run(WorkId(1000), rig.tenant, 7, Box::new(empty(&rig.blobs)));
     assert!(matches!(absent, Err(Fault::NoDevice { .. })));
 }
 

@@ -76,6 +76,8 @@ pub enum Effect {
     Work {
         /// To recognise it.
         work: WorkId,
+        /// Whose it is: nobody else's may follow it in the same process.
+        tenant: NodeId,
         /// On which device.
         device: u16,
         /// What.

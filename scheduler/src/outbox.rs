@@ -178,7 +178,7 @@ impl Outbox {
     pub(crate) fn work(&mut self, lease: LeaseKey, device: u16, spec: Box<JobSpec>) -> WorkId {
         let work = WorkId(self.id());
         self.works.insert(work, lease);
-        self.push(Effect::Work { work, device, spec });
+        self.push(Effect::Work { work, tenant: lease.requester, device, spec });
         work
     }
 

@@ -16,7 +16,7 @@ use crate::{
     workers::{self, NewBlob, WorkersConfig, WorkersHandle},
 };
 use ion_protocol::{
-    BlobHash, Bytes, Millis, Nanos,
+    BlobHash, Bytes, Millis, Nanos, NodeId,
     fault::Fault,
     hardware::{Device, Engine},
     message::LeaseState,
@@ -35,6 +35,9 @@ use tokio::{
     signal::unix::{Signal, SignalKind},
     sync::mpsc,
 };
+
+/// The one tenant of this process: its owner, who needs no key for it.
+const OWNER: NodeId = NodeId([0; 32]);
 
 /// Words of the one worker that may wait to be shown.
 const INPUTS_CAPACITY: usize = 256;
@@ -79,7 +82,7 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
         let interrupt = on(SignalKind::interrupt())?;
         progress.say(&format!("running {} on {}", output::printable(&job.spec.name), device.label()));
         note_unmet(&job, device, &mut progress);
-        workers.run(WORK, device.index, Box::new(job.spec.clone())).map_err(failed)?;
+        workers.run(WORK, OWNER, device.index, Box::new(job.spec.clone())).map_err(failed)?;
         let done = follow(&workers, inputs, interrupt, &mut progress).await;
         progress.clear();
         let done = done?;

@@ -70,9 +70,9 @@ impl Driver {
                 self.blobs.stop(fetch);
                 None
             }
-            Effect::Work { work, device, spec } => {
+            Effect::Work { work, tenant, device, spec } => {
                 let fault = match &self.workers {
-                    Some(workers) => workers.run(work, device, spec).err()?,
+                    Some(workers) => workers.run(work, tenant, device, spec).err()?,
                     None => Fault::NoDevice { message: "this node's devices are not probed yet".to_owned() },
                 };
                 Some(Input::WorkDone { work, result: Err(fault) })

@@ -1,11 +1,15 @@
-//! One device: a job at a time, each in a fresh child, the next child started while a job runs.
+//! One device: a job at a time, one tenant a child, the next child started while a job runs.
+//!
+//! A child that ended a job well serves the next of the same requester, which saves small jobs the start of a process.
+//! Another requester gets a child that never held anything, and only once the old one is gone; after a fault everybody
+//! does.
 
 use super::{
     Stops, Work,
     child::Child,
     job::{Finished, Host},
 };
-use ion_protocol::fault::Fault;
+use ion_protocol::{NodeId, fault::Fault};
 use ion_scheduler::input::{Input, WorkReport};
 use std::sync::Arc;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -22,20 +26,32 @@ pub async fn supervise(
 ) {
     let host = Arc::new(host);
     let mut spare = make_spare(&host);
-    while let Some(Work { work, spec, stop }) = jobs.recv().await {
+    let mut kept: Option<(NodeId, Child)> = None;
+    while let Some(Work { work, tenant, spec, stop }) = jobs.recv().await {
+        let known = match kept.take() {
+            Some((whose, child)) if whose == tenant && child.is_idle() => Some(child),
+            Some((_, child)) => {
+                child.end().await;
+                None
+            }
+            None => None,
+        };
         let spec = Arc::from(spec);
         let mut tell = |done, total| {
             // Progress is news only while it is new: where the driver is busy, the next word replaces this one.
             let _ = inputs.try_send(Input::WorkProgress { work, done, total });
         };
-        let (used, result) = run(&host, &mut spare, &spec, &stop, &mut tell).await;
+        let (used, result) = run(&host, known, &mut spare, &spec, &stop, &mut tell).await;
         stops.lock().remove(&work);
+        let good = result.is_ok();
         let result = result.map(|finished| report(&host, finished));
         if inputs.send(Input::WorkDone { work, result }).await.is_err() {
             return;
         }
-        if let Some(child) = used {
-            child.end().await;
+        match used {
+            Some(child) if good && child.stdin.is_some() => kept = Some((tenant, child)),
+            Some(child) => child.end().await,
+            None => {}
         }
     }
 }
@@ -56,10 +72,11 @@ fn report(host: &Host, finished: Finished) -> WorkReport {
     }
 }
 
-/// Runs a job in the spare child and makes the next one ready meanwhile. A child that died before it had the job died
-/// of something else (it waited idle), so the job gets another, once.
+/// Runs a job in the child its tenant knows, else in the spare one, and makes the next ready meanwhile. A child that died
+/// before it had the job died of something else (it waited idle), so the job gets another, once.
 async fn run(
     host: &Arc<Host>,
+    mut known: Option<Child>,
     spare: &mut Spare,
     spec: &Arc<ion_protocol::job::JobSpec>,
     stop: &tokio_util::sync::CancellationToken,
@@ -70,10 +87,15 @@ async fn run(
         if stop.is_cancelled() {
             return (None, Err(Fault::Cancelled));
         }
-        let taken = std::mem::replace(spare, make_spare(host));
-        let ready = tokio::select! {
-            ready = taken => ready,
-            () = stop.cancelled() => return (None, Err(Fault::Cancelled)),
+        let ready = match known.take() {
+            Some(child) => Ok(Ok(child)),
+            None => {
+                let taken = std::mem::replace(spare, make_spare(host));
+                tokio::select! {
+                    ready = taken => ready,
+                    () = stop.cancelled() => return (None, Err(Fault::Cancelled)),
+                }
+            }
         };
         let mut child = match ready {
             Ok(Ok(child)) => child,

@@ -12,14 +12,21 @@ const PIECES_AHEAD: usize = 4;
 /// How feeding ended.
 pub enum Fed {
     /// The child has everything. The pipe comes back: closing it would tell the child that its node is gone.
-    All {
-        /// Held until the job ends.
-        _pipe: ChildStdin,
-    },
+    All(ChildStdin),
     /// The child does not read any more; why is for its last frame or its exit status to say.
     ChildGone,
     /// A blob can't be had, or is not what its name says.
     Failed(Fault),
+}
+
+impl Fed {
+    /// The pipe, where it is good for another job.
+    pub fn pipe(self) -> Option<ChildStdin> {
+        match self {
+            Fed::All(pipe) => Some(pipe),
+            Fed::ChildGone | Fed::Failed(_) => None,
+        }
+    }
 }
 
 /// Sends the job, its blobs, and the word to start, to a child.
@@ -44,7 +51,7 @@ pub async fn feed(mut stdin: ChildStdin, spec: Arc<JobSpec>, blobs: Arc<dyn Blob
         Err(error) => return Fed::Failed(Fault::Inputs { message: format!("reading them ended: {error}") }),
     }
     match stdin.write_all(&message_frame(&ToWorker::Start)).await {
-        Ok(()) => Fed::All { _pipe: stdin },
+        Ok(()) => Fed::All(stdin),
         Err(_) => Fed::ChildGone,
     }
 }

@@ -14,7 +14,10 @@ use ion_protocol::{
     Bytes, Millis, deal::InlineBlob, fault::Fault, hardware::Device, job::JobSpec, receipt::Output,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    process::ChildStdin,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Slowest that bytes may move into and out of a child before it counts as stuck.
@@ -62,7 +65,7 @@ impl Host {
         Ok(child)
     }
 
-    /// Runs a job in `child`, which is of no more use afterwards.
+    /// Runs a job in `child`, which can take another only if this one ended well.
     pub async fn run(
         &self,
         child: &mut Child,
@@ -86,7 +89,10 @@ impl Host {
         };
         let feeding = feed(stdin, spec.clone(), self.blobs.clone());
         match watch.until_done(child, feeding, stop, progress).await {
-            Ok(summary) => watch.finish(summary),
+            Ok((summary, pipe)) => {
+                child.stdin = pipe;
+                watch.finish(summary)
+            }
             Err(fault) => Err(Ended { fault, begun: watch.phase != Phase::Waiting }),
         }
     }
@@ -120,7 +126,7 @@ impl Watch<'_> {
         feeding: impl Future<Output = Fed>,
         stop: &CancellationToken,
         progress: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<Summary, Fault> {
+    ) -> Result<(Summary, Option<ChildStdin>), Fault> {
         tokio::pin!(feeding);
         let mut fed = None;
         loop {
@@ -133,7 +139,12 @@ impl Watch<'_> {
                     match frame {
                         Some(Ok(frame)) => {
                             if let Some(summary) = self.on_frame(frame, progress).await? {
-                                return Ok(summary);
+                                // It has all it was told, so feeding is over or about to be.
+                                let fed = match fed {
+                                    Some(fed) => fed,
+                                    None => timeout(self.patience.silence, feeding).await.unwrap_or(Fed::ChildGone),
+                                };
+                                return Ok((summary, fed.pipe()));
                             }
                         }
                         Some(Err(error)) => return Err(child.broke(error).await),

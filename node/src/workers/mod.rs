@@ -1,4 +1,4 @@
-//! Supervision of the children that run foreign kernels: one `ion worker` per device, a fresh process per job.
+//! Supervision of the children that run foreign kernels: one `ion worker` per device, a fresh process per tenant.
 //!
 //! Owns the children: starts them ahead of need, feeds them a job and its blobs, watches them, kills them (deadline,
 //! silence, a broken protocol, the engine's wish) and says how each ended. Never loads a driver or parses PTX: a child
@@ -26,7 +26,7 @@ pub use ion_gpu::probe::{CudaState, ProbeReport};
 
 use child::Spawner;
 use ion_gpu::worker::Task;
-use ion_protocol::{BlobHash, Bytes, fault::Fault, job::JobSpec};
+use ion_protocol::{BlobHash, Bytes, NodeId, fault::Fault, job::JobSpec};
 use ion_scheduler::input::{Input, WorkId};
 use std::{
     collections::BTreeMap,
@@ -98,6 +98,7 @@ impl Default for Patience {
 /// A job on its way to a device.
 struct Work {
     work: WorkId,
+    tenant: NodeId,
     spec: Box<JobSpec>,
     stop: CancellationToken,
 }
@@ -121,15 +122,15 @@ pub struct WorkersHandle {
 }
 
 impl WorkersHandle {
-    /// Runs `spec` on a device; the end comes back as [`Input::WorkDone`]. Never waits: where it can't be taken on, the
+    /// Runs `spec` of `tenant` on a device; the end comes back as [`Input::WorkDone`]. Never waits: where it can't be taken on, the
     /// fault is returned and nothing comes back.
-    pub fn run(&self, work: WorkId, device: u16, spec: Box<JobSpec>) -> Result<(), Fault> {
+    pub fn run(&self, work: WorkId, tenant: NodeId, device: u16, spec: Box<JobSpec>) -> Result<(), Fault> {
         let queue = self.devices.get(usize::from(device)).ok_or_else(|| Fault::NoDevice {
             message: format!("this node has no device {device}; it has {}", self.devices.len()),
         })?;
         let stop = CancellationToken::new();
         self.stops.lock().insert(work, stop.clone());
-        queue.try_send(Work { work, spec, stop }).map_err(|error| {
+        queue.try_send(Work { work, tenant, spec, stop }).map_err(|error| {
             self.stops.lock().remove(&work);
             let message = match error {
                 mpsc::error::TrySendError::Full(_) => {

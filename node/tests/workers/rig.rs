@@ -4,7 +4,7 @@ use super::programs;
 use ion_node::workers::{
     BackendChoice, Blobs, NewBlob, Patience, ProbeReport, WorkersConfig, WorkersHandle, start_with,
 };
-use ion_protocol::{BlobHash, Bytes, fault::Fault, job::JobSpec};
+use ion_protocol::{BlobHash, Bytes, NodeId, fault::Fault, job::JobSpec};
 use ion_scheduler::input::{Input, WorkId, WorkReport};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -109,6 +109,8 @@ pub struct Rig {
     pub report: ProbeReport,
     pub blobs: Arc<TestBlobs>,
     pub config: WorkersConfig,
+    /// Whose jobs are sent.
+    pub tenant: NodeId,
     inputs: mpsc::Receiver<Input>,
     ended: BTreeMap<WorkId, Result<WorkReport, Fault>>,
     next: u64,
@@ -125,14 +127,15 @@ impl Rig {
         let config = WorkersConfig { exe: exe.into(), backend, memory_max };
         let (to, inputs) = mpsc::channel(256);
         let (handle, report) = start_with(config.clone(), patience, blobs.clone(), to).await;
-        Self { handle, report, blobs, config, inputs, ended: BTreeMap::new(), next: 1 }
+        let tenant = NodeId([1; 32]);
+        Self { handle, report, blobs, config, tenant, inputs, ended: BTreeMap::new(), next: 1 }
     }
 
     /// Sends a job to device 0.
     pub fn begin(&mut self, spec: JobSpec) -> WorkId {
         let work = WorkId(self.next);
         self.next += 1;
-        self.handle.run(work, 0, Box::new(spec)).unwrap();
+        self.handle.run(work, self.tenant, 0, Box::new(spec)).unwrap();
         work
     }
 
@@ -177,7 +180,7 @@ impl Rig {
     }
 
     /// Children of this rig's device, the oldest first.
-    fn children(&self) -> Vec<Pid> {
+    pub fn children(&self) -> Vec<Pid> {
         let memory = (self.config.memory_max.0 / 2).to_string();
         let mut pids: Vec<i32> = fs::read_dir("/proc")
             .unwrap()

@@ -372,7 +372,7 @@ impl World {
                 self.after(delay * 3, Later::Fetched { node, life, fetch, from, blobs });
             }
             Effect::StopFetch(fetch) => drop(self.nodes[node].fetches.remove(&fetch)),
-            Effect::Work { work, device, spec } => self.work(node, work, device, &spec),
+            Effect::Work { work, device, spec, .. } => self.work(node, work, device, &spec),
             Effect::StopWork(work) => {
                 let delay = self.rng.u64(1..50);
                 self.after(delay, Later::Worked { node, life, work, result: Err(Fault::Cancelled) });
