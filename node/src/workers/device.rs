@@ -82,7 +82,13 @@ async fn run(
     stop: &tokio_util::sync::CancellationToken,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> (Option<Child>, Result<Finished, Fault>) {
-    let mut again = true;
+    // A known child and the spare may both have died while they waited; a new one has no such excuse.
+    let mut excuses = if known.is_some() { 2 } else { 1 };
+    let mut again = move || {
+        let more = excuses > 0;
+        excuses -= u32::from(more);
+        more
+    };
     loop {
         if stop.is_cancelled() {
             return (None, Err(Fault::Cancelled));
@@ -99,19 +105,19 @@ async fn run(
         };
         let mut child = match ready {
             Ok(Ok(child)) => child,
-            Ok(Err(_)) if std::mem::take(&mut again) => continue,
+            Ok(Err(_)) if again() => continue,
             Ok(Err(fault)) => return (None, Err(fault)),
             Err(error) => {
                 let how = format!("making it ready ended: {error}");
                 return (None, Err(Fault::WorkerCrashed { how }.bounded()));
             }
         };
-        if !child.is_idle() && std::mem::take(&mut again) {
+        if !child.is_idle() && again() {
             continue;
         }
         match host.run(&mut child, spec, stop, progress).await {
             Ok(finished) => return (Some(child), Ok(finished)),
-            Err(ended) if !ended.begun && dead(&ended.fault) && std::mem::take(&mut again) => {}
+            Err(ended) if !ended.begun && dead(&ended.fault) && again() => {}
             Err(ended) => return (Some(child), Err(ended.fault)),
         }
     }

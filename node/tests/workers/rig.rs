@@ -179,7 +179,7 @@ impl Rig {
         assert_eq!(report.inline[0].bytes, expected);
     }
 
-    /// Children of this rig's device, the oldest first.
+    /// Children of this rig's device.
     pub fn children(&self) -> Vec<Pid> {
         let memory = (self.config.memory_max.0 / 2).to_string();
         let mut pids: Vec<i32> = fs::read_dir("/proc")
@@ -199,7 +199,7 @@ impl Rig {
     /// finds that it did not, and steps aside for the next.
     pub async fn signal_until_end(&mut self, work: WorkId, signal: Signal) {
         while !self.ended.contains_key(&work) {
-            if let Some(&busy) = self.children().first() {
+            if let Some(busy) = self.busy_child() {
                 let _ = kill_process(busy, signal);
             }
             if let Input::WorkDone { work, result } = self.input().await {
@@ -208,9 +208,20 @@ impl Rig {
         }
     }
 
-    /// The child that runs a job is older than the spare beside it.
     pub fn signal_busy_child(&self, signal: Signal) {
-        kill_process(self.children()[0], signal).unwrap();
+        kill_process(self.busy_child().expect("a child"), signal).unwrap();
+    }
+
+    /// The child that runs a job has used the processor more than the spare beside it.
+    fn busy_child(&self) -> Option<Pid> {
+        let used = |pid: &Pid| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+            // User and system time are the 14th and 15th field (proc(5)); the name before them may hold spaces.
+            let after_name = stat.rsplit(')').next().unwrap_or_default();
+            let times = after_name.split_whitespace().skip(11).take(2);
+            times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>()
+        };
+        self.children().into_iter().max_by_key(used)
     }
 
     pub fn kill_all_children(&self) {
