@@ -138,8 +138,8 @@ async fn a_child_that_is_killed_crashes_or_hangs_is_told_as_such() {
     }
     let work = rig.begin(endless(&rig.blobs));
     rig.progress(work).await;
+    rig.signal_busy_child(work, Signal::STOP).await;
     let began = Instant::now();
-    rig.signal_busy_child(Signal::STOP);
     let fault = rig.end(work).await.unwrap_err();
     assert!(matches!(fault, Fault::WorkerHung { silent } if silent >= Millis(1900)), "{fault:?}");
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());

@@ -208,20 +208,22 @@ impl Rig {
         }
     }
 
-    pub fn signal_busy_child(&self, signal: Signal) {
-        kill_process(self.busy_child().expect("a child"), signal).unwrap();
+    /// Signals the child that runs a job, as soon as its use of the processor tells it from the spare beside it.
+    pub async fn signal_busy_child(&mut self, work: WorkId, signal: Signal) {
+        loop {
+            let mut used: Vec<_> = self.children().into_iter().map(|pid| (ticks(pid), pid)).collect();
+            used.sort_unstable_by_key(|(ticks, _)| *ticks);
+            if let [.., (spare, _), (busy, pid)] = used[..]
+                && busy > spare + CLEARLY_MORE_TICKS
+            {
+                return kill_process(pid, signal).unwrap();
+            }
+            self.progress(work).await;
+        }
     }
 
-    /// The child that runs a job has used the processor more than the spare beside it.
     fn busy_child(&self) -> Option<Pid> {
-        let used = |pid: &Pid| {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-            // User and system time are the 14th and 15th field (proc(5)); the name before them may hold spaces.
-            let after_name = stat.rsplit(')').next().unwrap_or_default();
-            let times = after_name.split_whitespace().skip(11).take(2);
-            times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>()
-        };
-        self.children().into_iter().max_by_key(used)
+        self.children().into_iter().max_by_key(|pid| ticks(*pid))
     }
 
     pub fn kill_all_children(&self) {
@@ -229,6 +231,17 @@ impl Rig {
         assert!(!children.is_empty());
         children.into_iter().for_each(|pid| kill_process(pid, Signal::KILL).unwrap());
     }
+}
+
+/// What starting up cannot explain.
+const CLEARLY_MORE_TICKS: u64 = 10;
+
+/// Processor time of a child, user and system: the 14th and 15th field of its `stat` (proc(5)).
+fn ticks(pid: Pid) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    // The second field, the name, may hold spaces.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
 }
 
 /// A program written for the occasion.
