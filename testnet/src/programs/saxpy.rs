@@ -69,7 +69,7 @@ args = [{{ u32 = {n} }}, {{ f32 = {A:?} }}, {{ buffer = "x" }}, {{ buffer = "y" 
     pub(super) fn check(&self, out: &Path) -> Result<String> {
         let found = numbers::read(&out.join("y.bin"), self.elements as usize)?;
         numbers::same("y", &found, &self.expected())?;
-        Ok(format!("{} values equal, bit for bit", numbers::grouped(self.elements.into())))
+        Ok(format!("{} values right", numbers::grouped(self.elements.into())))
     }
 }
 

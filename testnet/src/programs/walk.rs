@@ -69,12 +69,7 @@ steps = [
     pub(super) fn check(&self, out: &Path) -> Result<String> {
         let found = numbers::read(&out.join("x.bin"), self.threads as usize)?;
         numbers::same("x", &found, &self.expected())?;
-        let steps = u64::from(self.steps) * u64::from(self.launches);
-        Ok(format!(
-            "{} walkers equal after {} steps",
-            numbers::grouped(self.threads.into()),
-            numbers::grouped(steps)
-        ))
+        Ok(format!("{} walkers right", numbers::grouped(self.threads.into())))
     }
 }
 
