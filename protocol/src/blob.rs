@@ -43,9 +43,6 @@ pub enum BlobResponse {
     Busy,
 }
 
-/// Size of an encoded [`BlobResponse`] at most: one chaining value a group of the largest blob.
-pub const BLOB_RESPONSE_BYTES_MAX: usize = 64 + 32 * (BLOB_BYTES_MAX / BLOB_GROUP_BYTES) as usize;
-
 /// Size of an encoded [`BlobRequest`].
 pub const BLOB_REQUEST_BYTES: usize = 32 + 1 + 8 + 8;
 

@@ -8,7 +8,10 @@ use crate::{
     units::{Bytes, Millis, NanoIo},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// Everything a provider must know to run a job; its inputs travel as blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -354,15 +357,25 @@ impl Program {
         self.phases.iter().fold(0, |sum: u64, p| sum.saturating_add(per(p).saturating_mul(p.times.into())))
     }
 
+    /// Steps with repeats counted out.
+    fn steps(&self) -> u64 {
+        let per = |phase: &Phase| u64::from(phase.times).saturating_mul(phase.steps.len() as u64);
+        self.phases.iter().fold(0, |sum: u64, phase| sum.saturating_add(per(phase)))
+    }
+
     /// Everything a provider must hold before it can run: hash and length, each once, in order of first use.
     pub fn blobs(&self) -> Vec<(BlobHash, Bytes)> {
         let mut seen = BTreeSet::new();
+        self.named_blobs().filter(|(hash, _)| seen.insert(*hash)).collect()
+    }
+
+    fn named_blobs(&self) -> impl Iterator<Item = (BlobHash, Bytes)> + '_ {
         let modules = self.modules.iter().map(|m| (m.blob, m.bytes));
         let inputs = self.buffers.iter().filter_map(|b| match b.init {
             Init::Blob(hash) => Some((hash, b.bytes)),
             Init::Zero => None,
         });
-        modules.chain(inputs).filter(|(hash, _)| seen.insert(*hash)).collect()
+        modules.chain(inputs)
     }
 
     /// Positions of the buffers that are delivered.
@@ -375,6 +388,7 @@ impl Program {
         bounded("the program", "buffers", self.buffers.len() as u64, limits::BUFFERS_MAX as u64)?;
         bounded("the program", "phases", self.phases.len() as u64, limits::PHASES_MAX as u64)?;
         bounded("the program", "launches", self.launches(), limits::LAUNCHES_MAX)?;
+        bounded("the program", "steps with repeats", self.steps(), limits::STEPS_RUN_MAX)?;
         if self.launches() == 0 {
             return Err(wrong("the program", "no launch", "at least one"));
         }
@@ -384,14 +398,31 @@ impl Program {
             bounded(&place, "bytes of text", module.bytes.0, limits::MODULE_BYTES_MAX as u64)?;
         }
         self.buffers.iter().try_for_each(Buffer::check)?;
+        self.check_blobs()?;
         for (p, phase) in self.phases.iter().enumerate() {
             bounded(&format!("phase {p}"), "steps", phase.steps.len() as u64, limits::STEPS_MAX as u64)?;
+            if phase.steps.is_empty() {
+                return Err(wrong(format!("phase {p}"), "no steps", "at least one"));
+            }
             for (s, step) in phase.steps.iter().enumerate() {
                 let place = format!("step {s} of phase {p}");
                 match step {
                     Step::Launch(launch) => self.check_launch(launch, &place)?,
                     Step::Swap { a, b } => self.check_swap(*a, *b, &place)?,
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A hash is of one content, which has one size.
+    fn check_blobs(&self) -> Result<(), SpecError> {
+        let mut sizes = BTreeMap::new();
+        for (hash, bytes) in self.named_blobs() {
+            let before = *sizes.entry(hash).or_insert(bytes);
+            if before != bytes {
+                let found = format!("blob {hash} with {} and with {} bytes", before.0, bytes.0);
+                return Err(wrong("the program", found, "one size for one hash"));
             }
         }
         Ok(())

@@ -58,6 +58,8 @@ pub const STEPS_MAX: usize = 256;
 pub const ARGS_MAX: usize = 64;
 /// Launches a program may run, repeats counted out.
 pub const LAUNCHES_MAX: u64 = 1_000_000;
+/// Steps a program may run, repeats counted out: every launch with a swap.
+pub const STEPS_RUN_MAX: u64 = 2 * LAUNCHES_MAX;
 /// Threads of a block (CUDA C++ Programming Guide, table of compute capabilities).
 pub const BLOCK_THREADS_MAX: u64 = 1024;
 /// Block extent in z (same table); x and y are bounded by the thread count.
