@@ -1,6 +1,18 @@
 //! What an operator decides, and the engine's own times.
 
-use ion_protocol::{Bytes, Millis, NanoIo, NetworkId, limits};
+use ion_protocol::{Bytes, Millis, NanoIo, NetworkId, job::Program, limits};
+
+/// What may pass between the order to run and a program's first launch: two starts of a worker and one load of a
+/// minute each.
+const START_MAX: Millis = Millis(180_000);
+/// Slowest pace at which a worker loads inputs: 20 MB a second.
+const LOAD_BYTES_PER_MS: u64 = 20_000;
+
+/// The time that `program` may take before its own run time begins.
+pub(crate) fn start_margin(program: &Program) -> Millis {
+    let bytes = program.blobs().iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(bytes.0));
+    START_MAX.saturating_add(Millis(bytes / LOAD_BYTES_PER_MS))
+}
 
 /// How this node behaves. Every field has a default that serves a stranger well.
 #[derive(Clone, Debug)]

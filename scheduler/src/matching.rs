@@ -30,7 +30,7 @@ pub(crate) struct Market {
 pub(crate) struct Rest {
     pub(crate) until: Millis,
     pub(crate) times: u32,
-    /// Only for want of room: a newer advert with a free device ends it.
+    /// Only for want of room: a newer advert with a free device shortens it.
     pub(crate) busy: bool,
 }
 
@@ -146,8 +146,7 @@ impl Market {
         if job_bytes(spec) > advert.blob_bytes_max {
             return Err(RejectReason::Room);
         }
-        // A thousandth of the price of a second, rounded down: the limit must buy at least a millisecond.
-        if spec.limits.price < NanoIo(advert.price_per_second.0 / 1_000) {
+        if !buys_a_millisecond(spec.limits.price, advert.price_per_second) {
             return Err(RejectReason::Price { price_per_second: advert.price_per_second });
         }
         let reliability = self.reputation.reliability_ppm(&advert.node);
@@ -158,6 +157,11 @@ impl Market {
             None => Err(RejectReason::NoDevices),
         }
     }
+}
+
+/// Whether a price limit buys anything: a thousandth of the price of a second, rounded down. Both sides ask it.
+pub(crate) fn buys_a_millisecond(limit: NanoIo, price_per_second: NanoIo) -> bool {
+    limit >= NanoIo(price_per_second.0 / 1_000)
 }
 
 fn check_latency(limit: Millis, found: Option<Millis>) -> Result<(), RejectReason> {

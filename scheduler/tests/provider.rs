@@ -155,11 +155,12 @@ fn an_acceptance_the_disk_refused_is_not_given_and_a_repeat_gets_the_same_one() 
 #[test]
 fn every_reason_to_refuse_is_told_as_what_it_is() {
     type Change = fn(&mut Order);
-    let cases: [(Change, RefusalReason); 8] = [
+    let cases: [(Change, RefusalReason); 9] = [
         (|o| o.provider = id(3), RefusalReason::NotForMe),
         (|o| o.expires = UnixMillis(desk::WALL - limits::CLOCK_SKEW_MS_MAX), RefusalReason::Expired),
         (|o| o.expires.0 += 3_600_000, RefusalReason::Expired),
         (|o| o.price_per_second = NanoIo(1), RefusalReason::Price { price_per_second: NanoIo(500_000) }),
+        (|o| o.spec.limits.price = NanoIo(499), RefusalReason::Price { price_per_second: NanoIo(500_000) }),
         (|o| o.device = 1, RefusalReason::NoSuchDevice { device: 1 }),
         (
             |o| o.spec.needs.memory_min = Bytes(1 << 40),
@@ -198,18 +199,56 @@ fn every_reason_to_refuse_is_told_as_what_it_is() {
 #[test]
 fn the_queue_is_bounded_and_one_program_runs_a_device_at_a_time() {
     let mut desk = Desk::provider_with(Config { queue_max: 2, ..Config::default() }, 1);
-    for attempt in 1..=4 {
-        let order = order(desk.now, |order| order.attempt = Attempt(attempt));
-        send(&mut desk, order);
-        desk.disk_works();
-        match attempt {
+    for n in [1, 3, 4, 5] {
+        order_from(&mut desk, n, 1);
+        match n {
             1 => drop(work(&desk)),
-            4 => assert_eq!(desk.refusal(), RefusalReason::Busy { queued: 2 }),
+            5 => assert_eq!(desk.refusal(), RefusalReason::Busy { queued: 2 }),
             _ => assert!(!desk.has(|effect| matches!(effect, Effect::Work { .. }))),
         }
     }
     let status = desk.engine.status();
     assert_eq!((status.free, status.queued, status.running), (0, 2, 1));
+}
+
+/// Node `n` orders for its attempt `attempt`.
+fn order_from(desk: &mut Desk, n: u8, attempt: u32) {
+    let body = order(desk.now, |order| order.attempt = Attempt(attempt)).body().clone();
+    let order = Box::new(sign(n, Order { requester: id(n), ..body }));
+    let inbound = desk.inbound();
+    desk.peer(n, PeerInput::Order { inbound, order }).disk_works();
+}
+
+#[test]
+fn one_requester_alone_does_not_fill_the_queue() {
+    let mut desk = Desk::provider_with(Config { queue_max: 4, ..Config::default() }, 1);
+    for attempt in 1..=3 {
+        order_from(&mut desk, 1, attempt);
+        assert!(matches!(desk.response(), Response::Accepted(_)), "{attempt}");
+    }
+    order_from(&mut desk, 1, 4);
+    assert_eq!(desk.refusal(), RefusalReason::Busy { queued: 2 });
+    order_from(&mut desk, 3, 1);
+    assert!(matches!(desk.response(), Response::Accepted(_)));
+}
+
+#[test]
+fn inputs_that_trickle_are_given_up_though_they_never_stand_still() {
+    let mut desk = Desk::provider();
+    let order = order(desk.now, |order| order.inline.clear());
+    send(&mut desk, order);
+    desk.disk_works();
+    let fetch = desk
+        .effects
+        .iter()
+        .find_map(|effect| if let Effect::Fetch { fetch, .. } = effect { Some(*fetch) } else { None });
+    let fetch = fetch.expect("a fetch");
+    for done in 1..=2 {
+        desk.live_through(14_900).feed(Input::FetchProgress { fetch, done, total: 11 });
+        assert!(!desk.has(|effect| matches!(effect, Effect::StopFetch(_))));
+    }
+    desk.live_through(300);
+    assert!(desk.has(|effect| matches!(effect, Effect::StopFetch(f) if *f == fetch)));
 }
 
 #[test]
@@ -332,7 +371,10 @@ fn only_its_requester_can_stop_a_job_and_the_device_is_free_once_the_worker_is_g
 #[test]
 fn a_program_over_its_time_is_stopped_and_the_requester_is_told_why() {
     let (mut desk, work) = running();
-    desk.live_through(18_100);
+    // The worker may have to start twice and load first: three minutes, and ten seconds of margin.
+    desk.live_through(197_900);
+    assert!(!desk.has(|effect| matches!(effect, Effect::StopWork(_))));
+    desk.live_through(200);
     assert!(desk.has(|effect| matches!(effect, Effect::StopWork(w) if *w == work)));
     desk.feed(Input::WorkDone { work, result: Err(Fault::Cancelled) }).disk_works();
     let (_, delivery) = desk.delivery_call();

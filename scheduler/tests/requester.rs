@@ -7,6 +7,7 @@ use ion_protocol::{
     Attempt, Bytes, Millis, NanoIo, Nanos,
     deal::RefusalReason,
     fault::{Fault, Place},
+    hardware::Engine as Gpu,
     job::{EngineNeed, Unmet},
     message::{LeaseState, Request, Response},
     receipt::Status,
@@ -133,15 +134,15 @@ fn progress_keeps_a_provider_and_an_unreachable_one_is_lost_at_once() {
 fn a_provider_that_talks_but_never_finishes_is_lost_after_the_run_limit() {
     let (mut desk, _) = Desk::leased();
     let mut lost_after = None;
-    for second in 0..60 {
+    for second in 0..240 {
         desk.pass(1_000);
         let lost = desk.has_event(|event| matches!(event, Event::AttemptLost { .. }));
         lost_after = lost_after.or(lost.then_some(second));
         let state = LeaseState::Running { done: second, total: 99 };
         desk.peer(2, PeerInput::Progress { job: JOB, attempt: Attempt(1), state });
     }
-    // Eight seconds of limit, fifteen of margin, from the first word of running.
-    assert_eq!(lost_after, Some(24 - 1));
+    // Eight seconds of limit, 180 for the worker's start, 20 of margin, from the first word of running.
+    assert_eq!(lost_after, Some(209 - 1));
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn fetch_of(desk: &Desk) -> FetchId {
 #[test]
 fn a_wrong_delivery_is_refused_with_the_reason_and_the_job_goes_elsewhere() {
     type Change = fn(&mut ion_protocol::receipt::Receipt);
-    let wrong: [(&str, Change); 7] = [
+    let wrong: [(&str, Change); 8] = [
         ("order", |r| r.order.0[0] ^= 1),
         ("input root", |r| r.input_root[0] ^= 1),
         ("output root", |r| r.output_root[0] ^= 1),
@@ -226,13 +227,14 @@ fn a_wrong_delivery_is_refused_with_the_reason_and_the_job_goes_elsewhere() {
             r.device_time = Nanos(1_900_000_000);
             r.price = NanoIo(1);
         }),
+        ("the engine that was asked for", |r| r.engine = Gpu::CpuInterpreter),
         ("outputs of a failed run", |r| {
             r.status = Status::Failed(Fault::Cancelled);
             r.price = NanoIo(0);
         }),
     ];
     for (expected, change) in wrong {
-        let (mut desk, order) = Desk::leased();
+        let (mut desk, order) = Desk::leased_with(|spec| spec.needs.engine = Some(EngineNeed::Cuda));
         let mut receipt = receipt(&order);
         change(&mut receipt);
         desk.pass(600).deliver(2, receipt, true);
@@ -240,6 +242,40 @@ fn a_wrong_delivery_is_refused_with_the_reason_and_the_job_goes_elsewhere() {
         assert!(message.contains(expected), "{message}");
         assert!(desk.has_event(|event| matches!(event, Event::AttemptLost { .. })), "{expected}");
     }
+}
+
+#[test]
+fn device_time_is_within_the_limit_however_long_the_job_was_away() {
+    let (mut desk, order) = Desk::leased();
+    let mut dear = receipt(&order);
+    dear.device_time = Nanos(9_100_000_000);
+    for _ in 0..20 {
+        desk.pass(1_000);
+        let state = LeaseState::Running { done: 1, total: 9 };
+        desk.peer(2, PeerInput::Progress { job: JOB, attempt: Attempt(1), state });
+    }
+    desk.deliver(2, dear, true);
+    let RefusalReason::Delivery { message } = desk.refusal() else { panic!("{:?}", desk.effects) };
+    assert!(message.contains("the limit leave"), "{message}");
+}
+
+#[test]
+fn a_provider_that_says_it_has_room_and_refuses_is_asked_less_and_less_often() {
+    let mut desk = Desk::requester();
+    desk.offer(2, |_| {}).submit(spec(), Vec::new()).disk_works();
+    let mut orders = 0;
+    for tenth in 0..600u64 {
+        if desk.calls().iter().any(|(.., request)| matches!(request, Request::Order(_))) {
+            orders += 1;
+            let (call, ..) = desk.order_call();
+            desk.answer(call, 2, refused(RefusalReason::Busy { queued: 1 })).disk_works();
+        }
+        desk.offer(2, |advert| advert.seq += tenth).disk_works();
+        if !desk.calls().iter().any(|(.., request)| matches!(request, Request::Order(_))) {
+            desk.pass(100).disk_works();
+        }
+    }
+    assert!((5..=12).contains(&orders), "{orders} orders in a minute");
 }
 
 #[test]

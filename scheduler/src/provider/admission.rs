@@ -1,6 +1,9 @@
 //! Whether an order is taken: every reason not to, in the order they are checked.
 
-use crate::{config::Config, matching::job_bytes};
+use crate::{
+    config::Config,
+    matching::{buys_a_millisecond, job_bytes},
+};
 use ion_protocol::{
     Millis, NanoIo, NodeId, Now,
     deal::{Order, RefusalReason},
@@ -19,6 +22,8 @@ pub(super) struct Room<'a> {
     pub(super) asked: bool,
     /// Accepted jobs that no device is free for.
     pub(super) queued: usize,
+    /// Of these, how many are the asker's.
+    pub(super) queued_by_asker: usize,
     /// Devices nobody uses or waits for.
     pub(super) idle: usize,
     /// Leases without an outcome.
@@ -55,11 +60,16 @@ pub(super) fn admit(order: &Order, room: &Room<'_>, now: Now) -> Result<Device, 
     if let Some(unmet) = spec.first_unmet(device) {
         return Err(RefusalReason::Unmet { unmet });
     }
+    if !buys_a_millisecond(spec.limits.price, order.price_per_second) {
+        return Err(RefusalReason::Price { price_per_second: order.price_per_second });
+    }
     check_size(config, spec.limits.run, order)?;
     if room.unfinished >= LEASES_LIVE_MAX {
         return Err(RefusalReason::Overloaded);
     }
-    if room.idle == 0 && room.queued >= config.queue_max {
+    // One requester alone does not fill the queue.
+    let full = room.queued >= config.queue_max || room.queued_by_asker >= (config.queue_max / 2).max(1);
+    if room.idle == 0 && full {
         return Err(RefusalReason::Busy { queued: u16::try_from(room.queued).unwrap_or(u16::MAX) });
     }
     Ok(device.clone())

@@ -2,7 +2,7 @@
 //! the state.
 
 use crate::{
-    config::Config,
+    config::{Config, start_margin},
     input::{FetchId, InboundId, WorkId},
     view::LeaseView,
 };
@@ -17,7 +17,12 @@ use ion_protocol::{
 
 /// A fetch of inputs that stands still this long is given up.
 const STAGING_STALL: Millis = Millis(20_000);
-/// What a worker may take beyond the job's limit before it is stopped from here; the worker's own watch comes first.
+/// Slowest pace at which inputs may come, so that nobody holds a place by a trickle: 250 bytes a millisecond.
+const STAGING_BYTES_PER_MS: u64 = 250;
+/// How long staging may take beyond that.
+const STAGING_MARGIN: Millis = Millis(30_000);
+/// What a worker may take beyond its start and the job's limit before it is stopped from here; its own watch comes
+/// first.
 const RUN_MARGIN: Millis = Millis(10_000);
 
 /// Whose job, and which try.
@@ -136,7 +141,7 @@ impl Phase {
     /// When to look at the lease again.
     pub(crate) fn deadline(&self, head: &Head, config: &Config) -> Option<Millis> {
         match self {
-            Phase::Staging(staging) => Some(staging.moved_at.saturating_add(STAGING_STALL)),
+            Phase::Staging(staging) => Some(staging.overdue_at()),
             Phase::Running(running) if running.stopping.is_some() => None,
             Phase::Running(running) => Some(running.overrun_at(head)),
             Phase::Recording { retry, .. } => *retry,
@@ -241,10 +246,20 @@ impl Phase {
     }
 }
 
+impl Staging {
+    /// When the fetch has had its time: it stands still, or is too slow on the whole.
+    fn overdue_at(&self) -> Millis {
+        let whole = STAGING_MARGIN.saturating_add(Millis(self.total / STAGING_BYTES_PER_MS));
+        self.moved_at.saturating_add(STAGING_STALL).min(self.since.saturating_add(whole))
+    }
+}
+
 impl Running {
-    pub(crate) fn overrun_at(&self, head: &Head) -> Millis {
-        let run = head.spec.as_ref().map_or(Millis::ZERO, |spec| spec.limits.run);
-        self.since.saturating_add(run).saturating_add(RUN_MARGIN)
+    /// When the worker has had its time. The job's own clock begins once its program is loaded, so that comes on top.
+    fn overrun_at(&self, head: &Head) -> Millis {
+        let time = |spec: &JobSpec| spec.limits.run.saturating_add(start_margin(&spec.program));
+        let time = head.spec.as_deref().map_or(Millis::ZERO, time);
+        self.since.saturating_add(time).saturating_add(RUN_MARGIN)
     }
 }
 

@@ -145,6 +145,7 @@ impl Provider {
             devices: &self.devices,
             asked: self.advertiser.has_asked(order.price_per_second, cx.now.wall),
             queued: usize::from(self.queued()),
+            queued_by_asker: self.queued_by(&order.requester),
             idle: usize::from(self.free()),
             unfinished: self.leases.len().saturating_sub(self.over.len()),
         };
@@ -566,6 +567,12 @@ impl Provider {
     pub(crate) fn queued(&self) -> u16 {
         let idle = self.devices.len().saturating_sub(self.running.len());
         u16::try_from(self.waiting.len().saturating_sub(idle)).unwrap_or(u16::MAX)
+    }
+
+    /// The same, of one requester's.
+    fn queued_by(&self, requester: &NodeId) -> usize {
+        let idle = self.devices.len().saturating_sub(self.running.len());
+        self.waiting.values().filter(|key| key.requester == *requester).count().saturating_sub(idle)
     }
 
     fn offering(&self) -> Offering {

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests for one countersignature that wait for the disk together.
 const INBOUND_MAX: usize = 4;
-/// What metered device time may exceed our own watch by: clocks differ.
+/// What metered device time may exceed our own watch or the job's limit by: clocks differ.
 const WATCH_MARGIN: Millis = Millis(1_000);
 
 /// A delivery as it came.
@@ -186,15 +186,19 @@ fn check(head: &Head, live: &Live, delivery: &Delivery, cx: &Cx<'_>) -> Result<(
     if receipt.device.len() > limits::NAME_BYTES_MAX {
         return Err("the device's name is too long".to_owned());
     }
-    let watched = live.observed(cx.now).saturating_add(WATCH_MARGIN);
+    let watched = live.observed(cx.now).min(spec.limits.run).saturating_add(WATCH_MARGIN);
     if receipt.device_time > Nanos(watched.0.saturating_mul(1_000_000)) {
-        return Err(format!("{} of device time within {watched} of waiting", receipt.device_time));
+        let time = receipt.device_time;
+        return Err(format!("{time} of device time, where the wait and the limit leave {watched}"));
     }
     let inline = delivery.inline.iter().fold(0usize, |sum, blob| sum.saturating_add(blob.bytes.len()));
     if inline > limits::INLINE_BYTES_MAX {
         return Err(format!("{inline} bytes of inline outputs"));
     }
     match &receipt.status {
+        Status::Done if spec.needs.engine.is_some_and(|engine| !engine.admits(receipt.engine)) => {
+            Err("it did not run on the engine that was asked for".to_owned())
+        }
         Status::Done => check_outputs(head, &delivery.outputs),
         Status::Failed(_) if !delivery.outputs.is_empty() => Err("outputs of a failed run".to_owned()),
         Status::Failed(_) if receipt.price != NanoIo::ZERO => Err("a price for a failed run".to_owned()),

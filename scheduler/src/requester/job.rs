@@ -1,7 +1,7 @@
 //! One job of ours: what it is, and where it stands. States carry their data; a transition consumes the state.
 
 use crate::{
-    config::Config,
+    config::{Config, start_margin},
     event::Rejection,
     input::{FetchId, InboundId},
     matching::Rests,
@@ -21,8 +21,9 @@ use ion_protocol::{
 
 /// Tries shown for one job; the oldest are forgotten first.
 pub(crate) const ATTEMPTS_SHOWN_MAX: usize = 32;
-/// What a provider's clock and ours may disagree about a run, and its last bytes may take.
-const RUN_MARGIN: Millis = Millis(15_000);
+/// What a provider's clock and ours may disagree about a run, and its last bytes may take: more than the provider
+/// gives its worker.
+const RUN_MARGIN: Millis = Millis(20_000);
 /// A fetch that stands still this long is given up.
 const FETCH_STALL: Millis = Millis(15_000);
 /// Slowest pace at which outputs may come, so that nobody is kept by a trickle: 64 bytes a millisecond.
@@ -213,9 +214,12 @@ impl Leased {
     }
 
     /// When even a provider that talks has had its time.
-    pub(crate) fn overdue_at(&self, run: Millis, config: &Config) -> Millis {
+    pub(crate) fn overdue_at(&self, spec: &JobSpec, config: &Config) -> Millis {
         match self.running_since {
-            Some(started) => started.saturating_add(run).saturating_add(RUN_MARGIN),
+            Some(started) => {
+                let run = spec.limits.run.saturating_add(start_margin(&spec.program));
+                started.saturating_add(run).saturating_add(RUN_MARGIN)
+            }
             None => self.since.saturating_add(config.wait_max),
         }
     }
@@ -243,7 +247,7 @@ impl State {
             }
             State::Leased(leased) => {
                 let silent_at = leased.heard.saturating_add(config.silence);
-                Some(silent_at.min(leased.ask_at).min(leased.overdue_at(head.spec.limits.run, config)))
+                Some(silent_at.min(leased.ask_at).min(leased.overdue_at(&head.spec, config)))
             }
             State::Delivering(delivering) => Some(delivering.overdue_at()),
             State::Countersigning(countersigning) => countersigning.retry,

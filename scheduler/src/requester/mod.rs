@@ -41,6 +41,8 @@ pub(crate) const JOBS_LIVE_MAX: usize = 10_000;
 const LOOK_EVERY: Millis = Millis(50);
 /// Attempts nobody wants are called off at most this often, so that a peer cannot make us talk.
 const STRAY_EVERY: Millis = Millis(20);
+/// A provider that says it has room and then has none is believed this often; after that its rest runs its course.
+const BUSY_BELIEVED: u32 = 3;
 /// How long an ended job's outputs must not be evicted: time to copy them out.
 const OUTPUTS_KEPT: Millis = Millis(600_000);
 
@@ -453,9 +455,11 @@ impl Requester {
         for (id, job) in &mut self.jobs {
             let State::Seeking(seeking) = &mut job.state else { continue };
             if let Some(provider) = room_at
-                && job.head.rests.get(&provider).is_some_and(|rest| rest.busy)
+                && let Some(rest) = job.head.rests.get_mut(&provider)
+                && rest.busy
+                && rest.times <= BUSY_BELIEVED
             {
-                job.head.rests.remove(&provider);
+                rest.until = rest.until.min(cx.now.mono);
             }
             let soonest = job.head.looked_at.map_or(Millis::ZERO, |at| at.saturating_add(LOOK_EVERY));
             seeking.look_at = seeking.look_at.min(soonest.max(cx.now.mono));

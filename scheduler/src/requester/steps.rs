@@ -129,7 +129,7 @@ pub(super) fn on_lease_due(head: &mut Head, mut leased: Leased, cx: &mut Cx<'_>)
     if silent >= config.silence {
         return seek::lose(head, leased.live, Lost::silent(silent, "fell silent"), cx);
     }
-    if leased.overdue_at(head.spec.limits.run, config) <= now {
+    if leased.overdue_at(&head.spec, config) <= now {
         let limit = head.spec.limits.run;
         let fault = Some(Fault::RunTime { limit });
         let lost = Lost { fault, ..Lost::silent(silent, "had the job for too long") };

@@ -214,9 +214,14 @@ impl Desk {
 
     /// A requester with a job that provider 2 has accepted.
     pub fn leased() -> (Self, Verified<Order>) {
-        let mut desk = Self::requester();
+        Self::leased_with(|_| {})
+    }
+
+    pub fn leased_with(change: impl FnOnce(&mut JobSpec)) -> (Self, Verified<Order>) {
+        let (mut desk, mut spec) = (Self::requester(), spec());
+        change(&mut spec);
         desk.offer(2, |_| {});
-        desk.submit(spec(), Vec::new()).disk_works();
+        desk.submit(spec, Vec::new()).disk_works();
         let order = desk.accepted();
         (desk, order)
     }
