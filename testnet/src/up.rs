@@ -7,9 +7,13 @@ use crate::{
         log::{Deadline, Mark, Said},
         network::Network,
     },
-    programs::{Program, mandelbrot::Mandelbrot, saxpy::Saxpy},
+    programs::{Program, mandelbrot, saxpy::Saxpy},
 };
 use anyhow::{Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Longer than anybody watches: ten years.
 const FOR_EVER_SECONDS: u64 = 10 * 365 * 24 * 3600;
@@ -37,12 +41,24 @@ pub fn run(ion: Ion, providers: usize, lights: usize, backend: &str) -> Result<(
     Ok(())
 }
 
+/// Writes the example that ends as a picture; answers its manifest.
+fn picture(dir: &Path) -> Result<PathBuf> {
+    // The example names its kernel from its own place in the source tree.
+    let manifest = include_str!("../../node/jobs/mandelbrot/job.toml")
+        .replace("../../../gpu/kernels/mandelbrot.ptx", "mandelbrot.ptx");
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join("mandelbrot.ptx"), mandelbrot::KERNEL)?;
+    fs::write(dir.join("shade.ptx"), include_str!("../../node/jobs/mandelbrot/shade.ptx"))?;
+    let path = dir.join("job.toml");
+    fs::write(&path, manifest)?;
+    Ok(path)
+}
+
 fn lines(network: &Network) -> Result<Vec<String>> {
     let cluster = &network.cluster;
     let jobs = cluster.subdir("jobs")?;
     let saxpy = Program::Saxpy(Saxpy { elements: 1 << 20 }).write(&jobs.join("saxpy"))?;
-    let picture = Mandelbrot { width: 600, height: 400, limit: 200 };
-    let picture = Program::Mandelbrot(picture).write(&jobs.join("mandelbrot"))?;
+    let picture = picture(&jobs.join("mandelbrot"))?;
     let mut lines = vec![
         format!("{} nodes run; Ctrl-C ends them and removes their files.", cluster.nodes().len()),
         String::new(),
