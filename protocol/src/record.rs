@@ -11,7 +11,7 @@ use crate::{
     job::JobSpec,
     receipt::{Countersignature, Output, Receipt},
     signed::Signed,
-    units::UnixMillis,
+    units::{NanoIo, UnixMillis},
 };
 
 /// One durable fact.
@@ -60,10 +60,17 @@ pub enum Record {
         /// When.
         at: UnixMillis,
     },
-    /// Provider: an order was accepted.
+    /// Provider: an order was accepted. Of the order, only what is needed when the lease is rebuilt: whoever orders
+    /// decides how long an order is, and must not decide what this disk holds.
     LeaseTaken {
-        /// The order.
-        order: Signed<Order>,
+        /// The order, by hash.
+        order: DocHash,
+        /// Until when it could be repeated.
+        order_expires: UnixMillis,
+        /// Agreed price of one second.
+        price_per_second: NanoIo,
+        /// The job's name, for people.
+        name: String,
         /// This node's promise.
         acceptance: Signed<Acceptance>,
     },

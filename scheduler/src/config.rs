@@ -70,7 +70,7 @@ impl Default for Config {
             silence: Millis(5_000),
             progress_every: Millis(1_000),
             advert_every: Millis(60_000),
-            advert_life: Millis(limits::ADVERT_LIFE_MS_MAX * 3 / 5),
+            advert_life: Millis(limits::ADVERT_LIFE_MS_MAX),
             seek_max: Millis(60_000),
             wait_max: Millis(3_600_000),
             value_of_time_per_second: NanoIo(500_000),

@@ -2,7 +2,7 @@
 //!
 //! Adverts come in verified; here their meaning is checked again, since time passes between the door and here. The
 //! highest sequence number of a node wins; the rest is silently a repeat. At most [`OFFERS_MAX`] are kept; a full
-//! directory lets the one go that ends first.
+//! directory lets the one go that ends first, those of connected peers last.
 
 use ion_protocol::{Millis, NodeId, Now, UnixMillis, Verified, advert::Advert, limits, signed::Signed};
 use std::collections::BTreeMap;
@@ -64,10 +64,11 @@ impl Directory {
             Some(_) | None => Taken::New,
         };
         if known.is_none() && self.offers.len() >= OFFERS_MAX {
-            let first = self.offers.iter().min_by_key(|(id, offer)| (offer.advert.expires, **id));
-            match first.map(|(id, offer)| (*id, offer.advert.expires)) {
-                Some((_, ends)) if ends >= advert.expires => return Taken::Ignored,
-                Some((id, _)) => drop(self.offers.remove(&id)),
+            let worth = |advert: &Advert| (self.peer(&advert.node).connected, advert.expires);
+            let first = self.offers.values().map(|o| o.advert.body()).min_by_key(|a| (worth(a), a.node));
+            match first.map(|first| (first.node, worth(first))) {
+                Some((_, kept)) if kept >= worth(&advert) => return Taken::Ignored,
+                Some((node, _)) => drop(self.offers.remove(&node)),
                 None => {}
             }
         }

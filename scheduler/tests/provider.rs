@@ -4,7 +4,7 @@ mod desk;
 
 use desk::{Desk, JOB, advert, device, id, inputs, order, outputs, result, sign};
 use ion_protocol::{
-    Attempt, Bytes, Millis, NanoIo, Nanos, UnixMillis, Verified,
+    Attempt, Bytes, Millis, NanoIo, Nanos, UnixMillis, Verified, codec,
     deal::{Order, RefusalReason},
     fault::Fault,
     hardware::Engine as Gpu,
@@ -130,6 +130,9 @@ fn a_repeated_order_gets_the_same_bytes_also_after_a_restart_and_another_one_is_
     desk.restart(Config { provide: true, ..Config::default() });
     send(&mut desk, order_1);
     assert_eq!(desk.response(), first);
+    let (shown, bytes) = (&desk.engine.leases()[0], codec::encode(&desk.journal[0]).len());
+    assert_eq!((shown.name.as_str(), shown.state.as_str()), ("desk", "released"));
+    assert!(bytes < 600, "{bytes} bytes are kept of an order, however long it is");
 }
 
 #[test]

@@ -5,13 +5,16 @@ mod desk;
 use desk::{Desk, JOB, id, inputs, key, outputs, receipt, spec};
 use ion_protocol::{
     Attempt, Bytes, Millis, NanoIo, Nanos,
+    advert::Advert,
     deal::RefusalReason,
     fault::{Fault, Place},
     hardware::Engine as Gpu,
     job::{EngineNeed, Unmet},
+    key::SecretKey,
     message::{LeaseState, Request, Response},
     receipt::Status,
     record::JobEnd,
+    signed::Signed,
 };
 use ion_scheduler::{
     Config, Effect, Input,
@@ -417,6 +420,24 @@ fn an_older_or_own_advert_is_ignored_in_silence() {
     desk.offer(1, |_| {});
     assert_eq!(desk.engine.offers(desk.now).len(), 1);
     assert_eq!(desk.engine.status().node, key(1).node_id());
+}
+
+#[test]
+fn a_flood_of_offers_does_not_push_out_those_of_connected_peers() {
+    let mut desk = Desk::requester();
+    desk.peer(2, PeerInput::Connected).offer(2, |advert| advert.expires.0 -= 60_000);
+    desk.offer(3, |advert| advert.expires.0 -= 60_000);
+    for n in 0..4_100u32 {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&n.to_le_bytes());
+        let key = SecretKey::from_seed(&seed);
+        let stranger = Advert { node: key.node_id(), ..desk::advert(4, desk.now, |_| {}).body().clone() };
+        let advert = Signed::sign(stranger, &Config::default().network, &key);
+        desk.feed(Input::Peer { from: key.node_id(), said: PeerInput::Advert(advert) });
+    }
+    let known: Vec<_> = desk.engine.offers(desk.now).into_iter().map(|offer| offer.provider).collect();
+    assert_eq!(known.len(), 4_096);
+    assert!(known.contains(&id(2)) && !known.contains(&id(3)));
 }
 
 #[test]

@@ -173,8 +173,13 @@ impl Provider {
                 accepted: cx.now.wall,
             }),
         };
-        let record =
-            Record::LeaseTaken { order: order.signed().clone(), acceptance: acceptance.signed().clone() };
+        let record = Record::LeaseTaken {
+            order: order.hash(),
+            order_expires: order.expires,
+            price_per_second: order.price_per_second,
+            name: order.spec.name.clone(),
+            acceptance: acceptance.signed().clone(),
+        };
         cx.out.record(Fact::Taken(key), record);
         let head = Head {
             key,
@@ -556,23 +561,6 @@ impl Provider {
     fn count(&mut self, price: NanoIo) {
         self.settled += 1;
         self.earned = self.earned.saturating_add(price);
-    }
-
-    /// Devices nobody uses or waits for.
-    pub(crate) fn free(&self) -> u16 {
-        self.devices.len().saturating_sub(self.running.len()).saturating_sub(self.waiting.len()) as u16
-    }
-
-    /// Accepted jobs beyond what idle devices will take.
-    pub(crate) fn queued(&self) -> u16 {
-        let idle = self.devices.len().saturating_sub(self.running.len());
-        u16::try_from(self.waiting.len().saturating_sub(idle)).unwrap_or(u16::MAX)
-    }
-
-    /// The same, of one requester's.
-    fn queued_by(&self, requester: &NodeId) -> usize {
-        let idle = self.devices.len().saturating_sub(self.running.len());
-        self.waiting.values().filter(|key| key.requester == *requester).count().saturating_sub(idle)
     }
 
     fn offering(&self) -> Offering {

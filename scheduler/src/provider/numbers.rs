@@ -5,7 +5,7 @@ use super::{
     lease::{Lease, Phase},
 };
 use crate::view::{LeaseView, StatusView};
-use ion_protocol::BlobHash;
+use ion_protocol::{BlobHash, NodeId};
 
 impl Provider {
     pub(crate) fn views(&self) -> Vec<LeaseView> {
@@ -29,5 +29,22 @@ impl Provider {
             |lease: &&Lease| lease.phase.done().is_some() && !matches!(lease.phase, Phase::Recording { .. });
         status.receipts_open = self.leases.values().filter(open).count() as u32;
         (status.receipts_settled, status.earned) = (self.settled, self.earned);
+    }
+
+    /// Devices nobody uses or waits for.
+    pub(super) fn free(&self) -> u16 {
+        self.devices.len().saturating_sub(self.running.len()).saturating_sub(self.waiting.len()) as u16
+    }
+
+    /// Accepted jobs beyond what idle devices will take.
+    pub(super) fn queued(&self) -> u16 {
+        let idle = self.devices.len().saturating_sub(self.running.len());
+        u16::try_from(self.waiting.len().saturating_sub(idle)).unwrap_or(u16::MAX)
+    }
+
+    /// The same, of one requester's.
+    pub(super) fn queued_by(&self, requester: &NodeId) -> usize {
+        let idle = self.devices.len().saturating_sub(self.running.len());
+        self.waiting.values().filter(|key| key.requester == *requester).count().saturating_sub(idle)
     }
 }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::requester::Cx;
 use ion_protocol::{
-    DocHash, Verified, codec,
-    deal::{Acceptance, Order},
+    DocHash, NanoIo, UnixMillis, Verified, codec,
+    deal::Acceptance,
     receipt::{Output, Receipt},
     record::Record,
     signed::{Document, Signed},
@@ -19,7 +19,9 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug)]
 struct Past {
     order: DocHash,
-    terms: Order,
+    order_expires: UnixMillis,
+    price_per_second: NanoIo,
+    name: String,
     acceptance: Signed<Acceptance>,
     receipt: Option<(Signed<Receipt>, Vec<Output>)>,
     settled: bool,
@@ -39,7 +41,19 @@ impl Replay {
     /// Takes one record in; those of the requester's side mean nothing here.
     pub(crate) fn apply(&mut self, provider: &mut Provider, record: &Record, cx: &mut Cx<'_>) {
         match record {
-            Record::LeaseTaken { order, acceptance } => self.taken(provider, order, acceptance, cx),
+            Record::LeaseTaken { order, order_expires, price_per_second, name, acceptance } => {
+                let past = Past {
+                    order: *order,
+                    order_expires: *order_expires,
+                    price_per_second: *price_per_second,
+                    name: name.clone(),
+                    acceptance: acceptance.clone(),
+                    receipt: None,
+                    settled: false,
+                    released: None,
+                };
+                self.taken(provider, past);
+            }
             Record::ReceiptSigned { receipt, outputs } => self.receipt(receipt, outputs, cx),
             Record::ReceiptSettled { receipt, .. } => {
                 let key = self.receipts.get(receipt).copied();
@@ -47,7 +61,7 @@ impl Replay {
                     past.settled = true;
                     let signed = past.receipt.as_ref().map(|(signed, _)| signed);
                     let body = signed.and_then(|s| codec::decode(s.body_bytes(), Receipt::BYTES_MAX).ok());
-                    provider.count(body.map_or(ion_protocol::NanoIo::ZERO, |receipt: Receipt| receipt.price));
+                    provider.count(body.map_or(NanoIo::ZERO, |receipt: Receipt| receipt.price));
                     self.close(key, cx);
                 }
             }
@@ -66,28 +80,14 @@ impl Replay {
         }
     }
 
-    fn taken(
-        &mut self,
-        provider: &Provider,
-        signed: &Signed<Order>,
-        acceptance: &Signed<Acceptance>,
-        cx: &Cx<'_>,
-    ) {
-        let Ok(order) = codec::decode::<Order>(signed.body_bytes(), Order::BYTES_MAX) else { return };
-        let key = LeaseKey { requester: order.requester, job: order.job, attempt: order.attempt };
-        if self.leases.contains_key(&key) || provider.leases.contains_key(&key) {
-            return;
+    fn taken(&mut self, provider: &Provider, past: Past) {
+        let body = codec::decode::<Acceptance>(past.acceptance.body_bytes(), Acceptance::BYTES_MAX);
+        let Ok(Acceptance { requester, job, attempt, .. }) = body else { return };
+        let key = LeaseKey { requester, job, attempt };
+        if !self.leases.contains_key(&key) && !provider.leases.contains_key(&key) {
+            self.leases.insert(key, past);
+            self.order.push(key);
         }
-        let past = Past {
-            order: signed.hash(&cx.out.config.network),
-            terms: Order { inline: Vec::new(), ..order },
-            acceptance: acceptance.clone(),
-            receipt: None,
-            settled: false,
-            released: None,
-        };
-        self.leases.insert(key, past);
-        self.order.push(key);
     }
 
     fn receipt(&mut self, signed: &Signed<Receipt>, outputs: &[Output], cx: &Cx<'_>) {
@@ -116,10 +116,10 @@ impl Replay {
             let mut head = Head {
                 key,
                 order: past.order,
-                order_expires: past.terms.expires,
-                price_per_second: past.terms.price_per_second,
+                order_expires: past.order_expires,
+                price_per_second: past.price_per_second,
                 acceptance,
-                name: past.terms.spec.name,
+                name: past.name,
                 device: None,
                 turn: provider.next_turn(),
                 accepted: cx.now.mono,
