@@ -236,6 +236,26 @@ fn one_requester_alone_does_not_fill_the_queue() {
 }
 
 #[test]
+fn a_requester_that_orders_and_cancels_is_refused_for_a_while_and_others_are_not() {
+    let mut desk = Desk::provider();
+    for attempt in 1..=64 {
+        order_from(&mut desk, 3, attempt);
+        assert!(matches!(desk.response(), Response::Accepted(_)), "{attempt}");
+        let work = work(&desk);
+        let inbound = desk.inbound();
+        desk.peer(3, PeerInput::Cancel { inbound, job: JOB, attempt: Attempt(attempt) });
+        desk.feed(Input::WorkDone { work, result: Err(Fault::Cancelled) }).disk_works();
+    }
+    order_from(&mut desk, 3, 65);
+    assert_eq!(desk.refusal(), RefusalReason::Overloaded);
+    order_from(&mut desk, 1, 1);
+    assert!(matches!(desk.response(), Response::Accepted(_)));
+    desk.live_through(60_000);
+    order_from(&mut desk, 3, 66);
+    assert!(matches!(desk.response(), Response::Accepted(_)));
+}
+
+#[test]
 fn inputs_that_trickle_are_given_up_though_they_never_stand_still() {
     let mut desk = Desk::provider();
     let order = order(desk.now, |order| order.inline.clear());

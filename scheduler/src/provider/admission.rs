@@ -26,6 +26,8 @@ pub(super) struct Room<'a> {
     pub(super) queued_by_asker: usize,
     /// Devices nobody uses or waits for.
     pub(super) idle: usize,
+    /// Whether too many of the asker's leases came to nothing of late.
+    pub(super) drops: bool,
     /// Leases without an outcome.
     pub(super) unfinished: usize,
 }
@@ -64,7 +66,7 @@ pub(super) fn admit(order: &Order, room: &Room<'_>, now: Now) -> Result<Device, 
         return Err(RefusalReason::Price { price_per_second: order.price_per_second });
     }
     check_size(config, spec.limits.run, order)?;
-    if room.unfinished >= LEASES_LIVE_MAX {
+    if room.unfinished >= LEASES_LIVE_MAX || room.drops {
         return Err(RefusalReason::Overloaded);
     }
     // One requester alone does not fill the queue.

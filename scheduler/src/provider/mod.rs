@@ -6,6 +6,7 @@
 
 mod admission;
 mod advertiser;
+mod dropped;
 mod lease;
 mod numbers;
 mod outcome;
@@ -22,6 +23,7 @@ use crate::{
 };
 use admission::Room;
 use advertiser::{Advertiser, Offering};
+use dropped::Dropped;
 use ion_protocol::{
     DocHash, Millis, NanoIo, NodeId, Now, Verified,
     advert::Advert,
@@ -59,6 +61,7 @@ pub(crate) struct Provider {
     /// Oldest first; forgotten beyond the configured count.
     over: VecDeque<LeaseKey>,
     unwritten: VecDeque<(LeaseKey, DocHash, Verified<Acceptance>)>,
+    dropped: Dropped,
     turns: u64,
     advertiser: Advertiser,
     drain: Option<Drain>,
@@ -147,6 +150,7 @@ impl Provider {
             queued: usize::from(self.queued()),
             queued_by_asker: self.queued_by(&order.requester),
             idle: usize::from(self.free()),
+            drops: self.dropped.too_many(&order.requester, cx.now.mono),
             unfinished: self.leases.len().saturating_sub(self.over.len()),
         };
         admission::admit(order, &room, cx.now)
@@ -490,7 +494,12 @@ impl Provider {
         let Some(Lease { mut head, phase }) = self.leases.remove(&key) else { return };
         let was_over = phase.is_over();
         match step(&mut head, phase, cx) {
-            Some(phase) => self.file(Lease { head, phase }, was_over, cx),
+            Some(phase) => {
+                if !was_over && matches!(phase, Phase::Released { .. } | Phase::Unpaid { .. }) {
+                    self.dropped.note(key.requester, cx.now.mono);
+                }
+                self.file(Lease { head, phase }, was_over, cx);
+            }
             None => {
                 self.waiting.remove(&head.turn);
                 cx.out.deadlines.set(Topic::Lease(key), None);
