@@ -1,7 +1,7 @@
 //! The node's event log: one JSON object a line in `<data-dir>/events.jsonl`, and live for whoever watches.
 //!
 //! Written by a thread of its own, so that a slow disk never holds up the driver; when its queue is full, lines are
-//! dropped and the next one says how many. It is a report, not the truth: that is the journal's.
+//! dropped, and the node's own messages say how many. It is a report, not the truth: that is the journal's.
 
 use ion_protocol::{JobId, UnixMillis};
 use ion_scheduler::event::Event;

@@ -10,6 +10,7 @@
 pub mod bench;
 pub mod blobs;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod driver;

@@ -16,6 +16,8 @@ use std::{fs::File, io};
 const FILES_MAX_CPU: u64 = 32;
 /// Open files of a worker on CUDA: the driver opens its device nodes several times over.
 const FILES_MAX_CUDA: u64 = 1024;
+/// How gladly the system takes this process when memory is out: before all others.
+const OOM_SCORE: &str = "1000";
 /// Writable memory beside the job's: stacks of the engine's threads, a parsed program, the frames.
 const MEMORY_OVERHEAD: u64 = 512 << 20;
 
@@ -39,6 +41,9 @@ pub fn enter() -> io::Result<File> {
     if getppid() != parent {
         die();
     }
+    // A machine out of memory is to take the worker, not the node: a job is lost, not everybody's. Where this can't be
+    // written the node is merely as likely a choice, so that is no reason not to work.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     setrlimit(Resource::Core, at_most(0))?;
     let frames = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;

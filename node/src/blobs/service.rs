@@ -27,10 +27,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Commands that may wait: a keep takes a millisecond, a fetch is started in less.
-const COMMANDS_MAX: usize = 64;
-/// Fetches that are known at once; each may be of a whole job.
-const FETCHES_MAX: usize = 256;
+/// Commands that may wait. A keep takes a millisecond or more and holds at most 32 KiB, a fetch is started in less.
+/// Deliveries come in bursts, a keep and a fetch each, and one that is refused here is finished work thrown away: a
+/// thousand of them at once fit, in 64 MiB at the very most.
+const COMMANDS_MAX: usize = 2_048;
+/// Fetches that are known at once; each may be of a whole job. All ten thousand jobs the engine has under way may be
+/// delivered at once, beside the inputs of two thousand leases; one that waits is a task and a list of hashes.
+const FETCHES_MAX: usize = 12_288;
 /// Fetches that move bytes at once: a window of buffers each.
 const FETCHES_MOVING_MAX: usize = 16;
 /// Streams served at once: a few megabytes of buffers each.

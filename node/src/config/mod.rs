@@ -43,6 +43,13 @@ pub const MEMORY_PERCENT_DEFAULT: u8 = 50;
 /// Where providers and relays listen by default: every interface, a port the system chooses.
 pub const LISTEN_DEFAULT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
 
+/// `percent` of the machine's memory.
+pub fn memory_share(percent: u8) -> Bytes {
+    let info = rustix::system::sysinfo();
+    let total = u128::from(info.totalram) * u128::from(info.mem_unit);
+    Bytes(u64::try_from(total * u128::from(percent) / 100).unwrap_or(u64::MAX))
+}
+
 impl NodeConfig {
     /// A node of `role` on `data_dir` with every default.
     pub fn new(role: Role, data_dir: PathBuf) -> Self {

@@ -1,8 +1,9 @@
 //! Answers to the owner: each request of the control API, from what the engine and the services know.
 
-use super::{Driver, clock};
+use super::Driver;
 use crate::{
     blobs::BlobStore,
+    clock,
     control::{
         ControlCall,
         api::{
@@ -119,7 +120,8 @@ impl Driver {
         }
     }
 
-    /// Tells everybody who should know: the log, watchers, and those who wait for a job to be durable.
+    /// Tells everybody who should know: the log, watchers, and those who wait for a job to be durable. A node that is
+    /// drained stops.
     pub(super) fn tell(&mut self, event: Event) {
         match &event {
             Event::JobAccepted { job } => {
@@ -149,9 +151,13 @@ impl Driver {
             | Event::OfferSeen { .. }
             | Event::Drained => {}
         }
+        let drained = event == Event::Drained;
         let line = EventLine { at: clock::wall(), event };
         self.watchers.retain(|watcher| watcher.take(&line));
         self.events.tell(line);
+        if drained {
+            self.shutdown.stop();
+        }
     }
 
     fn with_job(&self, job: JobId, reply: Reply, answer: impl FnOnce(view::JobView) -> ControlResponse) {

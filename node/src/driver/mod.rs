@@ -1,9 +1,8 @@
 //! The node: starts the services, runs THE domain loop, and takes everything down again.
 //!
 //! Owns the engine, the one clock and the table of effects. Decides nothing the engine decides; never waits for a
-//! service: one that is full is told to the engine as busy at once. Tests: `node/tests/node.rs` with real nodes.
+//! service: one that is full is told to the engine as busy at once. Tests: `testnet/tests`, with real nodes.
 
-mod clock;
 mod control;
 mod effects;
 mod error;
@@ -14,7 +13,8 @@ pub use error::NodeError;
 
 use crate::{
     blobs::{BlobStore, Blobs, BlobsHandle, InUse},
-    config::{NodeConfig, Role},
+    clock::Clock,
+    config::{NodeConfig, Role, memory_share},
     control::{CALLS_CAPACITY, ControlCall, ControlServer},
     events::{EventLine, Events},
     identity,
@@ -23,16 +23,15 @@ use crate::{
     tasks::{Shutdown, Tasks},
     workers::{self, WorkersConfig, WorkersHandle},
 };
-use clock::Clock;
 use ion_gpu::probe::ProbeReport;
 use ion_protocol::{BlobHash, Bytes, JobId, NetworkId, NodeId};
 use ion_scheduler::{
     Config, Engine, Input,
-    event::Event,
     input::{OwnerInput, PeerInput},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    future,
     sync::Arc,
 };
 use tokio::sync::{broadcast, mpsc, watch};
@@ -236,13 +235,6 @@ fn worker_config(config: &NodeConfig) -> Result<WorkersConfig, NodeError> {
     Ok(WorkersConfig { exe, backend: config.backend, memory_max: memory_share(config.memory_percent) })
 }
 
-/// `percent` of the machine's memory.
-pub fn memory_share(percent: u8) -> Bytes {
-    let info = rustix::system::sysinfo();
-    let total = u128::from(info.totalram) * u128::from(info.mem_unit);
-    Bytes(u64::try_from(total * u128::from(percent) / 100).unwrap_or(u64::MAX))
-}
-
 fn random_seed() -> u64 {
     // Only spreads retries and names jobs apart; keys are drawn by `identity`.
     getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
@@ -345,7 +337,6 @@ impl Driver {
     async fn run(mut self, first: Vec<ion_scheduler::Effect>, mut queues: Queues) -> Result<(), String> {
         self.perform(first);
         self.settle();
-        let mut drained = self.events.watch();
         loop {
             let deadline = self.engine.next_deadline();
             tokio::select! {
@@ -356,14 +347,11 @@ impl Driver {
                 Some(chore) = queues.chores.recv() => self.on_chore(chore),
                 Some(call) = queues.control.recv() => self.on_control(call),
                 Some(input) = queues.peers.recv() => self.feed(input),
+                // One turn of settling was not enough: the next follows at once, after a look at everything above.
+                () = future::ready(()), if !self.undelivered.is_empty() => {}
                 () = self.clock.reached(deadline) => self.feed(Input::Tick),
             }
             self.settle();
-            while let Ok(line) = drained.try_recv() {
-                if line.event == Event::Drained {
-                    self.shutdown.stop();
-                }
-            }
         }
         self.down().await;
         Ok(())
@@ -411,7 +399,7 @@ impl Driver {
         self.perform(effects);
     }
 
-    /// Tells the engine what no service could take, until nothing is left to tell.
+    /// Tells the engine what no service could take; what is left after one turn is told in the next.
     fn settle(&mut self) {
         for _ in 0..TURN_MAX {
             let Some(input) = self.undelivered.pop_front() else { return };

@@ -8,6 +8,9 @@ use crate::{
 use ion_protocol::{Bytes, JobId, deal::InlineBlob, job::JobSpec, limits::INLINE_BYTES_MAX};
 use ion_scheduler::{Input, input::OwnerInput};
 
+/// The engine's name for a job whose first record is not on disk yet.
+const RECORDING: &str = "recording";
+
 /// A job whose files are held, or why they are not.
 pub(super) struct Imported {
     job: JobId,
@@ -34,9 +37,7 @@ enum ImportError {
 impl Driver {
     /// Begins to take a job on; answers once it is durable.
     pub(super) fn on_submit(&mut self, job: JobId, spec: Box<JobSpec>, files: Vec<FileRef>, reply: Reply) {
-        if self.engine.job(&job).is_some() {
-            return reply.submitted(job);
-        }
+        let Some(reply) = self.unless_known(job, reply) else { return };
         if let Err(error) = spec.check() {
             return reply.error(error.to_string(), "check the job with `ion run JOB.toml --dry-run`");
         }
@@ -55,9 +56,23 @@ impl Driver {
             Ok(inline) => inline,
             Err(error) => return reply.error(error.to_string(), "check the file, then submit again"),
         };
+        // The same job may have been submitted again while the files of both were taken over.
+        let Some(reply) = self.unless_known(job, reply) else { return };
         self.submissions.entry(job).or_default().push(reply);
         self.feed(Input::Owner(OwnerInput::Submit { job, spec: *spec, inline }));
         drop(held);
+    }
+
+    /// Answers for a job the engine has: at once where it is durable, else as soon as it is. Gives the reply back where
+    /// the engine has no such job.
+    fn unless_known(&mut self, job: JobId, reply: Reply) -> Option<Reply> {
+        let Some(view) = self.engine.job(&job) else { return Some(reply) };
+        if view.state == RECORDING {
+            self.submissions.entry(job).or_default().push(reply);
+        } else {
+            reply.submitted(job);
+        }
+        None
     }
 }
 

@@ -329,7 +329,8 @@ pub(super) fn dial_error(error: &DialError) -> String {
     }
 }
 
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+/// What lies under all the wrapping: the part a person can do something about.
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

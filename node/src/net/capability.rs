@@ -10,7 +10,7 @@ use ion_protocol::{
     hardware::Device,
     job::{EngineNeed, Needs},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::OnceLock};
 
 /// Keys a class is spread over, by four bits of the provider's id.
 pub(super) const SHARDS: u8 = 16;
@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Gpu,
     Cpu,
 }
+
+const KINDS: [Kind; 2] = [Kind::Gpu, Kind::Cpu];
 
 /// One kind of engine and one class of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +58,18 @@ impl Bucket {
 /// The shard a provider stands under.
 pub(super) fn shard_of(node: &NodeId) -> u8 {
     node.0[0] % SHARDS
+}
+
+/// Whether `key` is one that providers may stand under: of every kind, class and shard there is one, 256 in all.
+pub(super) fn is_key(key: &[u8]) -> bool {
+    static KEYS: OnceLock<BTreeSet<[u8; 32]>> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| {
+        let classes = 0..CLASSES_GIB.len();
+        let buckets =
+            KINDS.into_iter().flat_map(|kind| classes.clone().map(move |class| Bucket { kind, class }));
+        buckets.flat_map(|bucket| (0..SHARDS).map(move |shard| bucket.key(shard))).collect()
+    });
+    <&[u8; 32]>::try_from(key).is_ok_and(|key| keys.contains(key))
 }
 
 /// The keys a provider of these devices stands under; at most one a kind and class.
@@ -126,6 +140,10 @@ mod tests {
             }
         }
         assert_eq!(all.len(), 256);
+        assert!(all.iter().all(|key| is_key(key)));
+        for other in [&[][..], &[0; 32], &all.first().unwrap()[..31], &[7; 33]] {
+            assert!(!is_key(other), "{other:?}");
+        }
         assert_eq!(shard_of(&node), 15);
     }
 

@@ -22,7 +22,10 @@ const SHUT_OUT_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Tolerated,
-    ShutOut,
+    /// `displaced` comes back early to make room; whoever acts on the verdict lets it in again.
+    ShutOut {
+        displaced: Option<NodeId>,
+    },
 }
 
 /// The record of all peers.
@@ -47,18 +50,20 @@ impl Conduct {
             return Verdict::Tolerated;
         }
         self.points.remove(&node);
-        self.shut_out(node, now);
-        Verdict::ShutOut
+        Verdict::ShutOut { displaced: self.shut_out(node, now) }
     }
 
-    /// Shuts a peer out whatever its points.
-    pub fn shut_out(&mut self, node: NodeId, now: Instant) {
-        if self.out.len() >= SHUT_OUT_MAX
-            && let Some(soonest) = self.out.iter().min_by_key(|(_, until)| **until).map(|(node, _)| *node)
-        {
-            self.out.remove(&soonest);
+    /// Shuts a peer out whatever its points. Where the list is full, gives the peer that must be let in again for it.
+    #[must_use = "the displaced peer is to be let in again"]
+    pub fn shut_out(&mut self, node: NodeId, now: Instant) -> Option<NodeId> {
+        let full = self.out.len() >= SHUT_OUT_MAX && !self.out.contains_key(&node);
+        let soonest = || self.out.iter().min_by_key(|(_, until)| **until).map(|(node, _)| *node);
+        let displaced = if full { soonest() } else { None };
+        if let Some(displaced) = &displaced {
+            self.out.remove(displaced);
         }
         self.out.insert(node, now + SHUT_OUT);
+        displaced
     }
 
     /// Peers whose time out is over; told once.
@@ -101,7 +106,7 @@ mod tests {
         for _ in 2..needed {
             assert_eq!(conduct.offend(node, &offence, later), Verdict::Tolerated);
         }
-        assert_eq!(conduct.offend(node, &offence, later), Verdict::ShutOut);
+        assert_eq!(conduct.offend(node, &offence, later), Verdict::ShutOut { displaced: None });
         assert!(conduct.forgiven(later + SHUT_OUT / 2).is_empty());
         assert_eq!(conduct.forgiven(later + SHUT_OUT), [node]);
         assert!(conduct.forgiven(later + SHUT_OUT).is_empty());
@@ -114,7 +119,15 @@ mod tests {
         for i in 0..(SHUT_OUT_MAX as u32 + 50) {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&i.to_le_bytes());
-            conduct.shut_out(NodeId(id), now);
+            let displaced = conduct.shut_out(NodeId(id), now + Duration::from_millis(i.into()));
+            // Whoever comes back soonest makes room, and is named.
+            let first = i.checked_sub(SHUT_OUT_MAX as u32).map(|first| {
+                let mut id = [0; 32];
+                id[..4].copy_from_slice(&first.to_le_bytes());
+                NodeId(id)
+            });
+            assert_eq!(displaced, first);
+            assert_eq!(conduct.shut_out(NodeId(id), now + Duration::from_millis(i.into())), None);
         }
         assert_eq!(conduct.out.len(), SHUT_OUT_MAX);
     }

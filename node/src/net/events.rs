@@ -3,6 +3,7 @@
 use super::{
     asking::dial_error,
     behaviour::{BehaviourEvent, KAD_PROTOCOL, role_in},
+    capability,
     config::split_peer,
     ids::node_of,
     peers::{scope, usable},
@@ -176,8 +177,8 @@ impl SwarmLoop {
         if info.protocol_version != self.network_name {
             let theirs: String = info.protocol_version.chars().take(AGENT_CHARS_MAX).collect();
             tracing::info!("{} is of another network (`{theirs}`); leaving it", node.short());
-            self.conduct.shut_out(node, Instant::now());
-            return self.block(node);
+            let displaced = self.conduct.shut_out(node, Instant::now());
+            return self.block(node, displaced);
         }
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.agent = info.agent_version.chars().filter(|c| !c.is_control()).take(AGENT_CHARS_MAX).collect();
@@ -233,10 +234,10 @@ impl SwarmLoop {
         }
     }
 
-    /// kad has checked that the sender is the provider; what it may claim is bounded here.
+    /// kad has checked that the sender is the provider; what it may claim is bounded here. Keys of no meaning are not
+    /// kept: the store has room for so many, and they would shut out those that providers stand under.
     fn on_provider(&mut self, mut record: kad::ProviderRecord) {
-        const KEY_BYTES: usize = 32;
-        if record.key.as_ref().len() != KEY_BYTES {
+        if !capability::is_key(record.key.as_ref()) {
             return;
         }
         record.addresses.retain(|address| scope(address).is_some());

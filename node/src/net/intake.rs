@@ -16,13 +16,15 @@ use ion_protocol::{
     signed::{Document, SignedError},
 };
 use ion_scheduler::input::{Answer, InboundId, PeerInput};
-use std::time::SystemTime;
 
 #[cfg(test)]
 mod tests;
 
 /// Nodes whose newest advert number is remembered against replays.
 const REPLAY_NODES_MAX: usize = 8192;
+/// Least time between two adverts of one node that are taken, by its own clock. Honest nodes change theirs every two
+/// seconds at most; each one taken is passed on by the whole network.
+const ADVERT_GAP_MS: u64 = 200;
 
 /// Something no honest node says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -196,12 +198,6 @@ pub(super) struct Door {
     pub clock: fn() -> UnixMillis,
 }
 
-/// This machine's wall clock.
-pub(super) fn wall_clock() -> UnixMillis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
 impl Door {
     /// Judges a question of `from`, proven by its connection.
     pub fn question(&self, from: NodeId, request: Request) -> Result<Asked, Turned> {
@@ -228,10 +224,11 @@ impl Door {
         let order = self.own(from, order)?;
         check_inline(&order.inline)?;
         let wall = (self.clock)();
-        if order.expires <= wall {
+        // The requester's clock may be behind ours by as much as it may be ahead.
+        if order.expires.0.saturating_add(limits::CLOCK_SKEW_MS_MAX) <= wall.0 {
             return Err(Turned::Refused(RefusalReason::Expired));
         }
-        let ahead = order.expires.0 - wall.0;
+        let ahead = order.expires.0.saturating_sub(wall.0);
         if ahead > limits::ORDER_LIFE_MS_MAX + limits::CLOCK_SKEW_MS_MAX {
             let message = format!(
                 "the order may be accepted for {}; expected at most {}; a clock may be wrong",
@@ -349,14 +346,23 @@ fn check_refusal(reason: &RefusalReason) -> Result<(), Offence> {
 /// The part of the door that remembers: the newest advert of each node.
 #[derive(Debug)]
 pub(super) struct Replays {
-    newest: Recent<NodeId, u64>,
+    newest: Recent<NodeId, Newest>,
 }
 
-/// An advert's number beside the newest seen of its node.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    seq: u64,
+    issued: UnixMillis,
+    /// It offered nothing.
+    withdrawn: bool,
+}
+
+/// An advert beside the newest seen of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
     New,
     Same,
+    /// Of a lower number, or signed too soon after the newest.
     Old,
 }
 
@@ -367,13 +373,18 @@ impl Replays {
 
     /// Compares, and remembers a new one.
     pub fn see(&mut self, advert: &Advert) -> Freshness {
+        let withdrawn = advert.devices.is_empty();
         match self.newest.get(&advert.node) {
-            Some(newest) if advert.seq < *newest => Freshness::Old,
-            Some(newest) if advert.seq == *newest => Freshness::Same,
-            Some(_) | None => {
-                self.newest.put(advert.node, advert.seq);
-                Freshness::New
+            Some(newest) if advert.seq < newest.seq => return Freshness::Old,
+            Some(newest) if advert.seq == newest.seq => return Freshness::Same,
+            // Who stops offering says so at once, whenever it last said that it offers.
+            Some(newest) if withdrawn && !newest.withdrawn => {}
+            Some(newest) if advert.issued.0 < newest.issued.0.saturating_add(ADVERT_GAP_MS) => {
+                return Freshness::Old;
             }
+            Some(_) | None => {}
         }
+        self.newest.put(advert.node, Newest { seq: advert.seq, issued: advert.issued, withdrawn });
+        Freshness::New
     }
 }

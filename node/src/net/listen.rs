@@ -1,6 +1,6 @@
 //! Binding the listen addresses, with errors that say what to do.
 
-use super::{error::NetError, swarm_loop::SwarmLoop};
+use super::{asking::innermost, error::NetError, swarm_loop::SwarmLoop};
 use libp2p::{Multiaddr, core::transport::ListenerId, multiaddr::Protocol};
 use std::{
     error::Error,
@@ -112,14 +112,6 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
         None => None,
     };
     inner.or_else(|| error.source().and_then(io_kind))
-}
-
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

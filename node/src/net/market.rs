@@ -4,6 +4,7 @@
 use super::{
     behaviour::Behaviour,
     calls::Origin,
+    conduct::Verdict,
     gossip,
     intake::{Freshness, Offence, Unwanted},
     swarm_loop::SwarmLoop,
@@ -202,15 +203,26 @@ impl SwarmLoop {
     /// Counts an offence; over the threshold the peer is shut out.
     pub(super) fn offended(&mut self, node: NodeId, offence: &Offence) {
         tracing::debug!("{}: {offence}", node.short());
-        if self.conduct.offend(node, offence, Instant::now()) == super::conduct::Verdict::ShutOut {
-            tracing::info!("{} is shut out for a while: {offence}", node.short());
-            self.block(node);
+        match self.conduct.offend(node, offence, Instant::now()) {
+            Verdict::Tolerated => {}
+            Verdict::ShutOut { displaced } => {
+                tracing::info!("{} is shut out for a while: {offence}", node.short());
+                self.block(node, displaced);
+            }
         }
     }
 
-    pub(super) fn block(&mut self, node: NodeId) {
+    /// Closes the door to `node`, and opens it again for whom it displaced from the list.
+    pub(super) fn block(&mut self, node: NodeId, displaced: Option<NodeId>) {
+        displaced.into_iter().for_each(|displaced| self.unblock(displaced));
         if let Some(peer) = super::ids::peer_of(&node) {
             self.swarm.behaviour_mut().blocked.block_peer(peer);
+        }
+    }
+
+    pub(super) fn unblock(&mut self, node: NodeId) {
+        if let Some(peer) = super::ids::peer_of(&node) {
+            self.swarm.behaviour_mut().blocked.unblock_peer(peer);
         }
     }
 }

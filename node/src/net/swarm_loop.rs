@@ -14,7 +14,7 @@ use super::{
     dht::Dht,
     handle::Command,
     ids::peer_of,
-    intake::{Door, Replays, wall_clock},
+    intake::{Door, Replays},
     market::Market,
     peer_cache::{self, PeerCache},
     peers::{Peers, Scope, scope},
@@ -236,9 +236,7 @@ impl SwarmLoop {
 
     fn keep_house(&mut self, now: Instant) {
         for node in self.conduct.forgiven(now) {
-            if let Some(peer) = peer_of(&node) {
-                self.swarm.behaviour_mut().blocked.unblock_peer(peer);
-            }
+            self.unblock(node);
         }
         self.give_up_owed(now);
         self.make_room(now);
@@ -376,5 +374,5 @@ fn write_cache(path: &std::path::Path, text: &str) {
 
 /// The door of a node.
 pub(super) fn door(config: &NetConfig) -> Door {
-    Door { network: config.network, clock: wall_clock }
+    Door { network: config.network, clock: crate::clock::wall }
 }

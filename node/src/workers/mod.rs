@@ -193,10 +193,7 @@ pub async fn start_with(
 /// Memory a job may use on the CPU device.
 fn job_memory(config: &WorkersConfig) -> Bytes {
     match config.memory_max {
-        Bytes::ZERO => {
-            let info = rustix::system::sysinfo();
-            Bytes(info.totalram.saturating_mul(info.mem_unit.into()) / 4)
-        }
+        Bytes::ZERO => crate::config::memory_share(25),
         limit => Bytes(limit.0 / 2),
     }
 }

@@ -118,18 +118,37 @@ fn adverts_out_of_their_time_are_left_out() {
 #[test]
 fn a_replayed_advert_is_known() {
     let mut replays = Replays::new();
-    for (seq, expected) in [
-        (5, Freshness::New),
-        (5, Freshness::Same),
-        (4, Freshness::Old),
-        (6, Freshness::New),
-        (5, Freshness::Old),
-        (u64::MAX, Freshness::New),
-        (6, Freshness::Old),
+    for (seq, seconds, expected) in [
+        (5, 0, Freshness::New),
+        (5, 1, Freshness::Same),
+        (4, 1, Freshness::Old),
+        (6, 1, Freshness::New),
+        (5, 2, Freshness::Old),
+        (u64::MAX, 2, Freshness::New),
+        (6, 3, Freshness::Old),
     ] {
-        assert_eq!(replays.see(&advert_at(PEER, seq, WALL)), expected, "{seq}");
+        assert_eq!(replays.see(&advert_at(PEER, seq, shifted(seconds * 1_000))), expected, "{seq}");
     }
     assert_eq!(replays.see(&advert_at(US, 1, WALL)), Freshness::New);
+}
+
+#[test]
+fn adverts_of_one_node_that_come_too_fast_are_old() {
+    let mut replays = Replays::new();
+    let gap = ADVERT_GAP_MS as i64;
+    let mut see = |seq, by, devices: bool| {
+        let advert = advert_at(PEER, seq, shifted(by));
+        replays.see(&if devices { advert } else { Advert { devices: Vec::new(), ..advert } })
+    };
+    assert_eq!(see(1, 0, true), Freshness::New);
+    assert_eq!(see(2, gap - 1, true), Freshness::Old);
+    assert_eq!(see(3, -gap, true), Freshness::Old);
+    assert_eq!(see(4, gap, true), Freshness::New);
+    // A withdrawal is not held up, but once said it is an advert like any other.
+    assert_eq!(see(5, gap + 1, false), Freshness::New);
+    assert_eq!(see(6, gap + 2, false), Freshness::Old);
+    assert_eq!(see(7, gap + 2, true), Freshness::Old);
+    assert_eq!(see(8, 2 * gap + 1, true), Freshness::New);
 }
 
 #[test]
@@ -165,8 +184,12 @@ fn only_its_own_documents_are_taken_from_a_peer() {
 fn orders_out_of_their_time_are_refused_and_no_offence() {
     let (peer, us) = (id(PEER), id(US));
     let ask = |expires| door().question(peer, Request::Order(signed(order_at(PEER, us, expires), PEER)));
-    assert_eq!(ask(WALL).err(), Some(Turned::Refused(RefusalReason::Expired)));
-    assert_eq!(ask(shifted(-1)).err(), Some(Turned::Refused(RefusalReason::Expired)));
+    // A clock behind ours is no fault, as far as clocks may differ.
+    let skew = limits::CLOCK_SKEW_MS_MAX as i64;
+    assert!(ask(shifted(1 - skew)).is_ok());
+    assert!(ask(WALL).is_ok());
+    assert_eq!(ask(shifted(-skew)).err(), Some(Turned::Refused(RefusalReason::Expired)));
+    assert_eq!(ask(UnixMillis(0)).err(), Some(Turned::Refused(RefusalReason::Expired)));
     let life = (limits::ORDER_LIFE_MS_MAX + limits::CLOCK_SKEW_MS_MAX) as i64;
     assert!(ask(shifted(life)).is_ok());
     assert!(matches!(ask(shifted(life + 1)).err(), Some(Turned::Refused(RefusalReason::Spec { .. }))));

@@ -1,6 +1,6 @@
 //! Documents to say over the wire.
 
-use crate::net::intake::wall_clock;
+use crate::clock::wall;
 use ion_protocol::key::SecretKey;
 use ion_protocol::{
     Attempt, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
@@ -56,7 +56,7 @@ pub fn advert_at(seed: u8, seq: u64, issued: UnixMillis) -> Advert {
 }
 
 pub fn advert(seed: u8, seq: u64) -> Advert {
-    advert_at(seed, seq, wall_clock())
+    advert_at(seed, seq, wall())
 }
 
 pub fn order_at(requester: u8, provider: NodeId, expires: UnixMillis) -> Order {
@@ -81,7 +81,7 @@ pub fn order_at(requester: u8, provider: NodeId, expires: UnixMillis) -> Order {
 }
 
 pub fn order(requester: u8, provider: NodeId) -> Order {
-    order_at(requester, provider, UnixMillis(wall_clock().0 + 10_000))
+    order_at(requester, provider, UnixMillis(wall().0 + 10_000))
 }
 
 pub fn acceptance(provider: u8, requester: NodeId, order: DocHash) -> Acceptance {
@@ -92,7 +92,7 @@ pub fn acceptance(provider: u8, requester: NodeId, order: DocHash) -> Acceptance
         job: JOB,
         attempt: Attempt(1),
         order,
-        accepted: wall_clock(),
+        accepted: wall(),
     }
 }
 
@@ -114,7 +114,7 @@ pub fn receipt(provider: u8, requester: NodeId) -> Receipt {
         waited: Millis(0),
         moved: Millis(0),
         ran: Millis(1),
-        finished: wall_clock(),
+        finished: wall(),
         status: Status::Done,
     }
 }
@@ -126,6 +126,6 @@ pub fn countersignature(requester: u8, provider: NodeId) -> Countersignature {
         provider,
         receipt: DocHash([2; 32]),
         price: NanoIo(1),
-        signed: wall_clock(),
+        signed: wall(),
     }
 }
