@@ -15,6 +15,7 @@ use ion_protocol::{BlobHash, Bytes, NodeId, deal::InlineBlob};
 use ion_scheduler::{Input, input::FetchId};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -24,6 +25,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{Mutex as Turn, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +60,9 @@ pub(super) struct Patience {
     pub(super) busy_tries: u32,
     /// Between two reports of progress.
     pub(super) progress: Duration,
+    /// Between two reports while a fetch waits for this node itself: well within the time after which the engine holds
+    /// a fetch that says nothing for dead.
+    pub(super) alive: Duration,
 }
 
 impl Default for Patience {
@@ -69,6 +74,7 @@ impl Default for Patience {
             busy_wait: Duration::from_millis(500),
             busy_tries: 20,
             progress: Duration::from_millis(200),
+            alive: Duration::from_secs(2),
         }
     }
 }
@@ -257,11 +263,12 @@ impl Shared {
     }
 
     async fn fetch_all(&self, fetch: Fetch) -> Result<(), FetchError> {
-        let _moving = self.moving.acquire().await.map_err(|error| FetchError::Internal(error.to_string()))?;
         let mut seen = HashSet::new();
         let blobs: Vec<_> = fetch.blobs.into_iter().filter(|(hash, _)| seen.insert(*hash)).collect();
         let _hold = self.store.hold(blobs.iter().map(|(hash, _)| *hash));
         let total = blobs.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(bytes.0));
+        let moving = self.alive(fetch.id, 0, total, self.moving.acquire()).await;
+        let _moving = moving.map_err(|error| FetchError::Internal(error.to_string()))?;
         let mut source = Source {
             store: self.store.clone(),
             opener: self.opener.clone(),
@@ -274,8 +281,8 @@ impl Shared {
         let held = Arc::new(AtomicU64::new(0));
         let (mut done, mut told) = (0u64, Instant::now());
         for (hash, bytes) in &blobs {
-            source.turn = Some(Arc::new(self.turn(*hash).await));
-            if !self.is_held(*hash, *bytes).await? {
+            source.turn = Some(Arc::new(self.alive(fetch.id, done, total, self.turn(*hash)).await));
+            if !self.alive(fetch.id, done, total, self.is_held(*hash, *bytes)).await? {
                 held.store(0, Ordering::Relaxed);
                 let mut moved = || {
                     if told.elapsed() >= self.patience.progress {
@@ -295,7 +302,24 @@ impl Shared {
         }
         let store = self.store.clone();
         let hashes: Vec<_> = blobs.into_iter().map(|(hash, _)| hash).collect();
-        Ok(blocking(move || store.make_durable(&hashes)).await??)
+        let durable = blocking(move || store.make_durable(&hashes));
+        Ok(self.alive(fetch.id, done, total, durable).await??)
+    }
+
+    /// Waits for this node itself, and says now and then that the fetch is alive though nothing moves: the peer is not
+    /// to be blamed, nor the fetch given up, for what takes long here.
+    async fn alive<T>(&self, fetch: FetchId, done: u64, total: u64, wait: impl Future<Output = T>) -> T {
+        let mut wait = pin!(wait);
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut wait => return value,
+                () = sleep(self.patience.alive) => {
+                    // Dropped where the driver is busy: the next one says the same.
+                    let _ = self.inputs.try_send(Input::FetchProgress { fetch, done, total });
+                }
+            }
+        }
     }
 
     /// Whether the blob is here and whole; one that decayed is gone afterwards.

@@ -341,20 +341,35 @@ impl BlobStore {
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), BlobStoreError> {
         // A blob may come into use between the choice and the removal: then choose again.
         loop {
-            let candidates = {
+            let (candidates, wanted) = {
                 let mut state = self.lock();
                 if state.used.saturating_add(bytes) <= self.shared.quota {
                     state.used += bytes;
                     return Ok(());
                 }
-                state.candidates()
+                let over = state.used.saturating_add(bytes) - self.shared.quota;
+                (state.candidates(), over)
             };
-            // Asked without the lock: the answer may need locks of its own.
+            // Asked without the lock: the answer may need locks of its own. No further than there is need: each
+            // question is the driver's to answer.
             let in_use = |hash: &BlobHash| self.shared.in_use.get().is_some_and(|in_use| in_use(hash));
-            let free: Vec<_> = candidates.into_iter().filter(|c| !in_use(&c.hash)).collect();
+            let (mut free, mut room) = (Vec::new(), 0u64);
+            for candidate in candidates {
+                if room >= wanted {
+                    break;
+                }
+                if !in_use(&candidate.hash) {
+                    room = room.saturating_add(candidate.bytes);
+                    free.push(candidate);
+                }
+            }
             let mut state = self.lock();
             let over = state.used.saturating_add(bytes).saturating_sub(self.shared.quota);
-            if free.iter().map(|c| c.bytes).sum::<u64>() < over {
+            if room < over {
+                if room >= wanted {
+                    // More was reserved in the meantime.
+                    continue;
+                }
                 let (used, quota) = (Bytes(state.used), Bytes(self.shared.quota));
                 return Err(BlobStoreError::Full { used, quota, wanted: Bytes(bytes) });
             }

@@ -270,10 +270,8 @@ impl Provider {
     pub(crate) fn fetch_progress(&mut self, key: LeaseKey, done: u64, total: u64, cx: &mut Cx<'_>) {
         self.turn(key, cx, |_, phase, cx| match phase {
             Phase::Staging(mut staging) => {
-                if done > staging.done {
-                    staging.moved_at = cx.now.mono;
-                }
-                (staging.done, staging.total) = (done, total);
+                // A report says that the fetch is alive, even where it waits for this node and nothing moves.
+                (staging.done, staging.total, staging.moved_at) = (done, total, cx.now.mono);
                 Some(Phase::Staging(staging))
             }
             other => Some(other),

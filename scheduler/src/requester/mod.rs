@@ -308,9 +308,8 @@ impl Requester {
     pub(crate) fn fetch_progress(&mut self, job: JobId, done: u64, cx: &mut Cx<'_>) {
         self.turn(job, cx, |_, state, cx| match state {
             State::Delivering(mut delivering) => {
-                if done > delivering.done {
-                    (delivering.done, delivering.moved_at) = (done, cx.now.mono);
-                }
+                // A report says that the fetch is alive, even where it waits for this node and nothing moves.
+                (delivering.done, delivering.moved_at) = (done.max(delivering.done), cx.now.mono);
                 State::Delivering(delivering)
             }
             other => other,

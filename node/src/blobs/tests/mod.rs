@@ -47,6 +47,7 @@ fn patience() -> Patience {
         busy_wait: Duration::from_millis(10),
         busy_tries: 3,
         progress: Duration::ZERO,
+        alive: Duration::from_millis(20),
         ..Patience::default()
     }
 }

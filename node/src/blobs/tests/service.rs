@@ -2,6 +2,7 @@
 
 use super::*;
 use ion_protocol::deal::InlineBlob;
+use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn what_is_kept_is_there_for_the_fetch_that_follows() {
@@ -39,6 +40,42 @@ async fn if_the_one_who_fetches_fails_the_next_one_does_it() {
     (0..2).for_each(|id| fetcher.start(id, &[blob]));
     let results = [fetcher.answer().await.1.is_ok(), fetcher.answer().await.1.is_ok()];
     assert_eq!(results, [false, true]);
+}
+
+#[tokio::test]
+async fn a_fetch_that_waits_for_this_node_says_that_it_is_alive() {
+    let holder = Holder::new();
+    let bytes = 4 * GROUP;
+    let blob = (holder.store.put(&content(5, bytes)).unwrap(), bytes);
+    let road = Road::new(&[Pipe::Stall(GROUP as u64), Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    (1..=2).for_each(|id| fetcher.start(id, &[blob]));
+    // One of them brings the blob from a peer that stalls; the other waits its turn, and is heard of meanwhile.
+    let mut heard = BTreeSet::new();
+    while heard.len() < 2 {
+        match tokio::time::timeout(Duration::from_secs(60), fetcher.inputs.recv()).await {
+            Ok(Some(Input::FetchProgress { fetch, .. })) => _ = heard.insert(fetch),
+            other => panic!("{other:?} before both were heard of"),
+        }
+    }
+    for _ in 0..2 {
+        assert_eq!(fetcher.answer().await.1, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_deliveries_is_taken() {
+    let road = Road::new(&[Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(|_| {}));
+    let bytes = content(6, 100);
+    let blob = (BlobHash::of(&bytes), bytes.len());
+    for id in 0..1_000 {
+        fetcher.blobs.keep(vec![InlineBlob { bytes: bytes.clone() }]).unwrap();
+        fetcher.start(id, &[blob]);
+    }
+    for _ in 0..1_000 {
+        assert_eq!(fetcher.answer().await.1, Ok(()));
+    }
 }
 
 #[tokio::test]

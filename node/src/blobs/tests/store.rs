@@ -118,6 +118,23 @@ fn the_blob_used_longest_ago_makes_room() {
 }
 
 #[test]
+fn no_more_is_asked_after_than_room_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path(), Bytes(3_000)).unwrap();
+    let hashes: Vec<_> = (0..30).map(|n| store.put(&content(n, 100)).unwrap()).collect();
+    let (asked, used) = (Arc::new(AtomicU64::new(0)), hashes[1]);
+    let asking = asked.clone();
+    store.keep_while(Arc::new(move |hash| {
+        asking.fetch_add(1, Ordering::SeqCst);
+        *hash == used
+    }));
+    store.put(&content(40, 200)).unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 3, "the oldest, the one in use, and the next");
+    assert_eq!(hashes.iter().filter(|hash| !store.contains(hash)).count(), 2);
+    assert!(store.contains(&used));
+}
+
+#[test]
 fn what_is_in_use_or_held_is_never_evicted() {
     let dir = tempfile::tempdir().unwrap();
     let store = BlobStore::open(dir.path(), Bytes(3_000)).unwrap();
