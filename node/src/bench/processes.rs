@@ -30,10 +30,10 @@ const PIPELINED: usize = 8;
 /// Does nothing: what is measured is everything else.
 const EMPTY_PTX: &str =
     ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry empty()\n{\n\tret;\n}\n";
-/// Durable writes one after the other on the way of a job: submitted, ordered, accepted, receipt, countersigned.
-const SYNCS_PER_JOB: u32 = 5;
+/// Durable appends one after the other on the way of a job: submitted, ordered, accepted, receipt, countersigned.
+const APPENDS_PER_JOB: u32 = 5;
 
-pub(super) async fn figures(dir: &Path, jobs: u32, sync: Duration) -> anyhow::Result<Vec<Figure>> {
+pub(super) async fn figures(dir: &Path, jobs: u32, append: Duration) -> anyhow::Result<Vec<Figure>> {
     let round_trip = network::request_response_p50().await?;
     let provider = NodeProcess::start(dir, "provider", &["--backend", "cpu"], None).await?;
     let start = Instant::now();
@@ -75,18 +75,18 @@ pub(super) async fn figures(dir: &Path, jobs: u32, sync: Duration) -> anyhow::Re
     }
     let pipelined_seconds = begun.elapsed().as_secs_f64();
 
-    let floor = 3.0 * micros(round_trip) + f64::from(SYNCS_PER_JOB) * micros(sync);
+    let floor = 3.0 * micros(round_trip) + f64::from(APPENDS_PER_JOB) * micros(append);
     Ok(vec![
         Figure::new("offer: from start of a light node to its first usable offer", offer.as_secs_f64(), "s")
             .target("at most 2 s"),
         Figure::new("memory: idle provider, resident", idle.0, "MiB"),
         Figure::new("memory: idle light node, resident", idle.1, "MiB").target("at most 40 MB"),
         Figure::new("dispatch: raw libp2p request-response round trip, p50", micros(round_trip), "µs"),
-        Figure::new("dispatch: one synced write", micros(sync), "µs"),
+        Figure::new("dispatch: one durable append, p50", micros(append), "µs"),
         Figure::new("dispatch: empty kernel, submit to countersigned, p50", micros(p50), "µs")
             .against("raw round trip", micros(round_trip)),
         Figure::new("dispatch: the same p50", micros(p50), "µs")
-            .against("3 round trips and 5 synced writes", floor)
+            .against("3 round trips and 5 appends", floor)
             .target("at most 1"),
         Figure::new("dispatch: empty kernel, p99", micros(p99), "µs")
             .against("raw round trip", micros(round_trip)),
