@@ -52,7 +52,6 @@ const BANS: [(&[&str], &[&str], &str); 4] = [
             "unimplemented!(",
             "unbounded_channel",
             "mpsc::unbounded",
-            "thread::sleep",
             "dbg!(",
         ],
         "no unfinished work, no unbounded queue",

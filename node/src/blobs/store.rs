@@ -10,6 +10,10 @@
 //! power nor a decayed disk can pass for content. When room is needed, the blobs used longest ago go first; never one
 //! that is held here or in use by a job. Calls block: use them off the async threads. Tests: `tests/store.rs`.
 
+mod hold;
+
+pub use hold::Hold;
+
 use super::{partial::Partial, writer::BlobWriter};
 use crate::files;
 use ion_protocol::{
@@ -94,13 +98,6 @@ struct Remains {
     bytes: u64,
     used_at: u64,
     active: bool,
-}
-
-/// Keeps blobs from being evicted while it lives, whether they are here yet or not.
-#[must_use]
-pub struct Hold {
-    store: BlobStore,
-    hashes: Vec<BlobHash>,
 }
 
 impl BlobStore {
@@ -234,15 +231,6 @@ impl BlobStore {
             }
         }
         Ok(())
-    }
-
-    /// Keeps these blobs, once they are here, until the result is dropped.
-    pub fn hold(&self, hashes: impl IntoIterator<Item = BlobHash>) -> Hold {
-        let hashes: Vec<_> = hashes.into_iter().collect();
-        let mut state = self.lock();
-        hashes.iter().for_each(|hash| *state.holds.entry(*hash).or_default() += 1);
-        drop(state);
-        Hold { store: self.clone(), hashes }
     }
 
     /// Hashes a blob, makes its outline, and removes it if it is not what its name says.
@@ -517,20 +505,6 @@ impl State {
             false => {
                 let same = |whole: &Whole| whole.used_at == candidate.used_at;
                 !self.holds.contains_key(hash) && self.whole.get(hash).is_some_and(same)
-            }
-        }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut state = self.store.lock();
-        for hash in &self.hashes {
-            if let Some(holds) = state.holds.get_mut(hash) {
-                *holds -= 1;
-                if *holds == 0 {
-                    state.holds.remove(hash);
-                }
             }
         }
     }
