@@ -26,9 +26,7 @@ pub use frame::HeaderFault;
 pub use index::{LookupError, RECEIPTS_PER_ANSWER_MAX};
 pub use journal::{JOURNAL_FILE, JournalError, MARK_FILE, Recovery};
 pub use queue::Busy;
-pub use receipts::{
-    FILE_BYTES_MAX, FORMAT, FileError, ReceiptFilter, ReceiptReport, Side, StoredReceipt, export, verify_file,
-};
+pub use receipts::{ReceiptFilter, Side, StoredReceipt};
 
 use crate::files;
 use index::{Ask, Index};

@@ -65,8 +65,10 @@ pub enum ReceiptFileError {
         found: u32,
     },
     /// Not hex, or of the wrong length.
-    #[error("the {what} is not {expected}")]
+    #[error("the {what} of the {half}'s half is not {expected}")]
     Hex {
+        /// Whose.
+        half: &'static str,
         /// Which part.
         what: &'static str,
         /// What it should be.
@@ -110,7 +112,7 @@ impl Proof {
 impl ReceiptFile {
     /// The file of a receipt the node holds; verified before it is given away.
     pub fn of(view: SignedReceiptView) -> Result<Self, ReceiptFileError> {
-        let signed: Signed<Receipt> = parts(&view.receipt)?;
+        let signed: Signed<Receipt> = parts(&view.receipt, PROVIDER)?;
         let receipt = signed.verify(&NetworkId::named(&view.network)).map_err(ReceiptFileError::Receipt)?;
         let file = Self {
             ion_receipt: RECEIPT_FILE_VERSION,
@@ -142,10 +144,10 @@ impl ReceiptFile {
     /// Checks every signature, the price, and that the words are what was signed.
     pub fn verify(&self) -> Result<Proof, ReceiptFileError> {
         let network = NetworkId::named(&self.network);
-        let receipt: Signed<Receipt> = parts(&self.receipt)?;
+        let receipt: Signed<Receipt> = parts(&self.receipt, PROVIDER)?;
         let proof = match &self.countersignature {
             Some(half) => {
-                let half: Signed<Countersignature> = parts(half)?;
+                let half: Signed<Countersignature> = parts(half, REQUESTER)?;
                 Proof::Settled(Box::new(SettledReceipt::verify(&network, receipt, half)?))
             }
             None => {
@@ -161,12 +163,21 @@ impl ReceiptFile {
     }
 }
 
-fn parts<T: Document>(parts: &SignedParts) -> Result<Signed<T>, ReceiptFileError> {
-    let body = hex::decode(&parts.body)
-        .map_err(|_| ReceiptFileError::Hex { what: "body", expected: "bytes in hexadecimal" })?;
+const PROVIDER: &str = "provider";
+const REQUESTER: &str = "requester";
+
+fn parts<T: Document>(parts: &SignedParts, half: &'static str) -> Result<Signed<T>, ReceiptFileError> {
+    let body = hex::decode(&parts.body).map_err(|_| ReceiptFileError::Hex {
+        half,
+        what: "body",
+        expected: "bytes in hexadecimal",
+    })?;
     let mut signature = [0; 64];
-    hex::decode_to_slice(&parts.signature, &mut signature)
-        .map_err(|_| ReceiptFileError::Hex { what: "signature", expected: "64 bytes in hexadecimal" })?;
+    hex::decode_to_slice(&parts.signature, &mut signature).map_err(|_| ReceiptFileError::Hex {
+        half,
+        what: "signature",
+        expected: "64 bytes in hexadecimal",
+    })?;
     Ok(Signed::from_parts(body, signature))
 }
 

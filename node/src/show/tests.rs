@@ -174,7 +174,7 @@ type Tampering = fn(&mut ReceiptFile);
 #[test]
 fn a_tampered_receipt_says_why_it_proves_nothing() {
     let good = ReceiptFile::of(settled("ion")).unwrap();
-    let cases: [(Tampering, &str); 9] = [
+    let cases: [(Tampering, &str); 11] = [
         (|f| f.receipt.body.replace_range(200..202, "ff"), "the provider's half"),
         (|f| f.receipt.signature.replace_range(0..2, "00"), "the provider's half"),
         (
@@ -184,8 +184,16 @@ fn a_tampered_receipt_says_why_it_proves_nothing() {
         (|f| f.network = "other".to_owned(), "signature does not match"),
         (|f| f.shown.price = NanoIo(1), "the file was edited"),
         (|f| f.receipt.body.push_str("00"), "trailing"),
-        (|f| f.receipt.body.push('x'), "not bytes in hexadecimal"),
-        (|f| f.receipt.signature.truncate(10), "64 bytes in hexadecimal"),
+        (|f| f.receipt.body.push('x'), "the body of the provider's half is not bytes in hexadecimal"),
+        (|f| f.receipt.signature.truncate(10), "the signature of the provider's half is not 64 bytes"),
+        (
+            |f| f.countersignature.as_mut().unwrap().body.push('x'),
+            "the body of the requester's half is not bytes in hexadecimal",
+        ),
+        (
+            |f| f.countersignature.as_mut().unwrap().signature.truncate(10),
+            "the signature of the requester's half is not 64 bytes",
+        ),
         (|f| f.countersignature = Some(f.receipt.clone()), "the requester's half"),
     ];
     for (n, (tamper, why)) in cases.into_iter().enumerate() {
@@ -197,6 +205,78 @@ fn a_tampered_receipt_says_why_it_proves_nothing() {
     let mut other = good.clone();
     other.countersignature = settled_by_another_price();
     assert!(other.verify().unwrap_err().to_string().contains("the halves disagree about the"));
+}
+
+#[test]
+fn a_changed_digit_anywhere_proves_nothing() {
+    let good = ReceiptFile::of(settled("ion")).unwrap();
+    let changed = |hex: &str, at: usize| {
+        let other = if hex[at..=at] == *"0" { "1" } else { "0" };
+        [&hex[..at], other, &hex[at + 1..]].concat()
+    };
+    let parts: [fn(&mut ReceiptFile) -> &mut String; 4] = [
+        |f| &mut f.receipt.body,
+        |f| &mut f.receipt.signature,
+        |f| &mut f.countersignature.as_mut().unwrap().body,
+        |f| &mut f.countersignature.as_mut().unwrap().signature,
+    ];
+    for (n, part) in parts.into_iter().enumerate() {
+        let digits = part(&mut good.clone()).len();
+        for at in (0..digits).step_by(7) {
+            let mut file = good.clone();
+            let text = part(&mut file);
+            *text = changed(text, at);
+            assert!(file.verify().is_err(), "part {n}, digit {at}");
+        }
+    }
+}
+
+#[test]
+fn what_one_side_signed_wrongly_proves_nothing() {
+    let provider = SecretKey::from_seed(&[1; 32]);
+    let with = |change: fn(&mut Receipt)| {
+        let mut file = ReceiptFile::of(settled("ion")).unwrap();
+        change(&mut file.shown);
+        let signed = Signed::sign(file.shown.clone(), &NetworkId::named("ion"), &provider);
+        (file.receipt, file.countersignature) = (SignedParts::of(signed.signed()), None);
+        file.verify().unwrap_err().to_string()
+    };
+    let dear = with(|receipt| receipt.price = NanoIo(1_000_001));
+    assert!(dear.contains("a price of 0.001000001 IO does not follow"), "{dear}");
+    let failed = with(|receipt| receipt.status = Status::Failed(ion_protocol::fault::Fault::Cancelled));
+    assert!(failed.contains("does not follow"), "{failed}");
+    let newer = with(|receipt| receipt.version = 9);
+    assert!(newer.contains("the document has version 9"), "{newer}");
+}
+
+#[test]
+fn what_is_no_receipt_file_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    let read = |content: &[u8]| {
+        fs::write(&path, content).unwrap();
+        ReceiptFile::read(&path).unwrap_err().to_string()
+    };
+    let good = serde_json::to_value(ReceiptFile::of(settled("ion")).unwrap()).unwrap();
+    let newer = {
+        let mut file = good.clone();
+        file["ion_receipt"] = 2.into();
+        file.to_string()
+    };
+    let text = good.to_string();
+    for (content, why) in [
+        (vec![b' '; (1 << 20) + 1], "is larger than any receipt"),
+        (vec![0xff, 0xfe], "this is no exported receipt"),
+        (Vec::new(), "EOF while parsing"),
+        (text.as_bytes()[..text.len() / 2].to_vec(), "EOF while parsing"),
+        (text.replace("\"network\"", "\"net\"").into_bytes(), "missing field `network`"),
+        (newer.into_bytes(), "the file has format 2, this binary reads 1"),
+    ] {
+        let error = read(&content);
+        assert!(error.contains(why), "expected `{why}`, found `{error}`");
+    }
+    let error = ReceiptFile::read(&dir.path().join("absent")).unwrap_err().to_string();
+    assert!(error.contains("could not read"), "{error}");
 }
 
 /// The requester's half of another receipt.

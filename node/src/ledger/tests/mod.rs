@@ -4,7 +4,6 @@ mod append;
 mod bytes;
 mod crash;
 mod index;
-mod receipts;
 
 use super::*;
 use ion_protocol::{
