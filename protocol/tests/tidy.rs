@@ -46,14 +46,7 @@ const BANS: [(&[&str], &[&str], &str); 4] = [
     ),
     (
         &["protocol/", "scheduler/", "gpu/", "node/", "testnet/"],
-        &[
-            "#[ignore",
-            "todo!(",
-            "unimplemented!(",
-            "unbounded_channel",
-            "mpsc::unbounded",
-            "dbg!(",
-        ],
+        &["#[ignore", "todo!(", "unimplemented!(", "unbounded_channel", "mpsc::unbounded", "dbg!("],
         "no unfinished work, no unbounded queue",
     ),
 ];
