@@ -7,6 +7,7 @@ use super::{
     conduct::Verdict,
     gossip,
     intake::{Freshness, Offence, Unwanted},
+    peers::scope,
     swarm_loop::SwarmLoop,
 };
 use ion_protocol::{
@@ -130,8 +131,16 @@ impl SwarmLoop {
         if advert.node == self.own || self.replays.see(&advert) != Freshness::New {
             return MessageAcceptance::Ignore;
         }
+        self.heard_of(&advert);
         self.tell_said(advert.node, PeerInput::Advert(advert));
         MessageAcceptance::Accept
+    }
+
+    /// A provider is worth remembering before it was met: the node that told of it may be gone after a restart.
+    fn heard_of(&mut self, advert: &Advert) {
+        let addresses = advert.addresses.iter().filter_map(|text| text.parse().ok());
+        let addresses = addresses.filter(|address| scope(address).is_some()).collect();
+        self.cache.heard_of(advert.node, addresses);
     }
 
     /// Adverts somebody answered with, for the engine's directory.
@@ -141,6 +150,7 @@ impl SwarmLoop {
             Ok(Answer::Adverts(adverts)) => {
                 for advert in adverts {
                     if advert.node != self.own && self.replays.see(&advert) == Freshness::New {
+                        self.heard_of(&advert);
                         self.tell_said(from, PeerInput::Advert(advert));
                     }
                 }

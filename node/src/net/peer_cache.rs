@@ -62,6 +62,14 @@ impl PeerCache {
         }
     }
 
+    /// Remembers a node that only others spoke of, as long as there is room for many good peers: then even a node that
+    /// worked with nobody finds the network again. It never displaces, and comes after everybody met.
+    pub fn heard_of(&mut self, node: NodeId, addresses: Vec<Multiaddr>) {
+        if self.peers.iter().count() < PEERS_MAX / 2 && self.peers.get(&node).is_none() {
+            self.remember(node, UnixMillis(0), addresses);
+        }
+    }
+
     /// Those seen last, first.
     pub fn latest(&self, count: usize) -> Vec<(NodeId, Vec<Multiaddr>)> {
         let mut all: Vec<_> = self.peers.iter().collect();
@@ -156,6 +164,15 @@ mod tests {
         let mut cache = PeerCache::load(Path::new("/nonexistent/peers"));
         (0..2 * PEERS_MAX as u16).for_each(|i| cache.remember(node(i), UnixMillis(i.into()), address(i)));
         assert_eq!(cache.latest(usize::MAX).len(), PEERS_MAX);
+    }
+
+    #[test]
+    fn hearsay_displaces_nobody_and_comes_last() {
+        let mut cache = PeerCache::load(Path::new("/nonexistent/peers"));
+        cache.remember(node(1), UnixMillis(10), address(1));
+        (1..2 * PEERS_MAX as u16).for_each(|i| cache.heard_of(node(i), address(i)));
+        assert_eq!(cache.latest(usize::MAX).len(), PEERS_MAX / 2);
+        assert_eq!(cache.latest(1), [(node(1), address(1))]);
     }
 
     #[test]
