@@ -20,7 +20,7 @@ use ion_protocol::{
 use std::{
     path::{Path, PathBuf},
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
 };
@@ -70,8 +70,11 @@ pub(super) enum Ask {
 }
 
 /// Answers until told to close.
-pub(super) fn run(mut index: Index, asks: mpsc::Receiver<Ask>, durable: &AtomicU64) {
+pub(super) fn run(mut index: Index, asks: mpsc::Receiver<Ask>, durable: &AtomicU64, told: &AtomicBool) {
     for ask in asks {
+        if matches!(ask, Ask::CatchUp) {
+            told.store(false, Ordering::Release);
+        }
         let end = durable.load(Ordering::Acquire);
         // Whoever asked may be gone; then nobody minds.
         match ask {

@@ -41,7 +41,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::AtomicU64,
+        atomic::{AtomicBool, AtomicU64},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -113,6 +113,7 @@ impl Ledger {
         let queue = Arc::new(Queue::default());
         let durable = Arc::new(AtomicU64::new(journal.end().offset));
         let (asks, asked) = sync_channel(ASKS_MAX);
+        let told = Arc::new(AtomicBool::new(false));
         let (closing, closing_seen) = watch::channel(false);
         let (failed_tx, failed) = watch::channel(None);
         let (ended_tx, ended) = watch::channel(false);
@@ -124,12 +125,13 @@ impl Ledger {
             inputs,
             durable: durable.clone(),
             asks: asks.clone(),
+            told: told.clone(),
             closing: closing_seen,
             failed: failed_tx,
         };
         let index_thread = thread::Builder::new()
             .name("ion-index".to_owned())
-            .spawn(move || index::run(index, asked, &durable))
+            .spawn(move || index::run(index, asked, &durable, &told))
             .map_err(fail("start the index's thread"))?;
         let to_index = asks.clone();
         let threads = thread::Builder::new()

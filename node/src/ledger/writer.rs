@@ -14,7 +14,7 @@ use ion_protocol::{
 use ion_scheduler::Input;
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
     mpsc::SyncSender,
 };
 use tokio::sync::{mpsc, watch};
@@ -27,6 +27,8 @@ pub(super) struct Writer {
     /// Where the durable part of the journal ends; the index reads up to here.
     pub(super) durable: Arc<AtomicU64>,
     pub(super) asks: SyncSender<Ask>,
+    /// Whether the index was told that more is durable, and has not begun to look.
+    pub(super) told: Arc<AtomicBool>,
     /// True once nobody waits for answers any more.
     pub(super) closing: watch::Receiver<bool>,
     /// Why the journal ended, for whoever stops the node.
@@ -46,7 +48,10 @@ impl Writer {
                 self.tell(&waiter, input);
             }
             // A full queue means that the index is told already.
-            let _ = self.asks.try_send(Ask::CatchUp);
+            // One such word at a time: more would take the places of people who ask.
+            if !self.told.swap(true, Ordering::AcqRel) && self.asks.try_send(Ask::CatchUp).is_err() {
+                self.told.store(false, Ordering::Release);
+            }
         }
     }
 

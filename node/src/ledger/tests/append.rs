@@ -106,7 +106,16 @@ fn a_journal_that_failed_is_told_to_all() {
     let (_closing, closing) = watch::channel(false);
     let (failed, why) = watch::channel(None);
     let (journal, durable) = (unsyncable(dir.path()), Arc::default());
-    let writer = Writer { journal, queue: queue.clone(), inputs, durable, asks, closing, failed };
+    let writer = Writer {
+        journal,
+        queue: queue.clone(),
+        inputs,
+        durable,
+        asks,
+        told: Arc::default(),
+        closing,
+        failed,
+    };
     (0..3).for_each(|number| queue.push(RecordId(number), &note(number)).unwrap());
     // Ends by itself: a closed queue is emptied, and nothing new comes.
     writer.run();
