@@ -36,6 +36,7 @@ const APPENDS_PER_JOB: u32 = 5;
 pub(super) async fn figures(dir: &Path, jobs: u32, append: Duration) -> anyhow::Result<Vec<Figure>> {
     let round_trip = network::request_response_p50().await?;
     let provider = NodeProcess::start(dir, "provider", &["--backend", "cpu"], None).await?;
+    timeout(STAGE_MAX, devices_offered(&provider)).await.context("the provider found no device")??;
     let start = Instant::now();
     let light = NodeProcess::start(dir, "light", &["--light"], provider.address.as_deref()).await?;
     let mut client = ControlClient::connect(&light.data_dir).await?;
@@ -77,8 +78,12 @@ pub(super) async fn figures(dir: &Path, jobs: u32, append: Duration) -> anyhow::
 
     let floor = 3.0 * micros(round_trip) + f64::from(APPENDS_PER_JOB) * micros(append);
     Ok(vec![
-        Figure::new("offer: from start of a light node to its first usable offer", offer.as_secs_f64(), "s")
-            .target("at most 2 s"),
+        Figure::new(
+            "offer: from start of a light node to its first usable offer, provider ready",
+            offer.as_secs_f64(),
+            "s",
+        )
+        .target("at most 2 s"),
         Figure::new("memory: idle provider, resident", idle.0, "MiB"),
         Figure::new("memory: idle light node, resident", idle.1, "MiB").target("at most 40 MB"),
         Figure::new("dispatch: raw libp2p request-response round trip, p50", micros(round_trip), "µs"),
@@ -140,6 +145,18 @@ fn resident(node: &NodeProcess) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib / 1024.0)
+}
+
+/// Waits until the provider knows what it has: measuring its devices is not what a light node waits for.
+async fn devices_offered(provider: &NodeProcess) -> anyhow::Result<()> {
+    let mut client = ControlClient::connect(&provider.data_dir).await?;
+    loop {
+        match client.ask(ControlRequest::Devices).await? {
+            ControlResponse::Devices(devices) if !devices.is_empty() => return Ok(()),
+            ControlResponse::Devices(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => bail!("unexpected answer {other:?}"),
+        }
+    }
 }
 
 async fn first_offer(client: &mut ControlClient) -> anyhow::Result<()> {
