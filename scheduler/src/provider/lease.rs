@@ -211,7 +211,8 @@ impl Phase {
         }
     }
 
-    fn receipt(&self) -> Option<&Verified<Receipt>> {
+    /// The receipt, once there is one: what a countersignature finds its lease by.
+    pub(crate) fn receipt(&self) -> Option<&Verified<Receipt>> {
         match self {
             Phase::Settled { receipt } => Some(receipt),
             Phase::Taking { .. }

@@ -523,7 +523,7 @@ impl Provider {
         if !lease.phase.is_waiting() {
             self.waiting.remove(&lease.head.turn);
         }
-        if let Some(receipt) = replay::receipt_of(&lease.phase) {
+        if let Some(receipt) = lease.phase.receipt() {
             self.receipts.insert(receipt.hash(), key);
         }
         let deadline = lease.phase.deadline(&lease.head, &cx.out.config);
@@ -554,7 +554,7 @@ impl Provider {
         if !repeatable || self.over.len() > cx.out.config.finished_max.saturating_mul(4) {
             self.over.pop_front();
             let lease = self.leases.remove(&oldest);
-            if let Some(receipt) = lease.as_ref().and_then(|lease| replay::receipt_of(&lease.phase)) {
+            if let Some(receipt) = lease.as_ref().and_then(|lease| lease.phase.receipt()) {
                 self.receipts.remove(&receipt.hash());
             }
         }

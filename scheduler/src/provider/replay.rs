@@ -7,7 +7,7 @@ use super::{
 };
 use crate::requester::Cx;
 use ion_protocol::{
-    DocHash, NanoIo, UnixMillis, Verified, codec,
+    DocHash, NanoIo, UnixMillis, codec,
     deal::Acceptance,
     receipt::{Output, Receipt},
     record::Record,
@@ -147,20 +147,4 @@ impl Replay {
 fn offered_again(done: Done, cx: &mut Cx<'_>) -> Phase {
     let again_at = cx.now.mono.saturating_add(cx.out.backoff(2));
     Phase::Delivering(Delivering { done, since: cx.now.mono, again_at, tries: 0, offered_at: None })
-}
-
-/// The receipt of a phase, to find the lease by it.
-pub(super) fn receipt_of(phase: &Phase) -> Option<&Verified<Receipt>> {
-    match phase {
-        Phase::Settled { receipt } => Some(receipt),
-        Phase::Taking { .. }
-        | Phase::Staging(_)
-        | Phase::Ready
-        | Phase::Running(_)
-        | Phase::Recording { .. }
-        | Phase::Delivering(_)
-        | Phase::Settling { .. }
-        | Phase::Unpaid { .. }
-        | Phase::Released { .. } => phase.done().map(|done| &done.receipt),
-    }
 }

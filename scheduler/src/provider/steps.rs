@@ -2,7 +2,7 @@
 
 use super::{
     lease::{Delivering, Head, Lease, Phase, Staging, Stop},
-    outcome, replay,
+    outcome,
 };
 use crate::{effect::Effect, event::Event, input::InboundId, outbox::FetchFor, requester::Cx};
 use ion_protocol::{
@@ -94,7 +94,7 @@ pub(super) fn countersigned(
     half: Verified<Countersignature>,
     cx: &mut Cx<'_>,
 ) -> Phase {
-    let fits = replay::receipt_of(&phase).is_some_and(|receipt| outcome::matches(receipt, &half));
+    let fits = phase.receipt().is_some_and(|receipt| outcome::matches(receipt, &half));
     if !fits {
         let message = "the countersignature is not of this receipt and price".to_owned();
         cx.out.refuse(inbound, RefusalReason::Delivery { message });
