@@ -9,7 +9,7 @@ mod workers {
 use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
 use ion_protocol::{Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits};
 use ion_scheduler::input::WorkId;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use std::time::{Duration, Instant};
 use workers::{
     programs::{self, empty, endless, out_of_bounds, scale},
@@ -174,7 +174,7 @@ async fn jobs_are_stopped_while_they_run_and_while_they_wait() {
 /// `bad` is beside it; gives the fault of one job and then expects a good one.
 async fn fault_of(behaviour: &str) -> Fault {
     let fake = fake(&format!(
-        "case $2 in --probe) exec {ION} \"$@\";; esac\n[ -e $0.bad ] || exec {ION} \"$@\"\n{behaviour}"
+        "case $2 in --probe) exec {ION} \"$@\";; esac\necho $$ >> $0.pids\n[ -e $0.bad ] || exec {ION} \"$@\"\n{behaviour}"
     ));
     let bad = format!("{}.bad", fake.path());
     std::fs::write(&bad, "").unwrap();
@@ -189,8 +189,20 @@ async fn fault_of(behaviour: &str) -> Fault {
     spec.limits.run = Millis(1000);
     let fault = rig.run(spec).await.unwrap_err();
     std::fs::remove_file(&bad).unwrap();
+    // A spare may have been made while the program was bad, and would take the next job: whoever looked for the file
+    // before it went has said so.
+    kill_all(&format!("{}.pids", fake.path()));
     rig.expect_good().await;
     fault
+}
+
+/// Kills the processes named in a file, one a line.
+fn kill_all(file: &str) {
+    let pids = std::fs::read_to_string(file).unwrap();
+    pids.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).for_each(|pid| {
+        // Those that misbehaved are gone already.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    });
 }
 
 /// The octal escapes of a frame, for `printf`.
