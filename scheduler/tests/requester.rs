@@ -52,25 +52,34 @@ fn an_order_leaves_only_once_it_is_durable_and_after_a_failed_write_with_the_sam
     let mut desk = Desk::requester();
     desk.offer(2, |_| {});
     desk.submit(spec(), inputs());
-    let record = desk.record();
-    desk.feed(Input::Recorded(record));
+    let records = desk.records();
+    let [(job, _), (order, first)] = &records[..] else { panic!("job and order are written together") };
     assert!(desk.says_nothing_signed(), "{:?}", desk.effects);
-    let Some(first) = desk
-        .effects
-        .iter()
-        .find_map(|effect| if let Effect::Record { body, .. } = effect { Some(body.clone()) } else { None })
-    else {
-        panic!("the order is written down")
-    };
-    desk.disk_fails();
+    desk.feed(Input::Recorded(*job));
+    assert!(desk.says_nothing_signed() && desk.has_event(|event| matches!(event, Event::JobAccepted { .. })));
+    desk.feed(Input::RecordFailed { record: *order, why: "no space left".to_owned() });
     assert!(desk.says_nothing_signed());
     assert!(desk.has_event(|event| matches!(event, Event::RecordFailed { .. })));
     desk.pass(1_000);
-    assert!(desk.has(|effect| matches!(effect, Effect::Record { body, .. } if *body == first)));
+    assert!(desk.has(|effect| matches!(effect, Effect::Record { body, .. } if **body == *first)));
     desk.disk_works();
     let (_, to, order) = desk.order_call();
     assert_eq!(to, id(2));
     assert_eq!(*first, ion_protocol::record::Record::OrderSigned { order });
+}
+
+#[test]
+fn a_job_the_disk_refuses_is_not_ordered_and_leaves_nothing_behind() {
+    let mut desk = Desk::requester();
+    desk.offer(2, |_| {});
+    desk.submit(spec(), inputs());
+    let [(job, _), (order, _)] = desk.records()[..] else { panic!("job and order are written together") };
+    desk.feed(Input::RecordFailed { record: job, why: "no space left".to_owned() });
+    assert!(desk.has_event(|event| matches!(event, Event::JobRefused { .. })));
+    desk.feed(Input::Recorded(order));
+    assert!(desk.effects.is_empty() && desk.engine.job(&JOB).is_none(), "{:?}", desk.effects);
+    desk.submit(spec(), inputs()).disk_works();
+    assert_eq!(desk.order_call().1, id(2), "the same job can come again, and the provider has its place");
 }
 
 #[test]

@@ -2,21 +2,27 @@
 //! told to the engine as busy.
 
 use super::Driver;
-use ion_protocol::fault::Fault;
-use ion_scheduler::{Effect, Input, input::CallError};
+use ion_protocol::{fault::Fault, record::Record};
+use ion_scheduler::{
+    Effect, Input,
+    input::{CallError, RecordId},
+};
 
 impl Driver {
-    /// Carries effects out in order.
+    /// Carries effects out in order; the records of one turn go to the disk together, so that one sync covers them.
     pub(super) fn perform(&mut self, effects: Vec<Effect>) {
+        let mut records = Vec::new();
         for effect in effects {
-            if let Some(refused) = self.carry_out(effect) {
-                self.undelivered.push_back(refused);
-            }
+            let refused = self.carry_out(effect, &mut records);
+            self.undelivered.extend(refused);
+        }
+        for (record, busy) in self.ledger.append_all(&records) {
+            self.undelivered.push_back(Input::RecordFailed { record, why: busy.to_string() });
         }
     }
 
-    /// `Some` is what the engine must hear instead of the result.
-    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+    /// `Some` is what the engine must hear instead of the result. Records are collected.
+    fn carry_out(&mut self, effect: Effect, records: &mut Vec<(RecordId, Box<Record>)>) -> Option<Input> {
         match effect {
             Effect::Call { call, to, addresses, request, timeout } => {
                 let busy = self.net.call(call, to, addresses, request, timeout).err()?;
@@ -51,8 +57,8 @@ impl Driver {
                 None
             }
             Effect::Record { record, body } => {
-                let busy = self.ledger.append(record, &body).err()?;
-                Some(Input::RecordFailed { record, why: busy.to_string() })
+                records.push((record, body));
+                None
             }
             Effect::Keep(blobs) => {
                 // What is not kept is fetched.

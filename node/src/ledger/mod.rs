@@ -153,6 +153,11 @@ impl Ledger {
         Ok((Self { queue, asks, closing, failed, ended, threads, recovery }, records))
     }
 
+    /// [`Self::append`] for several: they share a sync. Gives back what was refused.
+    pub fn append_all(&self, records: &[(RecordId, Box<Record>)]) -> Vec<(RecordId, Busy)> {
+        self.queue.push_all(records.iter().map(|(id, record)| (*id, &**record)))
+    }
+
     /// What opening found.
     pub fn recovery(&self) -> Recovery {
         self.recovery

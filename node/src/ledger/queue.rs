@@ -48,6 +48,24 @@ struct State {
     closed: Option<String>,
 }
 
+impl State {
+    fn take(&mut self, id: RecordId, body: Vec<u8>) -> Result<(), Busy> {
+        if body.len() > RECORD_BYTES_MAX {
+            return Err(Busy::TooLarge { found: body.len() });
+        }
+        if let Some(why) = &self.closed {
+            return Err(Busy::Closed(why.clone()));
+        }
+        let (records, bytes) = (self.waiting.len(), self.bytes);
+        if records >= WAITING_RECORDS_MAX || bytes + body.len() > WAITING_BYTES_MAX {
+            return Err(Busy::Full { records, bytes });
+        }
+        self.bytes += body.len();
+        self.waiting.push((id, body));
+        Ok(())
+    }
+}
+
 /// The queue between the driver and the journal's thread.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -58,22 +76,23 @@ pub(super) struct Queue {
 impl Queue {
     /// Takes a record on, or says at once why not.
     pub(super) fn push(&self, id: RecordId, record: &Record) -> Result<(), Busy> {
-        let body = codec::encode(record);
-        if body.len() > RECORD_BYTES_MAX {
-            return Err(Busy::TooLarge { found: body.len() });
+        self.push_all([(id, record)]).pop().map_or(Ok(()), |(_, busy)| Err(busy))
+    }
+
+    /// Takes records on so that one batch holds them, as far as its size allows; gives back what was refused.
+    pub(super) fn push_all<'a>(
+        &self,
+        records: impl IntoIterator<Item = (RecordId, &'a Record)>,
+    ) -> Vec<(RecordId, Busy)> {
+        let encoded: Vec<Waiting> = records.into_iter().map(|(id, r)| (id, codec::encode(r))).collect();
+        if encoded.is_empty() {
+            return Vec::new();
         }
         let mut state = self.lock();
-        if let Some(why) = &state.closed {
-            return Err(Busy::Closed(why.clone()));
-        }
-        let (records, bytes) = (state.waiting.len(), state.bytes);
-        if records >= WAITING_RECORDS_MAX || bytes + body.len() > WAITING_BYTES_MAX {
-            return Err(Busy::Full { records, bytes });
-        }
-        state.bytes += body.len();
-        state.waiting.push((id, body));
+        let refused = encoded.into_iter().filter_map(|(id, body)| Some((id, state.take(id, body).err()?)));
+        let refused = refused.collect();
         self.filled.notify_one();
-        Ok(())
+        refused
     }
 
     /// Waits for records and takes a batch; `None` once the queue is closed and empty.

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Config, start_margin},
-    event::Rejection,
+    event::{Event, Rejection},
     input::{FetchId, InboundId},
     matching::Rests,
     view::{AttemptView, JobView, OutputView},
@@ -64,6 +64,8 @@ pub(crate) struct Head {
     pub(crate) attempts: Vec<AttemptView>,
     /// The owner wants it stopped.
     pub(crate) cancelled: bool,
+    /// The job is written down: it may be spoken of.
+    pub(crate) durable: bool,
 }
 
 /// Where a job stands.
@@ -73,8 +75,8 @@ pub(crate) enum State {
     Recording,
     /// Needs a provider.
     Seeking(Seeking),
-    /// An order is signed, but not durable; `retry` where the disk refused it.
-    Signing { live: Live, retry: Option<Millis> },
+    /// An order is signed, but not durable, so `chosen` is not told yet; `retry` where the disk refused it.
+    Signing { live: Live, chosen: Box<Event>, retry: Option<Millis> },
     /// The order is out.
     Ordered(Ordered),
     /// A provider holds it.
@@ -306,6 +308,7 @@ impl Head {
             rests: Rests::new(),
             attempts: Vec::new(),
             cancelled: false,
+            durable: false,
         }
     }
 
@@ -376,7 +379,7 @@ impl Job {
         JobView {
             job: head.id,
             name: head.spec.name.clone(),
-            state: self.state.name().to_owned(),
+            state: if head.durable { self.state.name() } else { State::Recording.name() }.to_owned(),
             submitted: head.submitted,
             attempt: shown.map(|shown| shown.attempt),
             provider: shown.map(|shown| shown.provider),

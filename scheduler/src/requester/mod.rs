@@ -92,7 +92,10 @@ impl Requester {
         }
         let record = Record::JobSubmitted { job, spec: spec.clone(), at: cx.now.wall };
         cx.out.record(Fact::Submitted(job), record);
-        self.jobs.insert(job, Job { head: Head::new(job, spec, inline, cx.now), state: State::Recording });
+        let mut head = Head::new(job, spec, inline, cx.now);
+        // Where a provider is known, job and order are written down together: one sync for both.
+        let state = seek::order_at_once(&mut head, cx).unwrap_or(State::Recording);
+        self.jobs.insert(job, Job { head, state });
     }
 
     fn admissible(&self, spec: &JobSpec, inline: &[InlineBlob]) -> Result<(), String> {
@@ -334,15 +337,20 @@ impl Requester {
     /// A record is durable.
     pub(crate) fn recorded(&mut self, fact: Fact, cx: &mut Cx<'_>) {
         match fact {
-            Fact::Submitted(job) => self.turn(job, cx, |head, state, cx| match state {
-                State::Recording => {
-                    cx.out.event(Event::JobAccepted { job });
-                    if head.cancelled { seek::end(head, JobEnd::Cancelled, cx) } else { seek::look(head, cx) }
+            Fact::Submitted(job) => self.turn(job, cx, |head, state, cx| {
+                head.durable = true;
+                cx.out.event(Event::JobAccepted { job });
+                match state {
+                    State::Recording if head.cancelled => seek::end(head, JobEnd::Cancelled, cx),
+                    State::Recording => seek::look(head, cx),
+                    other => other,
                 }
-                other => other,
             }),
             Fact::Ordered(job, attempt) => self.turn(job, cx, |head, state, cx| match state {
-                State::Signing { live, .. } if live.attempt() == attempt => seek::send(head, live, cx),
+                State::Signing { live, chosen, .. } if live.attempt() == attempt => {
+                    cx.out.event(*chosen);
+                    seek::send(head, live, cx)
+                }
                 other => other,
             }),
             Fact::Countersigned(job, attempt) => self.countersigned(job, attempt, cx),
@@ -361,14 +369,11 @@ impl Requester {
     pub(crate) fn record_failed(&mut self, fact: Fact, why: &str, cx: &mut Cx<'_>) {
         let retry = Some(cx.now.mono.saturating_add(seek::RECORD_PAUSE));
         match fact {
-            Fact::Submitted(job) => {
-                if self.jobs.get(&job).is_some_and(|job| matches!(job.state, State::Recording)) {
-                    self.jobs.remove(&job);
-                    cx.out.event(Event::JobRefused { job, why: why.to_owned() });
-                }
-            }
+            Fact::Submitted(job) => self.refuse(job, why, cx),
             Fact::Ordered(job, attempt) => self.turn(job, cx, |_, state, _| match state {
-                State::Signing { live, .. } if live.attempt() == attempt => State::Signing { live, retry },
+                State::Signing { live, chosen, .. } if live.attempt() == attempt => {
+                    State::Signing { live, chosen, retry }
+                }
                 other => other,
             }),
             Fact::Countersigned(job, attempt) => self.turn(job, cx, |_, state, cx| match state {
@@ -387,6 +392,16 @@ impl Requester {
             }),
             Fact::Taken(_) | Fact::Receipt(_) | Fact::Settled(_) | Fact::Quiet => {}
         }
+    }
+
+    /// The disk does not take a job on, so this node does not either. Its order, if there is one, never left.
+    fn refuse(&mut self, job: JobId, why: &str, cx: &mut Cx<'_>) {
+        let Some(Job { state, .. }) = self.jobs.remove(&job) else { return };
+        if let Some(live) = state.live() {
+            cx.market.directory.over(&live.provider(), live.advert_seq);
+        }
+        cx.out.deadlines.set(Topic::Job(job), None);
+        cx.out.event(Event::JobRefused { job, why: why.to_owned() });
     }
 
     /// Our half is durable: it may leave now, and the job moves on.
@@ -471,7 +486,9 @@ impl Requester {
         let now = cx.now.mono;
         self.turn(job, cx, |head, state, cx| match state {
             State::Seeking(seeking) if seeking.look_at <= now => seek::look(head, cx),
-            State::Signing { live, retry: Some(at) } if at <= now => seek::record_again(head, live, cx),
+            State::Signing { live, chosen, retry: Some(at) } if at <= now => {
+                seek::record_again(head, live, chosen, cx)
+            }
             State::Ordered(ordered) => steps::on_order_due(head, ordered, cx),
             State::Leased(leased) => steps::on_lease_due(head, leased, cx),
             State::Delivering(delivering) if delivering.overdue_at() <= now => {

@@ -159,7 +159,7 @@ impl Replay {
                 head.begin(attempt, provider, String::new());
                 head.close(attempt, state, &why);
             }
-            (head.lost, head.last_fault) = (past.lost, past.last_fault);
+            (head.durable, head.lost, head.last_fault) = (true, past.lost, past.last_fault);
             if let Some(end) = past.end {
                 let outputs = past.settled.as_ref().map(|(_, outputs)| head.output_views(outputs));
                 let receipt = past.settled.and_then(|(signed, _)| signed.verify(&cx.out.config.network).ok());

@@ -54,23 +54,18 @@ struct Choice {
     candidates: u32,
 }
 
+/// Orders from the best provider, if there is one.
+pub(super) fn order_at_once(head: &mut Head, cx: &mut Cx<'_>) -> Option<State> {
+    let choice = choose(head, cx).ok()?;
+    Some(order(head, choice, cx))
+}
+
 /// Orders from the best provider, or says why there is none.
 pub(super) fn look(head: &mut Head, cx: &mut Cx<'_>) -> State {
-    head.looked_at = Some(cx.now.mono);
-    let ranking = cx.market.rank(&cx.out.config, &head.id, &head.spec, &head.rests, cx.now);
-    let choice = ranking.candidates.first().map(|best| Choice {
-        provider: best.offer.advert.node,
-        advert: best.offer.advert.hash(),
-        price_per_second: best.offer.advert.price_per_second,
-        device: position(best.offer, best.device),
-        model: best.device.model.clone(),
-        engine: best.device.engine,
-        candidates: ranking.candidates.len() as u32,
-    });
-    let rejections = ranking.rejections;
-    if let Some(choice) = choice {
-        return order(head, choice, cx);
-    }
+    let rejections = match choose(head, cx) {
+        Ok(choice) => return order(head, choice, cx),
+        Err(rejections) => rejections,
+    };
     let now = cx.now.mono;
     let ends = head
         .sought_since
@@ -90,6 +85,22 @@ pub(super) fn look(head: &mut Head, cx: &mut Cx<'_>) -> State {
     let look_at = rested.min(head.discover_at).min(ends).max(now.saturating_add(Millis(1)));
     tell(head, rejections, cx);
     State::Seeking(Seeking { look_at })
+}
+
+/// The best provider of the directory, or why each is none.
+fn choose(head: &mut Head, cx: &Cx<'_>) -> Result<Choice, Vec<Rejection>> {
+    head.looked_at = Some(cx.now.mono);
+    let ranking = cx.market.rank(&cx.out.config, &head.id, &head.spec, &head.rests, cx.now);
+    let choice = ranking.candidates.first().map(|best| Choice {
+        provider: best.offer.advert.node,
+        advert: best.offer.advert.hash(),
+        price_per_second: best.offer.advert.price_per_second,
+        device: position(best.offer, best.device),
+        model: best.device.model.clone(),
+        engine: best.device.engine,
+        candidates: ranking.candidates.len() as u32,
+    });
+    choice.ok_or(ranking.rejections)
 }
 
 fn resting(reason: &RejectReason) -> Option<Millis> {
@@ -124,7 +135,7 @@ fn order(head: &mut Head, choice: Choice, cx: &mut Cx<'_>) -> State {
         inline: head.inline.clone(),
     });
     head.begin(attempt, choice.provider, choice.model.clone());
-    cx.out.event(Event::Chosen {
+    let chosen = Box::new(Event::Chosen {
         job: head.id,
         attempt,
         provider: choice.provider,
@@ -136,17 +147,18 @@ fn order(head: &mut Head, choice: Choice, cx: &mut Cx<'_>) -> State {
     cx.out.record(Fact::Ordered(head.id, attempt), record);
     let advert_seq = cx.market.directory.ordered(&choice.provider);
     let engine = Some(choice.engine);
-    State::Signing { live: Live { order, engine, signed: cx.now, resumed: false, advert_seq }, retry: None }
+    let live = Live { order, engine, signed: cx.now, resumed: false, advert_seq };
+    State::Signing { live, chosen, retry: None }
 }
 
 /// The disk refused the order: the same bytes again while they hold, else a new attempt.
-pub(super) fn record_again(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> State {
+pub(super) fn record_again(head: &mut Head, live: Live, chosen: Box<Event>, cx: &mut Cx<'_>) -> State {
     if live.order.expires <= cx.now.wall {
         return forget(head, live, "refused", "the order could not be written down in time", cx);
     }
     let record = Record::OrderSigned { order: live.order.signed().clone() };
     cx.out.record(Fact::Ordered(head.id, live.attempt()), record);
-    State::Signing { live, retry: None }
+    State::Signing { live, chosen, retry: None }
 }
 
 /// The order is durable: out with it.

@@ -143,12 +143,23 @@ impl Desk {
         InboundId(self.inbound)
     }
 
+    /// What is to be written.
+    pub fn records(&self) -> Vec<(RecordId, Record)> {
+        let record = |effect: &Effect| {
+            if let Effect::Record { record, body } = effect {
+                Some((*record, (**body).clone()))
+            } else {
+                None
+            }
+        };
+        self.effects.iter().filter_map(record).collect()
+    }
+
     pub fn record(&self) -> RecordId {
-        let record = self
-            .effects
-            .iter()
-            .find_map(|effect| if let Effect::Record { record, .. } = effect { Some(*record) } else { None });
-        record.unwrap_or_else(|| panic!("nothing is written in {:?}", self.effects))
+        let [(record, _), ..] = self.records()[..] else {
+            panic!("nothing is written in {:?}", self.effects)
+        };
+        record
     }
 
     pub fn calls(&self) -> Vec<(CallId, NodeId, Request)> {
