@@ -5,6 +5,7 @@
 //! watches and kills it. Tests with the real binary: `node/tests/workers.rs`.
 
 pub mod frame;
+mod heartbeat;
 pub mod sandbox;
 mod serve;
 

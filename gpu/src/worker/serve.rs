@@ -6,8 +6,8 @@
 
 use super::{
     EXIT_FAULT,
-    frame::{CHUNK_BYTES_MAX, Frame, FromWorker, PROGRESS_EVERY, Summary, ToWorker, read_frame},
-    frame::{write_chunk, write_message},
+    frame::{CHUNK_BYTES_MAX, Frame, FromWorker, Summary, ToWorker, read_frame, write_chunk, write_message},
+    heartbeat::Heartbeat,
     sandbox,
 };
 use crate::{
@@ -37,7 +37,7 @@ const FRAMES_AHEAD: usize = 4;
 
 /// The way to the node, shared by the job and its heartbeat.
 #[derive(Clone)]
-struct Out(Arc<Mutex<File>>);
+pub(super) struct Out(Arc<Mutex<File>>);
 
 impl Out {
     fn with<T>(&self, write: impl FnOnce(&mut File) -> T) -> T {
@@ -45,7 +45,7 @@ impl Out {
         write(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn say(&self, message: &FromWorker) -> io::Result<()> {
+    pub(super) fn say(&self, message: &FromWorker) -> io::Result<()> {
         self.with(|file| write_message(file, message))
     }
 }
@@ -75,10 +75,13 @@ pub fn serve(
     if out.say(&FromWorker::Ready).is_err() {
         return ExitCode::SUCCESS;
     }
+    let heartbeat = Heartbeat::start(out.clone());
     while let Ok(frame) = frames.recv() {
         busy.store(true, Ordering::SeqCst);
         let end = match frame {
-            Frame::Message(ToWorker::Job(spec)) => told_job(&spec, memory, &mut *backend, &frames, &out),
+            Frame::Message(ToWorker::Job(spec)) => {
+                told_job(&spec, memory, &mut *backend, &frames, &out, &heartbeat)
+            }
             Frame::Message(ToWorker::Start) | Frame::Bytes(_) => {
                 FromWorker::Failed(Fault::WorkerProtocol { message: "no job was given before".into() })
             }
@@ -104,37 +107,6 @@ fn read_frames(mut input: impl Read, to: &mpsc::SyncSender<Frame<ToWorker>>, bus
     }
 }
 
-/// Launches done and in all, told every [`PROGRESS_EVERY`] by a thread of its own until dropped.
-struct Heartbeat {
-    stop: Option<mpsc::SyncSender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Heartbeat {
-    fn start(out: Out, done: Arc<AtomicU64>, total: u64) -> Self {
-        let (stop, stopped) = mpsc::sync_channel::<()>(0);
-        let thread = thread::spawn(move || {
-            loop {
-                let done = done.load(Ordering::Relaxed);
-                if out.say(&FromWorker::Progress { done, total }).is_err()
-                    || stopped.recv_timeout(PROGRESS_EVERY) != Err(mpsc::RecvTimeoutError::Timeout)
-                {
-                    return;
-                }
-            }
-        });
-        Self { stop: Some(stop), thread: Some(thread) }
-    }
-}
-
-impl Drop for Heartbeat {
-    fn drop(&mut self) {
-        self.stop.take();
-        // It never panics; and if it did, the node has seen its silence.
-        let _ = self.thread.take().map(thread::JoinHandle::join);
-    }
-}
-
 /// Runs one job under its heartbeat and makes a fault of a panic: a panic is our bug, told as such.
 fn told_job(
     spec: &JobSpec,
@@ -142,11 +114,12 @@ fn told_job(
     backend: &mut dyn Backend,
     frames: &mpsc::Receiver<Frame<ToWorker>>,
     out: &Out,
+    heartbeat: &Heartbeat,
 ) -> FromWorker {
     let done = Arc::new(AtomicU64::new(0));
-    let heartbeat = Heartbeat::start(out.clone(), done.clone(), spec.program.launches());
+    let beating = heartbeat.begin(done.clone(), spec.program.launches());
     let result = catch_unwind(AssertUnwindSafe(|| job(spec, memory, backend, frames, out, &done)));
-    drop(heartbeat);
+    drop(beating);
     match result {
         Ok(Ok(summary)) => FromWorker::Done(summary),
         Ok(Err(fault)) => FromWorker::Failed(fault.bounded()),

@@ -238,7 +238,12 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
 }
 
 impl Shared {
-    async fn keep(&self, blobs: Vec<InlineBlob>) {
+    async fn keep(&self, mut blobs: Vec<InlineBlob>) {
+        // What many jobs carry is here after the first, and no thread of its own is needed to see that.
+        blobs.retain(|blob| !self.store.is_ready(&blob.hash()));
+        if blobs.is_empty() {
+            return;
+        }
         let store = self.store.clone();
         let kept = blocking(move || blobs.iter().try_for_each(|blob| store.put(&blob.bytes).map(|_| ())));
         if let Err(error) = kept.await.and_then(|kept| Ok(kept?)) {
@@ -327,6 +332,9 @@ impl Shared {
         let Some(found) = self.store.size(&hash) else { return Ok(false) };
         if found != declared {
             return Err(BlobStoreError::WrongSize { hash, found, declared }.into());
+        }
+        if self.store.is_ready(&hash) {
+            return Ok(true);
         }
         let store = self.store.clone();
         match blocking(move || store.path(&hash)).await? {

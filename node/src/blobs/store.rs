@@ -139,6 +139,16 @@ impl BlobStore {
         Bytes(self.shared.quota)
     }
 
+    /// Whether a blob is here and was looked at by this run, so that it can be used at once. Counts as a use.
+    pub(super) fn is_ready(&self, hash: &BlobHash) -> bool {
+        let mut state = self.lock();
+        state.clock += 1;
+        let clock = state.clock;
+        let Some(whole) = state.whole.get_mut(hash).filter(|whole| whole.verified) else { return false };
+        whole.used_at = clock;
+        true
+    }
+
     /// Where a blob lies, to be read only; its content is what its hash says. A [`Hold`] keeps it there.
     pub fn path(&self, hash: &BlobHash) -> Result<PathBuf, BlobStoreError> {
         let (verified, refresh) = {

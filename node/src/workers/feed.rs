@@ -4,10 +4,17 @@ use super::Blobs;
 use ion_gpu::worker::frame::{CHUNK_BYTES_MAX, Kind, ToWorker, header, message_frame};
 use ion_protocol::{BlobHash, Bytes, fault::Fault, job::JobSpec};
 use std::{io, io::Read, sync::Arc};
-use tokio::{io::AsyncWriteExt, process::ChildStdin, sync::mpsc, task};
+use tokio::{
+    io::{AsyncWriteExt, BufWriter},
+    process::ChildStdin,
+    sync::mpsc,
+    task,
+};
 
 /// Pieces between the disk and the pipe.
 const PIECES_AHEAD: usize = 4;
+/// Bytes written together: a small job is one write, and wakes its worker once.
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// How feeding ended.
 pub enum Fed {
@@ -30,7 +37,8 @@ impl Fed {
 }
 
 /// Sends the job, its blobs, and the word to start, to a child.
-pub async fn feed(mut stdin: ChildStdin, spec: Arc<JobSpec>, blobs: Arc<dyn Blobs>) -> Fed {
+pub async fn feed(stdin: ChildStdin, spec: Arc<JobSpec>, blobs: Arc<dyn Blobs>) -> Fed {
+    let mut stdin = BufWriter::with_capacity(WRITE_BYTES, stdin);
     let job = message_frame(&ToWorker::Job(Box::new(JobSpec::clone(&spec))));
     if stdin.write_all(&job).await.is_err() {
         return Fed::ChildGone;
@@ -50,8 +58,9 @@ pub async fn feed(mut stdin: ChildStdin, spec: Arc<JobSpec>, blobs: Arc<dyn Blob
         Ok(Err(message)) => return Fed::Failed(Fault::Inputs { message }.bounded()),
         Err(error) => return Fed::Failed(Fault::Inputs { message: format!("reading them ended: {error}") }),
     }
-    match stdin.write_all(&message_frame(&ToWorker::Start)).await {
-        Ok(()) => Fed::All(stdin),
+    let start = message_frame(&ToWorker::Start);
+    match async { stdin.write_all(&start).await.and(stdin.flush().await) }.await {
+        Ok(()) => Fed::All(stdin.into_inner()),
         Err(_) => Fed::ChildGone,
     }
 }
