@@ -15,6 +15,7 @@ use ion_protocol::{
     job::{Arg, Element, Init, Launch, Program, Source, Step, check_extents},
     limits,
 };
+use std::collections::HashMap;
 
 /// Where texts and first contents come from.
 pub struct Sources<'a> {
@@ -160,12 +161,27 @@ fn kernel<'a>(modules: &'a [LoadedModule], launch: &Launch) -> Result<&'a Functi
 }
 
 fn check_steps(program: &Program, modules: &[LoadedModule]) -> Result<(), Fault> {
+    let mut shared = HashMap::new();
     for (p, phase) in program.phases.iter().enumerate() {
         count("steps in a phase", phase.steps.len(), limits::STEPS_MAX)?;
         for (s, step) in phase.steps.iter().enumerate() {
             let place = format!("step {s} of phase {p}");
             match step {
-                Step::Launch(launch) => check_launch(program, modules, launch, &place)?,
+                Step::Launch(launch) => {
+                    // Found once a kernel: it takes a walk through all of its instructions.
+                    let key = (launch.module, launch.kernel.as_str());
+                    let fixed = match shared.get(&key) {
+                        Some(fixed) => *fixed,
+                        None => {
+                            let function = kernel(modules, launch)?;
+                            let module = &modules[usize::from(launch.module)].module;
+                            let fixed = shared_bytes(module, &ptx::reachable(module, function));
+                            shared.insert(key, fixed);
+                            fixed
+                        }
+                    };
+                    check_launch(program, modules, launch, fixed, &place)?;
+                }
                 Step::Swap { a, b } => check_swap(program, *a, *b, &place)?,
             }
         }
@@ -195,6 +211,7 @@ fn check_launch(
     program: &Program,
     modules: &[LoadedModule],
     launch: &Launch,
+    fixed_shared: u64,
     place: &str,
 ) -> Result<(), Fault> {
     let function = kernel(modules, launch)?;
@@ -215,9 +232,7 @@ fn check_launch(
     if let Some(required) = function.reqntid.filter(|r| *r != launch.block) {
         return refuse(format!("block {:?}", launch.block), format!("{required:?}, as the kernel requires"));
     }
-    let module = &modules[usize::from(launch.module)].module;
-    let functions = ptx::reachable(module, function);
-    let shared = shared_bytes(module, &functions) + u64::from(launch.shared_bytes);
+    let shared = fixed_shared + u64::from(launch.shared_bytes);
     if shared > u64::from(limits::SHARED_BYTES_MAX) {
         let max = limits::SHARED_BYTES_MAX;
         return refuse(format!("{shared} bytes of shared memory"), format!("at most {max}"));

@@ -71,21 +71,6 @@ fn steps_that_fit_nothing_are_refused() {
     );
 }
 
-/// Each function calls the next twice: written out, that would be two to the 28th.
-#[test]
-fn calls_that_grow_without_bound_are_refused() {
-    let mut text = String::from(".version 6.5\n.target sm_75\n.address_size 64\n.func f0() { ret; }\n");
-    for n in 1..28 {
-        text.push_str(&format!(".func f{n}() {{ call f{0}; call f{0}; ret; }}\n", n - 1));
-    }
-    text.push_str(".visible .entry k() { call f27; ret; }\n");
-    let found = Bench::new(&text, "k").run();
-    assert!(
-        matches!(&found, Err(Fault::Ptx { message, .. }) if message.contains("exceeds 1048576")),
-        "{found:?}"
-    );
-}
-
 #[test]
 fn a_refused_module_is_told_with_its_place() {
     let found = Bench::new(&STEP.replace("mad.lo.u32", "mad.low.u32"), "step").run();

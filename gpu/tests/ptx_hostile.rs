@@ -157,7 +157,7 @@ fn mutated_texts_are_read_or_refused() {
             }
         }
     }
-    assert!(accepted > 300, "the mutations should leave some texts whole, not {accepted}");
+    assert!(accepted > 200, "the mutations should leave some texts whole, not {accepted}");
 }
 
 /// Programs put together from every kind of operand and declaration.

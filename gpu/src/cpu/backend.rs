@@ -7,7 +7,7 @@
 use super::{
     block::Extents,
     code::Kernel,
-    decode::{Addresses, decode},
+    decode::{Addresses, EXPANDED_MAX, decode},
     grid,
     memory::{Bytes, Global},
 };
@@ -23,10 +23,14 @@ use ion_protocol::{
     job::{Launch, Step},
 };
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::Instant,
 };
+
+/// Instructions of the kernels that are kept translated between launches. A program with more of them has some
+/// translated again, rather than have its thousand kernels of a million instructions each fill the memory.
+const CODES_KEPT_MAX: usize = 2 * EXPANDED_MAX;
 
 /// Runs programs by interpreting their PTX on all cores.
 #[derive(Debug, Clone)]
@@ -124,15 +128,17 @@ impl<'a> Run<'a> {
             });
         }
         let key = (launch.module, launch.kernel.as_str());
-        let kernel = match self.kernels.entry(key) {
-            Entry::Occupied(made) => made.into_mut(),
-            Entry::Vacant(place) => {
-                let module = &job.modules()[usize::from(launch.module)];
-                let made = decode(&module.module, function, addresses[usize::from(launch.module)])
-                    .map_err(|refused| refused.fault(&module.name))?;
-                place.insert(made)
+        if !self.kernels.contains_key(&key) {
+            let module = &job.modules()[usize::from(launch.module)];
+            let made = decode(&module.module, function, addresses[usize::from(launch.module)])
+                .map_err(|refused| refused.fault(&module.name))?;
+            let held: usize = self.kernels.values().map(|k| k.codes.len()).sum();
+            if held + made.codes.len() > CODES_KEPT_MAX {
+                self.kernels.clear();
             }
-        };
+            self.kernels.insert(key, made);
+        }
+        let kernel = &self.kernels[&key];
         let params = param_block(function, launch, |n| bases.get(usize::from(n)).copied().unwrap_or(0));
         let total = job.program().launches();
         let done = self.report.len() as u64;

@@ -4,7 +4,7 @@
 //! loops) and barriers. A barrier at which some threads wait for ever, because the others wait elsewhere, is found when
 //! no warp can run.
 //! Never: knows other blocks.
-//! Tests: `gpu/tests/cpu_integer.rs`, `gpu/tests/cpu_faults.rs`.
+//! Tests: `gpu/tests/cpu_integer.rs`, `gpu/tests/hostile`.
 
 use super::{
     code::{Barrier, Fill, Kernel, ReduceOp},
@@ -65,6 +65,15 @@ pub enum Halt {
     Stopped,
 }
 
+fn shared_bytes(kernel: &Kernel, extents: &Extents) -> u64 {
+    kernel.shared_bytes + u64::from(extents.dynamic_shared)
+}
+
+/// Local memory of a thread, in whole units of the largest access.
+fn local_stride(kernel: &Kernel) -> u64 {
+    kernel.local_bytes.next_multiple_of(16)
+}
+
 /// A place to run blocks in, one after the other.
 pub struct Block<'a, 'g> {
     kernel: &'a Kernel,
@@ -84,6 +93,15 @@ pub struct NoRoom {
 }
 
 impl<'a, 'g> Block<'a, 'g> {
+    /// Memory that a block of this launch takes: registers, shared and local memory.
+    pub fn bytes(kernel: &Kernel, extents: &Extents) -> u64 {
+        // Lanes beyond the last thread of a partly filled warp are never active, but have their place.
+        let warps = extents.threads().div_ceil(LANES) as u64;
+        let lane = u64::from(kernel.slots) * size_of::<u32>() as u64 + local_stride(kernel);
+        let predicates = u64::from(kernel.preds) * size_of::<u32>() as u64;
+        warps * (lane * LANES as u64 + predicates) + shared_bytes(kernel, extents)
+    }
+
     pub fn new(
         kernel: &'a Kernel,
         global: &'a Global<'g>,
@@ -91,9 +109,8 @@ impl<'a, 'g> Block<'a, 'g> {
         params: &[u8],
     ) -> Result<Self, NoRoom> {
         let threads = extents.threads();
-        let shared = kernel.shared_bytes + u64::from(extents.dynamic_shared);
-        let stride = kernel.local_bytes.div_ceil(16) * 16;
-        // Lanes beyond the last thread of a partly filled warp are never active, but have their place.
+        let shared = shared_bytes(kernel, &extents);
+        let stride = local_stride(kernel);
         let lanes = threads.div_ceil(LANES) * LANES;
         let local = stride * lanes as u64;
         let zeros = |bytes: u64| {
@@ -197,7 +214,8 @@ impl<'a, 'g> Block<'a, 'g> {
         // A warp that arrived changes one barrier; one that left may have been the last that any was waiting for.
         let barriers = match self.warps[changed].state {
             State::Waiting(wait) if wait.what == Barrier::Arrive => {
-                self.arrived[wait.barrier as usize] += LANES as u32;
+                let arrived = &mut self.arrived[wait.barrier as usize];
+                *arrived = arrived.saturating_add(LANES as u32);
                 self.warps[changed].state = State::Ready;
                 wait.barrier..wait.barrier + 1
             }
@@ -215,8 +233,8 @@ impl<'a, 'g> Block<'a, 'g> {
                 waiting == self.warps.iter().filter(|w| w.state != State::Done).count()
             } else {
                 // Threads are counted in whole warps.
-                waiting as u32 * LANES as u32 + self.arrived[barrier as usize]
-                    >= first.threads.div_ceil(LANES as u32) * LANES as u32
+                let expected = u64::from(first.threads).next_multiple_of(LANES as u64);
+                (waiting * LANES) as u64 + u64::from(self.arrived[barrier as usize]) >= expected
             };
             if full {
                 self.arrived[barrier as usize] = 0;

@@ -24,6 +24,10 @@ use std::sync::{
 /// Instructions between two looks at the clock on one core.
 const CLOCK_EVERY: u64 = 50_000;
 
+/// Registers, shared and local memory of all blocks that run at once: half of what a worker has beside the program's
+/// own memory. Fewer cores work on a kernel of which more would not fit.
+const STATE_BYTES_MAX: u64 = 256 << 20;
+
 /// One launch, ready to go.
 pub struct Launch<'a, 'g> {
     pub kernel: &'a Kernel,
@@ -61,7 +65,7 @@ impl Launch<'_, '_> {
     pub fn run(&self, beat: &mut dyn FnMut()) -> Result<(), Fault> {
         let next = AtomicU64::new(0);
         let failure = Failure { first: AtomicU64::new(u64::MAX), fault: Mutex::new(None) };
-        let helpers = (self.cores as u64).min(self.extents.blocks()).saturating_sub(1);
+        let helpers = self.at_once()? - 1;
         std::thread::scope(|scope| {
             for _ in 0..helpers {
                 // A core that cannot be had is done without.
@@ -75,6 +79,16 @@ impl Launch<'_, '_> {
             Some((_, fault)) => Err(fault),
             None => self.budget(),
         }
+    }
+
+    /// Blocks that run at the same time: as many as there are cores for, blocks to run, and room.
+    fn at_once(&self) -> Result<u64, Fault> {
+        let needed = Block::bytes(self.kernel, &self.extents);
+        if needed > STATE_BYTES_MAX {
+            return Err(Fault::Memory { needed: Bytes(needed), limit: Bytes(STATE_BYTES_MAX) });
+        }
+        let room = STATE_BYTES_MAX / needed.max(1);
+        Ok(room.min(self.cores as u64).min(self.extents.blocks()).max(1))
     }
 
     fn budget(&self) -> Result<(), Fault> {

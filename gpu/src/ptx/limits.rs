@@ -32,10 +32,15 @@ pub const LOCAL_BYTES_MAX: u64 = 64 * 1024;
 pub const CONST_BYTES_MAX: u64 = 64 * 1024;
 /// Global variables of a module.
 pub const GLOBAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Zeros that short rows of first values stand for, in all variables of a module: a few letters would otherwise fill
+/// the memory. Compilers write rows out.
+pub const PADDING_BYTES_MAX: u64 = 64 * 1024;
 /// Largest alignment of a variable.
 pub const ALIGN_MAX: u64 = 128;
 /// Parts of a call's argument list or of a vector.
 pub const PARTS_MAX: u64 = 255;
+/// Canonical text for one byte of text, at most: `-1,` among first values becomes a number of twenty digits.
+pub const PRINT_PER_TEXT_BYTE_MAX: u64 = 16;
 /// PTX versions that are read.
 pub const VERSION_MIN: (u32, u32) = (6, 0);
 pub const VERSION_MAX: (u32, u32) = (9, 0);

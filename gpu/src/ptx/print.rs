@@ -26,9 +26,13 @@ pub fn print(module: &Module) -> String {
 }
 
 pub fn canonical(module: &Module) -> Canonical {
-    let text = Printer { module, rounding: true, out: String::new() }.module();
+    let text = canonical_text(module);
     let hash = BlobHash::of(text.as_bytes());
     Canonical { text, hash }
+}
+
+pub(super) fn canonical_text(module: &Module) -> String {
+    Printer { module, rounding: true, out: String::new() }.module()
 }
 
 struct Printer<'a> {

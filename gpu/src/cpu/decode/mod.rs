@@ -20,7 +20,8 @@ use crate::ptx::{
 use ion_protocol::fault::Fault;
 use std::collections::HashMap;
 
-/// Instructions of a kernel with all calls written out.
+/// Instructions of a kernel with all calls written out, counted both as they are read and as they are made: a call of
+/// an empty function makes none.
 pub const EXPANDED_MAX: usize = 1 << 20;
 /// Functions that may be open at once.
 pub const CALL_DEPTH_MAX: usize = 32;
@@ -84,6 +85,8 @@ struct Decoder<'a> {
     /// Slots for values that live within one instruction.
     scratch: u32,
     depth: usize,
+    /// Instructions read so far, those of called functions once for each call.
+    read: usize,
     /// The guard and line of the instruction that is being decoded.
     guard: u32,
     negated: bool,
@@ -116,6 +119,7 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
         kernel,
         scratch: 0,
         depth: 0,
+        read: 0,
         guard: NONE,
         negated: false,
         line: function.line.0,
@@ -219,7 +223,8 @@ impl<'a> Decoder<'a> {
             if let Some(label) = site.decode()? {
                 aims.push((self.kernel.codes.len() - 1, label));
             }
-            if self.kernel.codes.len() > EXPANDED_MAX {
+            self.read += 1;
+            if self.kernel.codes.len().max(self.read) > EXPANDED_MAX {
                 return self.refuse("a kernel with its calls written out exceeds 1048576 instructions");
             }
         }

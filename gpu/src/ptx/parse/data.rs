@@ -25,7 +25,6 @@ impl<'a> Parser<'a> {
             if self.names.insert(name, Global::Variable(index)).is_some() {
                 return Err(Refusal::twice(at, name));
             }
-            self.module.variables.push(variable);
             let (what, max) = match space {
                 Space::Global => ("bytes of global variables", limits::GLOBAL_BYTES_MAX),
                 Space::Const => ("bytes of constant variables", limits::CONST_BYTES_MAX),
@@ -33,13 +32,15 @@ impl<'a> Parser<'a> {
                     ("bytes of static shared memory", limits::SHARED_BYTES_MAX)
                 }
             };
-            let all = self.module.variables.iter().filter(|v| v.space == space);
             // Shared variables of the module count when a kernel uses them; alone each must fit.
-            let total = if space == Space::Shared {
-                self.module.variables[index as usize].bytes()
-            } else {
-                all.fold(0, |end: u64, v| limits::aligned(end, v.align).saturating_add(v.bytes()))
+            let end = match space {
+                Space::Global => &mut self.global_bytes,
+                Space::Const => &mut self.const_bytes,
+                Space::Shared | Space::Local | Space::Param => &mut 0,
             };
+            *end = limits::aligned(*end, variable.align).saturating_add(variable.bytes());
+            let total = *end;
+            self.module.variables.push(variable);
             if total > max {
                 return Err(Refusal::limit(at, what, max));
             }
@@ -202,6 +203,11 @@ impl<'a> Parser<'a> {
                     let end = start.saturating_add(row).min(room);
                     if bytes.len() as u64 > start.saturating_add(row) {
                         return Err(Refusal::limit(at, "bytes of first values for this row", row));
+                    }
+                    self.padding += end.saturating_sub(bytes.len() as u64);
+                    if self.padding > limits::PADDING_BYTES_MAX {
+                        let what = "bytes of zeros that short rows of first values stand for";
+                        return Err(Refusal::limit(at, what, limits::PADDING_BYTES_MAX));
                     }
                     bytes.resize(end as usize, 0);
                 }

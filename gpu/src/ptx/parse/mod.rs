@@ -13,7 +13,7 @@ use super::{
     error::{At, Refusal},
     ir::{Function, Line, Module, Operand, Space},
     lex::{Lexer, Tok, Token},
-    limits,
+    limits, print,
     words::{Mod, Op},
 };
 use std::collections::HashMap;
@@ -39,6 +39,10 @@ struct Parser<'a> {
     operands: u64,
     labels: u64,
     variables: u64,
+    /// Where the next variable of each space would begin.
+    global_bytes: u64,
+    const_bytes: u64,
+    padding: u64,
 }
 
 type Parsed<T> = Result<T, Refusal>;
@@ -63,10 +67,20 @@ pub fn parse(text: &str) -> Result<Module, Refusal> {
         operands: 0,
         labels: 0,
         variables: 0,
+        global_bytes: 0,
+        const_bytes: 0,
+        padding: 0,
     };
     parser.bump()?;
     parser.module()?;
-    Ok(parser.module)
+    let module = parser.module;
+    // Names, decimal numbers and blanks may be longer in the canonical text, which must be readable in its turn.
+    if text.len() as u64 > limits::MODULE_BYTES_MAX / limits::PRINT_PER_TEXT_BYTE_MAX
+        && print::canonical_text(&module).len() as u64 > limits::MODULE_BYTES_MAX
+    {
+        return Err(Refusal::limit(start, "bytes in a module's canonical text", limits::MODULE_BYTES_MAX));
+    }
+    Ok(module)
 }
 
 impl<'a> Parser<'a> {
