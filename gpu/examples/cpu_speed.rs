@@ -4,9 +4,11 @@ use ion_gpu::{
     backend::{Backend, RunLimits},
     cpu::CpuBackend,
     program::{LoadedProgram, Sources, no_compiler},
+    replay::{Side, replay},
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis,
+    check::Finding,
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
 };
 use std::{sync::atomic::AtomicBool, time::Instant};
@@ -26,7 +28,14 @@ fn arithmetic() -> String {
     text
 }
 
-fn run(name: &str, text: &str, grid: [u32; 3], block: [u32; 3], args: Vec<Arg>, buffers: &[u64]) {
+fn program(
+    name: &str,
+    text: &str,
+    grid: [u32; 3],
+    block: [u32; 3],
+    args: Vec<Arg>,
+    buffers: &[u64],
+) -> Program {
     let hash = BlobHash::of(text.as_bytes());
     let buffer = |bytes: &u64| Buffer {
         name: "buffer".into(),
@@ -37,7 +46,7 @@ fn run(name: &str, text: &str, grid: [u32; 3], block: [u32; 3], args: Vec<Arg>, 
         output: false,
     };
     let launch = Launch { module: 0, kernel: name.into(), grid, block, shared_bytes: 0, args };
-    let program = Program {
+    Program {
         modules: vec![Module {
             name: name.into(),
             source: Source::Ptx,
@@ -46,7 +55,11 @@ fn run(name: &str, text: &str, grid: [u32; 3], block: [u32; 3], args: Vec<Arg>, 
         }],
         buffers: buffers.iter().map(buffer).collect(),
         phases: vec![Phase { times: 1, steps: vec![Step::Launch(launch)] }],
-    };
+    }
+}
+
+fn run(name: &str, text: &str, grid: [u32; 3], block: [u32; 3], args: Vec<Arg>, buffers: &[u64]) {
+    let program = program(name, text, grid, block, args, buffers);
     let limits = RunLimits { run: Millis(600_000), memory: Bytes(4 << 30), fuel: None };
     let mut blob = |_, _| Ok(text.as_bytes().to_vec());
     let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
@@ -62,6 +75,56 @@ fn run(name: &str, text: &str, grid: [u32; 3], block: [u32; 3], args: Vec<Arg>, 
     let each = seconds * 1e9 * cores as f64 / count as f64;
     println!(
         "{name:12} {seconds:7.3} s  {count:12} warp instructions  {each:6.1} ns each on each of {cores} cores"
+    );
+}
+
+/// One block of a matrix product of 1024 blocks run again, from reading the module to the verdict, against the whole on
+/// all cores.
+fn replay_speed(text: &str) {
+    let n = 512u64;
+    let args = vec![scalar(Element::U32, n), Arg::Buffer(0), Arg::Buffer(1), Arg::Buffer(2)];
+    let mut program = program("matmul", text, [32, 32, 1], [16, 16, 1], args, &[n * n * 4; 3]);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let inputs: Vec<Vec<u8>> =
+        (0..2).map(|_| (0..n * n).flat_map(|_| (rng.f32() - 0.5).to_le_bytes()).collect()).collect();
+    for (buffer, content) in program.buffers.iter_mut().zip(&inputs) {
+        buffer.init = Init::Blob(BlobHash::of(content));
+    }
+    program.buffers[2].output = true;
+    let limits = RunLimits { run: Millis(600_000), memory: Bytes(4 << 30), fuel: None };
+    let mut blob = |hash, _| {
+        let input = inputs.iter().find(|input| BlobHash::of(input) == hash);
+        Ok(input.map_or_else(|| text.as_bytes().to_vec(), Clone::clone))
+    };
+    let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
+    let loaded = LoadedProgram::load(program.clone(), &limits, sources).expect("the example is well formed");
+    let cancel = AtomicBool::new(false);
+    let started = Instant::now();
+    let report = CpuBackend::default().run(loaded, &limits, &cancel, &mut |_| {}).expect("it ends well");
+    let whole = started.elapsed();
+    let mut read = |side, buffer: u16, from: u64, into: &mut [u8]| {
+        let all = match side {
+            Side::Before => &inputs[usize::from(buffer)],
+            Side::Claimed => &report.outputs[0].bytes,
+        };
+        into.copy_from_slice(&all[from as usize..from as usize + into.len()]);
+        Ok(())
+    };
+    let mut times: Vec<_> = (0..15)
+        .map(|round| {
+            let started = Instant::now();
+            let loaded = LoadedProgram::load_code(program.clone(), &limits, sources)
+                .expect("the example is well formed");
+            let found = replay(&loaded, &[round * 67], &limits, &cancel, &mut read);
+            assert!(matches!(found, Ok(Finding::Equal { .. })), "{found:?}");
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    let one = times[times.len() / 2];
+    println!(
+        "replay of 1 of 1024 blocks of a {n} x {n} matrix product: {one:.2?} of {whole:.2?} for the whole on all cores, {:.2} %",
+        one.as_secs_f64() / whole.as_secs_f64() * 100.0
     );
 }
 
@@ -81,6 +144,7 @@ fn main() {
     let args = vec![u32_arg(n), Arg::Buffer(0), Arg::Buffer(1), Arg::Buffer(2)];
     let matmul = include_str!("../kernels/matmul.ptx");
     run("matmul", matmul, [64, 64, 1], [16, 16, 1], args, &[n * n * 4; 3]);
+    replay_speed(matmul);
     let side = 512u64;
     let args = vec![
         u32_arg(side),

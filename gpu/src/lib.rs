@@ -11,4 +11,5 @@ pub mod power;
 pub mod probe;
 pub mod program;
 pub mod ptx;
+pub mod replay;
 pub mod worker;

@@ -56,6 +56,18 @@ fn wrong(message: String) -> Fault {
 impl LoadedProgram {
     /// Fetches, reads and checks all of `program`.
     pub fn load(program: Program, limits: &RunLimits, sources: &mut Sources<'_>) -> Result<Self, Fault> {
+        let mut loaded = Self::load_code(program, limits, sources)?;
+        for (buffer, content) in loaded.program.buffers.iter().zip(&mut loaded.contents) {
+            *content = match buffer.init {
+                Init::Zero => None,
+                Init::Blob(hash) => Some(fetch(&buffer.name, hash, buffer.bytes, sources)?),
+            };
+        }
+        Ok(loaded)
+    }
+
+    /// As [`Self::load`], without the first contents: for whoever reads of them only what is touched.
+    pub fn load_code(program: Program, limits: &RunLimits, sources: &mut Sources<'_>) -> Result<Self, Fault> {
         count("modules", program.modules.len(), limits::MODULES_MAX)?;
         count("buffers", program.buffers.len(), limits::BUFFERS_MAX)?;
         count("phases", program.phases.len(), limits::PHASES_MAX)?;
@@ -75,13 +87,7 @@ impl LoadedProgram {
             return Err(Fault::Memory { needed, limit: limits.memory });
         }
         check_steps(&program, &modules)?;
-        let mut contents = Vec::with_capacity(program.buffers.len());
-        for buffer in &program.buffers {
-            contents.push(match buffer.init {
-                Init::Zero => None,
-                Init::Blob(hash) => Some(fetch(&buffer.name, hash, buffer.bytes, sources)?),
-            });
-        }
+        let contents = vec![None; program.buffers.len()];
         Ok(LoadedProgram { program, modules, contents })
     }
 

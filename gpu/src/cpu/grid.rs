@@ -143,7 +143,8 @@ impl Launch<'_, '_> {
     }
 }
 
-fn fault(broken: Broken, place: Place) -> Fault {
+/// What a kernel did wrong, in the protocol's words.
+pub fn fault(broken: Broken, place: Place) -> Fault {
     match broken {
         Broken::Access(bad) => {
             let space = bad.area.text().to_string();

@@ -99,10 +99,15 @@ struct Window {
     writable: bool,
 }
 
+/// Where the lanes of an access are that fall into one page of sparse memory, and which lanes these are; `None` if the
+/// lowest lane's bytes lie in no piece.
+pub type Lookup<'a> = dyn Fn(&Access<'_>) -> Option<(Places, u32)> + Sync + 'a;
+
 /// Global memory of one launch: borrowed pieces, shared by all threads that run blocks.
-#[derive(Debug)]
 pub struct Global<'a> {
     windows: Vec<Window>,
+    /// What stands behind the windows where blocks run one by one and are watched; then no window is open.
+    sparse: Option<&'a Lookup<'a>>,
     borrowed: std::marker::PhantomData<&'a mut [u8]>,
 }
 
@@ -114,7 +119,12 @@ impl<'a> Global<'a> {
     pub fn new() -> Self {
         // Window 0 is never used, so that small numbers are never addresses.
         let none = Window { start: std::ptr::null_mut(), len: 0, writable: false };
-        Global { windows: vec![none], borrowed: std::marker::PhantomData }
+        Global { windows: vec![none], sparse: None, borrowed: std::marker::PhantomData }
+    }
+
+    /// Memory of which only what is touched exists.
+    pub fn sparse(lookup: &'a Lookup<'a>) -> Self {
+        Global { sparse: Some(lookup), ..Self::new() }
     }
 
     /// Opens a window on `bytes` and gives its address; `None` if there are too many.
@@ -160,9 +170,9 @@ pub struct Access<'a> {
 
 /// Where the lanes' bytes are: checked, so that each active lane may touch the access's size at its place.
 pub struct Places {
-    start: *mut u8,
+    pub(super) start: *mut u8,
     /// Zero for lanes that take no part.
-    offsets: [u64; LANES],
+    pub(super) offsets: [u64; LANES],
 }
 
 impl Places {
@@ -201,19 +211,22 @@ impl<'a> Groups<'a> {
         }
         let (places, mask) = match self.all.take() {
             Some(places) => (places, self.left),
-            None => {
-                let lowest = self.left & self.left.wrapping_neg();
-                one_lane(global, private, &Access { mask: lowest, ..self.access })?
-            }
+            None => some_lanes(global, private, &Access { mask: self.left, ..self.access })?,
         };
         self.left &= !mask;
         Ok(Some((places, mask)))
     }
 }
 
+/// The lowest lane; in sparse memory, with those that fall into the same page.
 #[cold]
 #[inline(never)]
-fn one_lane(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Result<(Places, u32), BadAccess> {
+fn some_lanes(
+    global: &Global<'_>,
+    private: &mut Private,
+    all: &Access<'_>,
+) -> Result<(Places, u32), BadAccess> {
+    let a = &Access { mask: all.mask & all.mask.wrapping_neg(), ..*all };
     let lane = a.mask.trailing_zeros() as usize;
     let address = a.addresses[lane];
     let bad = |area, misaligned| Err(BadAccess { lane, area, address, misaligned });
@@ -232,6 +245,11 @@ fn one_lane(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Resul
         return check(global, private, &there).map_or(bad(area, false), |places| Ok((places, a.mask)));
     }
     let area = if a.area == Area::Generic { Area::Global } else { a.area };
+    if let Some(sparse) = global.sparse
+        && matches!(area, Area::Global | Area::Const)
+    {
+        return sparse(all).map_or(bad(area, false), Ok);
+    }
     check(global, private, a).map_or(bad(area, false), |places| Ok((places, a.mask)))
 }
 

@@ -8,6 +8,7 @@
 //! backend  a program: buffers, steps, report        decode   checked PTX -> Code, once a kernel
 //! grid     a launch: blocks dealt to cores          block    warps, barriers, shared and local memory
 //! warp     32 lanes, divergence                     lanes    registers and loops over lanes
+//! sparse   memory of which only what is touched exists, for replay      reach   what a launch can write at all
 //! int, float, convert, compare, transfer, collective: the instructions; soft: exact rounding; memory: the addresses
 //! ```
 //!
@@ -16,19 +17,21 @@
 //! Tests: `gpu/tests/cpu_*.rs`.
 
 mod backend;
-mod block;
-mod code;
+pub(crate) mod block;
+pub(crate) mod code;
 mod collective;
 mod compare;
 mod convert;
-mod decode;
+pub(crate) mod decode;
 mod float;
-mod grid;
+pub(crate) mod grid;
 mod int;
 mod lanes;
-mod memory;
+pub(crate) mod memory;
+pub(crate) mod reach;
 mod soft;
+pub(crate) mod sparse;
 mod transfer;
-mod warp;
+pub(crate) mod warp;
 
 pub use backend::CpuBackend;

@@ -1,0 +1,242 @@
+//! Which pieces of memory a launch can write at all, found by reading the kernel.
+//!
+//! Owns: [`writes`]: follows every buffer's address from the parameters (and every variable's from its name) through
+//! the registers, whatever the order of execution, to the stores. The answer errs on the side of "can be written": a
+//! store through an address that came from memory may go anywhere.
+//! Limits: [`PIECES_MAX`], [`TURNS_MAX`]. Never: runs anything. An address that a kernel makes up from plain numbers is not followed: that it hits a buffer
+//! is no use of that buffer that anybody meant.
+//! Tests: `gpu/tests/replay.rs`.
+
+use super::{
+    code::{Code, Fill, Kernel, Kind, NONE},
+    memory::{Area, WINDOW_BITS},
+};
+
+/// A set of pieces, by bit; at most [`PIECES_MAX`].
+pub type Pieces = u128;
+/// Buffers, and two pieces for each module, fit with room to spare.
+pub const PIECES_MAX: usize = 127;
+/// Not a piece: memory that a block has to itself.
+const PRIVATE: Pieces = 1 << PIECES_MAX;
+
+/// Times that a kernel is read through: compilers' code settles after three or four.
+const TURNS_MAX: usize = 32;
+
+/// An argument that is a buffer's address: where it is among the parameters, and which piece it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pointer {
+    pub offset: u64,
+    pub piece: u16,
+}
+
+/// What each register, and private memory as a whole, may be an address into.
+struct Roots<'a> {
+    kernel: &'a Kernel,
+    pointers: &'a [Pointer],
+    slots: Vec<Pieces>,
+    /// What was stored in shared and local memory.
+    stored: Pieces,
+    changed: bool,
+}
+
+/// The pieces that `kernel` can write.
+pub fn writes(kernel: &Kernel, pointers: &[Pointer]) -> Pieces {
+    let mut roots =
+        Roots { kernel, pointers, slots: vec![0; kernel.slots as usize], stored: 0, changed: true };
+    for (slot, fill) in &kernel.fills {
+        if let Fill::Wide(value) = fill {
+            roots.add(*slot, window(*value));
+        }
+    }
+    // Sets only grow, so they settle; a kernel made to take long over it counts as one that can write anything.
+    for _ in 0..TURNS_MAX {
+        if !std::mem::take(&mut roots.changed) {
+            break;
+        }
+        kernel.codes.iter().for_each(|code| roots.flow(code));
+    }
+    if roots.changed {
+        return !PRIVATE;
+    }
+    kernel.codes.iter().fold(0, |all, code| all | roots.written(code)) & !PRIVATE
+}
+
+fn bit(piece: u16) -> Pieces {
+    if usize::from(piece) < PIECES_MAX { 1 << piece } else { 0 }
+}
+
+/// The piece that an absolute address lies in.
+fn window(address: u64) -> Pieces {
+    let piece = (address >> WINDOW_BITS).checked_sub(1).and_then(|n| u16::try_from(n).ok());
+    piece.map_or(0, bit)
+}
+
+impl Roots<'_> {
+    fn get(&self, slot: u32) -> Pieces {
+        self.slots.get(slot as usize).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, slot: u32, roots: Pieces) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            self.changed |= roots & !*place != 0;
+            *place |= roots;
+        }
+    }
+
+    /// The address register's roots, or those of the address that stands in the instruction.
+    fn address(&self, code: &Code) -> Pieces {
+        if code.a == NONE { window(code.imm as u64) } else { self.get(code.a) }
+    }
+
+    /// The parameters that a load may read: one, or with a computed address any.
+    fn parameters(&self, code: &Code) -> Pieces {
+        let read = |p: &&Pointer| code.a != NONE || p.offset == code.imm as u64;
+        self.pointers.iter().filter(read).fold(0, |all, p| all | bit(p.piece))
+    }
+
+    fn flow(&mut self, code: &Code) {
+        let parts = code.d as usize..(code.d as usize).saturating_add(code.e as usize);
+        match code.kind {
+            Kind::Load { area, .. } => {
+                let roots = match area {
+                    Area::Param => self.parameters(code),
+                    Area::Shared | Area::Local => self.stored,
+                    Area::Generic => self.stored | if code.a == NONE { 0 } else { self.generic(code) },
+                    Area::Global | Area::Const => 0,
+                };
+                let kernel = self.kernel;
+                for part in kernel.parts.get(parts).unwrap_or(&[]) {
+                    self.add(part.slot, roots);
+                }
+            }
+            Kind::Store { area: Area::Shared | Area::Local | Area::Generic, .. } => {
+                let given = self.kernel.parts.get(parts).unwrap_or(&[]);
+                let roots = given.iter().fold(0, |all, part| all | self.get(part.slot));
+                self.changed |= roots & !self.stored != 0;
+                self.stored |= roots;
+            }
+            Kind::Tag(Area::Shared | Area::Local | Area::Param) => {
+                let roots = self.get(code.a) | PRIVATE;
+                self.add(code.d, roots);
+            }
+            Kind::Selp { .. } => self.join(code, &[code.a, code.b]),
+            Kind::Int(..)
+            | Kind::Bits(_)
+            | Kind::Carry(..)
+            | Kind::Slct { .. }
+            | Kind::Move { .. }
+            | Kind::TakeHalf
+            | Kind::PutHalf
+            | Kind::TakeWord
+            | Kind::PutWord
+            | Kind::Convert(_)
+            | Kind::Tag(_)
+            | Kind::Untag(_)
+            | Kind::Shuffle(_)
+            | Kind::Redux { .. } => self.join(code, &[code.a, code.b, code.c]),
+            // What these give is no address: a comparison, a vote, a number.
+            Kind::Store { .. }
+            | Kind::Float(..)
+            | Kind::Setp { .. }
+            | Kind::Set { .. }
+            | Kind::Testp { .. }
+            | Kind::ConvertPair { .. }
+            | Kind::PredMove
+            | Kind::PredConst(_)
+            | Kind::PredLogic(_)
+            | Kind::PredNot
+            | Kind::Clock { .. }
+            | Kind::InSpace(_)
+            | Kind::Atomic { .. }
+            | Kind::Vote { .. }
+            | Kind::Match { .. }
+            | Kind::Activemask
+            | Kind::Branch(_)
+            | Kind::Exit
+            | Kind::Barrier { .. }
+            | Kind::Trap
+            | Kind::Assert
+            | Kind::Fence
+            | Kind::Nothing => {}
+        }
+    }
+
+    /// A generic load may read parameters too, where its address is one of theirs.
+    fn generic(&self, code: &Code) -> Pieces {
+        if self.get(code.a) & PRIVATE != 0 { self.parameters(code) } else { 0 }
+    }
+
+    fn join(&mut self, code: &Code, from: &[u32]) {
+        let roots = from.iter().fold(0, |all, slot| all | self.get(*slot));
+        self.add(code.d, roots);
+    }
+
+    fn written(&self, code: &Code) -> Pieces {
+        let (Kind::Store { area, .. } | Kind::Atomic { area, .. }) = code.kind else { return 0 };
+        if !matches!(area, Area::Global | Area::Generic) {
+            return 0;
+        }
+        match self.address(code) {
+            // From memory, or made up: anywhere.
+            0 => Pieces::MAX,
+            roots => roots,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cpu::decode::{Addresses, decode},
+        ptx,
+    };
+
+    /// The pieces that a kernel of two pointers, `p` and `q`, and a number can write.
+    fn written(body: &str) -> Pieces {
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n.global .align 8 .b8 g[64];\n\
+             .visible .entry k(.param .u64 p, .param .u64 q, .param .u32 n)\n{{\n\
+             .reg .b64 %a, %b, %c, %d; .reg .b32 %t, %u; .reg .pred %s;\n.local .align 8 .b8 spill[16];\n\
+             ld.param.u64 %a, [p]; ld.param.u64 %b, [q]; ld.param.u32 %u, [n];\n{body}\nret;\n}}\n"
+        );
+        let module = ptx::parse(&text).unwrap_or_else(|refusal| panic!("{refusal:?}\n{text}"));
+        let function = module.kernel("k").unwrap();
+        let at = |piece: u64| (piece + 1) << WINDOW_BITS;
+        let kernel = decode(&module, function, Addresses { global: at(2), constant: at(3) }).unwrap();
+        writes(&kernel, &[Pointer { offset: 0, piece: 0 }, Pointer { offset: 8, piece: 1 }])
+    }
+
+    #[test]
+    fn a_store_reaches_what_its_address_comes_from() {
+        assert_eq!(written("ld.global.u32 %t, [%a]; st.global.u32 [%b], %t;"), 0b010);
+        assert_eq!(written("mad.wide.u32 %c, %u, 4, %a; st.global.u32 [%c], %u;"), 0b001);
+        assert_eq!(written("cvta.to.global.u64 %c, %b; add.s64 %c, %c, 8; st.u32 [%c], %u;"), 0b010);
+        assert_eq!(written("setp.eq.u32 %s, %u, 0; selp.b64 %c, %a, %b, %s; st.global.u32 [%c], %u;"), 0b011);
+        assert_eq!(written("st.global.u32 [g], %u;"), 0b100);
+        assert_eq!(written("mov.u64 %c, g; st.global.u32 [%c+4], %u;"), 0b100);
+        assert_eq!(written("red.global.add.u32 [%a], %u;"), 0b001);
+        assert_eq!(written("ld.global.u32 %t, [%b];"), 0);
+    }
+
+    #[test]
+    fn addresses_are_followed_through_private_memory_and_not_out_of_it() {
+        assert_eq!(
+            written("st.local.u64 [spill], %b; ld.local.u64 %c, [spill]; st.global.u32 [%c], %u;"),
+            0b010
+        );
+        assert_eq!(written("cvta.local.u64 %c, %d; st.u32 [%c], %u;"), 0);
+    }
+
+    #[test]
+    fn an_address_out_of_memory_may_point_anywhere() {
+        assert_eq!(written("ld.global.u64 %c, [%a]; st.global.u32 [%c], %u;"), !PRIVATE);
+    }
+
+    #[test]
+    fn an_index_out_of_memory_does_not() {
+        let body =
+            "ld.global.u32 %t, [%a]; mul.wide.u32 %c, %t, 4; add.s64 %c, %c, %b; st.global.u32 [%c], %u;";
+        assert_eq!(written(body), 0b010);
+    }
+}

@@ -1,0 +1,283 @@
+//! Global memory of which only what is touched exists, and which remembers who touched what.
+//!
+//! Owns: pages, brought from a source on first touch; for each byte, whether the running block wrote it, read it before
+//! writing it itself, or whether a block before did. After a block its writes are undone ([`Sparse::undo`]), so that
+//! every watched block begins with the same bytes, or kept ([`Sparse::keep`]), where a launch is run whole.
+//! Never: knows what the bytes are for; `crate::replay` does.
+//! Limits: bytes of pages, given at birth; [`PAGE_BYTES`].
+//! Tests: `gpu/tests/replay.rs`.
+
+use super::{
+    lanes::{LANES, lanes_of},
+    memory::{Access, Bytes, Places, WINDOW_BITS},
+};
+use ion_protocol::fault::Fault;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// What is brought at once: large enough that a source across a pipe is asked seldom, small enough that scattered
+/// accesses bring little that is not needed.
+pub const PAGE_BYTES: usize = 64 * 1024;
+const PAGE_BITS: u32 = PAGE_BYTES.trailing_zeros();
+/// A page with what is remembered of its bytes.
+const PAGE_COST: u64 = 2 * PAGE_BYTES as u64 + 4 * (PAGE_BYTES / 8) as u64;
+
+/// One piece of memory: its length, and whether kernels may write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    pub len: u64,
+    pub writable: bool,
+}
+
+/// A page by piece and number.
+pub type PageId = (u16, u64);
+
+/// Brings the bytes of a piece from an offset on.
+pub type Source<'a> = &'a mut (dyn FnMut(u16, u64, &mut [u8]) -> Result<(), Fault> + Send);
+
+/// One bit a byte of a page.
+type Bits = Box<[u64]>;
+
+fn no_bits() -> Bits {
+    vec![0; PAGE_BYTES / 64].into()
+}
+
+/// Bits by position.
+fn ones(bits: &[u64]) -> impl Iterator<Item = usize> + '_ {
+    bits.iter().enumerate().flat_map(|(word, &bits)| {
+        let mut left = bits;
+        std::iter::from_fn(move || {
+            (left != 0).then(|| {
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                word * 64 + bit
+            })
+        })
+    })
+}
+
+struct Page {
+    bytes: Bytes,
+    /// What the page held before the running block first wrote to it.
+    before: Option<Vec<u8>>,
+    touched: bool,
+    read: Bits,
+    written: Bits,
+    read_before: Bits,
+    written_before: Bits,
+}
+
+struct Inner<'a> {
+    pieces: Vec<Piece>,
+    source: Source<'a>,
+    pages: HashMap<PageId, Box<Page>>,
+    /// Pages of the running block, in order of first touch.
+    touched: Vec<PageId>,
+    held: u64,
+    held_max: u64,
+    trouble: Option<Fault>,
+}
+
+/// See the module.
+pub struct Sparse<'a>(Mutex<Inner<'a>>);
+
+/// A page that the block which ran last touched.
+pub struct Touched<'p> {
+    pub piece: u16,
+    /// Offset of the page in its piece.
+    pub start: u64,
+    /// The page as the block left it.
+    pub bytes: &'p [u8],
+    written: &'p [u64],
+    read: &'p [u64],
+}
+
+impl Touched<'_> {
+    /// Positions that the block wrote.
+    pub fn written(&self) -> impl Iterator<Item = usize> + '_ {
+        ones(self.written)
+    }
+
+    /// Positions that it read and never wrote: whatever stands there came from elsewhere and stays.
+    pub fn only_read(&self) -> impl Iterator<Item = usize> + '_ {
+        ones(self.read).filter(|at| self.written[at / 64] >> (at % 64) & 1 == 0)
+    }
+
+    /// Positions that it read before it wrote there itself, if it did.
+    pub fn read(&self) -> impl Iterator<Item = usize> + '_ {
+        ones(self.read)
+    }
+}
+
+impl<'a> Sparse<'a> {
+    pub fn new(pieces: Vec<Piece>, held_max: u64, source: Source<'a>) -> Self {
+        let (pages, touched) = (HashMap::new(), Vec::new());
+        Sparse(Mutex::new(Inner { pieces, source, pages, touched, held: 0, held_max, trouble: None }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner<'a>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a piece begins in the address space of kernels.
+    pub fn address(piece: u16) -> u64 {
+        (u64::from(piece) + 1) << WINDOW_BITS
+    }
+
+    /// The lanes of an access that fall into the page of the lowest; see [`super::memory::Lookup`].
+    pub fn places(&self, access: &Access<'_>) -> Option<(Places, u32)> {
+        self.inner().places(access)
+    }
+
+    /// Why an access failed that was no fault of the kernel's: the source's, or that there is no more room.
+    pub fn trouble(&self) -> Option<Fault> {
+        self.inner().trouble.take()
+    }
+
+    /// Shows what the block that ran last touched, page by page, until one is not as it should be.
+    pub fn each_touched<E>(&self, mut look: impl FnMut(&Touched<'_>) -> Result<(), E>) -> Result<(), E> {
+        let inner = self.inner();
+        for id in &inner.touched {
+            let Some(page) = inner.pages.get(id) else { continue };
+            look(&Touched {
+                piece: id.0,
+                start: id.1 << PAGE_BITS,
+                bytes: page.bytes.as_slice(),
+                written: &page.written,
+                read: &page.read,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Shows all pages that exist: piece, offset and bytes.
+    pub fn each_page<E>(&self, mut look: impl FnMut(u16, u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let inner = self.inner();
+        let mut ids: Vec<&PageId> = inner.pages.keys().collect();
+        ids.sort_unstable();
+        ids.into_iter()
+            .filter_map(|id| Some((id, inner.pages.get(id)?)))
+            .try_for_each(|(id, page)| look(id.0, id.1 << PAGE_BITS, page.bytes.as_slice()))
+    }
+
+    /// Forgets who touched what and keeps what was written.
+    pub fn keep(&self) {
+        let mut inner = self.inner();
+        for id in std::mem::take(&mut inner.touched) {
+            let Some(page) = inner.pages.get_mut(&id) else { continue };
+            (page.before, page.touched) = (None, false);
+            page.read.fill(0);
+            page.written.fill(0);
+        }
+    }
+
+    /// Undoes what the block wrote, and remembers its marks. Gives a byte, by piece and offset, that it shares with a
+    /// block before: one of them wrote it.
+    pub fn undo(&self) -> Option<(u16, u64)> {
+        let mut inner = self.inner();
+        let mut shared = None;
+        for id in std::mem::take(&mut inner.touched) {
+            let Some(page) = inner.pages.get_mut(&id) else { continue };
+            if let Some(before) = page.before.take() {
+                page.bytes.as_mut_slice().copy_from_slice(&before);
+            }
+            page.touched = false;
+            for n in 0..page.read.len() {
+                let (read, written) = (page.read[n], page.written[n]);
+                let clash =
+                    written & (page.written_before[n] | page.read_before[n]) | read & page.written_before[n];
+                if clash != 0 && shared.is_none() {
+                    let offset = (id.1 << PAGE_BITS) + n as u64 * 64 + u64::from(clash.trailing_zeros());
+                    shared = Some((id.0, offset));
+                }
+                page.read_before[n] |= read;
+                page.written_before[n] |= written;
+            }
+            page.read.fill(0);
+            page.written.fill(0);
+        }
+        shared
+    }
+}
+
+impl Inner<'_> {
+    fn places(&mut self, a: &Access<'_>) -> Option<(Places, u32)> {
+        let first = a.addresses[a.mask.trailing_zeros() as usize];
+        let piece = u16::try_from((first >> WINDOW_BITS).checked_sub(1)?).ok()?;
+        let Piece { len, writable } = *self.pieces.get(usize::from(piece))?;
+        if a.write && !writable {
+            return None;
+        }
+        let (base, room) = (Sparse::address(piece), len.checked_sub(a.size)?);
+        let number = (first - base) >> PAGE_BITS;
+        if first - base > room {
+            return None;
+        }
+        let page = self.page((piece, number), len)?;
+        let (mut offsets, mut mask) = ([0; LANES], 0);
+        let from = number << PAGE_BITS;
+        for lane in lanes_of(a.mask) {
+            let offset = a.addresses[lane].wrapping_sub(base);
+            // Sizes are powers of two, so an aligned access lies in one page; any other lane has its turn later.
+            if offset <= room && offset >> PAGE_BITS == number && offset.is_multiple_of(a.size) {
+                offsets[lane] = offset - from;
+                mask |= 1 << lane;
+                page.mark(offsets[lane] as usize, a.size, a.write);
+            }
+        }
+        Some((Places { start: page.bytes.as_mut_ptr(), offsets }, mask))
+    }
+
+    /// The page, brought here if need be, and noted as touched.
+    fn page(&mut self, id: PageId, len: u64) -> Option<&mut Page> {
+        if !self.pages.contains_key(&id) {
+            match self.bring(id, len) {
+                Ok(page) => drop(self.pages.insert(id, page)),
+                Err(fault) => {
+                    self.trouble = Some(fault);
+                    return None;
+                }
+            }
+        }
+        let page = self.pages.get_mut(&id)?;
+        if !page.touched {
+            page.touched = true;
+            self.touched.push(id);
+        }
+        Some(page)
+    }
+
+    fn bring(&mut self, (piece, number): PageId, len: u64) -> Result<Box<Page>, Fault> {
+        let start = number << PAGE_BITS;
+        let size = (len - start).min(PAGE_BYTES as u64);
+        self.held += PAGE_COST;
+        let limit = ion_protocol::Bytes(self.held_max);
+        if self.held > self.held_max {
+            return Err(Fault::Memory { needed: ion_protocol::Bytes(self.held), limit });
+        }
+        let mut bytes = Bytes::zeros(size as usize).ok_or_else(|| Fault::Room {
+            message: format!("no memory for a page of {}", ion_protocol::Bytes(size)),
+        })?;
+        (self.source)(piece, start, bytes.as_mut_slice())?;
+        let [read, written, read_before, written_before] = std::array::from_fn(|_| no_bits());
+        Ok(Box::new(Page { bytes, before: None, touched: false, read, written, read_before, written_before }))
+    }
+}
+
+impl Page {
+    #[inline]
+    fn mark(&mut self, offset: usize, size: u64, write: bool) {
+        if write && self.before.is_none() {
+            self.before = Some(self.bytes.as_slice().to_vec());
+        }
+        let bits = ((1u64 << size) - 1) << (offset % 64);
+        let word = offset / 64;
+        if write {
+            self.written[word] |= bits;
+        } else {
+            self.read[word] |= bits & !self.written[word];
+        }
+    }
+}

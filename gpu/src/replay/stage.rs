@@ -1,0 +1,205 @@
+//! A program's memory and kernels, set up for running single blocks of single launches.
+//!
+//! Owns: which piece of sparse memory is what (buffers first, then each module's global and constant variables), where
+//! first contents come from, and how far a block got. Never: judges.
+
+use super::{Read, Side};
+use crate::{
+    backend::{RunLimits, Stop},
+    cpu::{
+        block::{Block, Extents, Halt, NoRoom},
+        code::Kernel,
+        decode::{Addresses, decode, layout},
+        grid,
+        memory::Global,
+        reach::{PIECES_MAX, Pieces, Pointer, writes},
+        sparse::{Piece, Source, Sparse},
+    },
+    program::{LoadedModule, LoadedProgram, param_block},
+    ptx::ir::Space,
+};
+use ion_protocol::{
+    Bytes,
+    fault::{Fault, Place},
+    job::{Arg, Init, Launch},
+};
+use std::{collections::HashMap, ops::ControlFlow, sync::Mutex};
+
+/// Instructions between two looks at the clock.
+const CLOCK_EVERY: u64 = 50_000;
+
+/// How a block ended.
+pub enum Ended {
+    Well,
+    /// The kernel did something wrong.
+    Faulted(Fault),
+    /// The instructions ran out.
+    Spent,
+}
+
+/// See the module.
+pub struct Stage<'a> {
+    job: &'a LoadedProgram,
+    pub sparse: Sparse<'a>,
+    /// The piece that each buffer is now: swaps exchange them.
+    pub held: Vec<u16>,
+    kernels: HashMap<(u16, &'a str), Kernel>,
+    stop: Stop<'a>,
+}
+
+/// Lengths of all pieces; `None` if there are more than can be told apart.
+fn pieces(job: &LoadedProgram) -> Option<Vec<Piece>> {
+    let buffers = job.program().buffers.iter().map(|b| Piece { len: b.bytes.0, writable: true });
+    let variables = job.modules().iter().flat_map(|m| {
+        [Space::Global, Space::Const]
+            .map(|space| Piece { len: layout(&m.module, space).1, writable: space == Space::Global })
+    });
+    let all: Vec<Piece> = buffers.chain(variables).collect();
+    (all.len() <= PIECES_MAX).then_some(all)
+}
+
+/// What stands in a piece before the first launch.
+pub fn content(
+    job: &LoadedProgram,
+    read: &Mutex<Read<'_>>,
+    piece: u16,
+    from: u64,
+    into: &mut [u8],
+) -> Result<(), Fault> {
+    let buffers = &job.program().buffers;
+    let Some(buffer) = buffers.get(usize::from(piece)) else {
+        let n = usize::from(piece) - buffers.len();
+        if let Some(module) = job.modules().get(n / 2) {
+            variables(module, if n.is_multiple_of(2) { Space::Global } else { Space::Const }, from, into);
+        }
+        return Ok(());
+    };
+    match buffer.init {
+        Init::Zero => Ok(()),
+        Init::Blob(_) => super::lock(read)(Side::Before, piece, from, into),
+    }
+}
+
+/// The part of a module's variables of one space that begins at `from`.
+fn variables(module: &LoadedModule, space: Space, from: u64, into: &mut [u8]) {
+    let (offsets, _) = layout(&module.module, space);
+    for (variable, offset) in module.module.variables.iter().zip(offsets) {
+        let Some(offset) = offset else { continue };
+        let to = from + into.len() as u64;
+        let (start, end) = (offset.max(from), (offset + variable.init.len() as u64).min(to));
+        if start < end {
+            into[(start - from) as usize..(end - from) as usize]
+                .copy_from_slice(&variable.init[(start - offset) as usize..(end - offset) as usize]);
+        }
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// `None` if the program has more pieces of memory than can be told apart.
+    pub fn new(
+        job: &'a LoadedProgram,
+        limits: &RunLimits,
+        stop: Stop<'a>,
+        source: Source<'a>,
+    ) -> Option<Self> {
+        let sparse = Sparse::new(pieces(job)?, limits.memory.0, source);
+        let held = (0..job.program().buffers.len() as u16).collect();
+        Some(Stage { job, sparse, held, kernels: HashMap::new(), stop })
+    }
+
+    fn make_ready(&mut self, launch: &'a Launch) -> Result<(), Fault> {
+        let key = (launch.module, launch.kernel.as_str());
+        if !self.kernels.contains_key(&key) {
+            let module = &self.job.modules()[usize::from(launch.module)];
+            let first = self.held.len() as u16 + 2 * launch.module;
+            let addresses =
+                Addresses { global: Sparse::address(first), constant: Sparse::address(first + 1) };
+            let made = decode(&module.module, self.job.kernel(launch)?, addresses)
+                .map_err(|refused| refused.fault(&module.name))?;
+            self.kernels.insert(key, made);
+        }
+        Ok(())
+    }
+
+    fn kernel(&self, launch: &'a Launch) -> &Kernel {
+        &self.kernels[&(launch.module, launch.kernel.as_str())]
+    }
+
+    /// The pieces that a launch can write.
+    pub fn writes(&mut self, launch: &'a Launch) -> Result<Pieces, Fault> {
+        self.make_ready(launch)?;
+        let params = &self.job.kernel(launch)?.params;
+        let pointers = launch.args.iter().zip(params).filter_map(|(arg, param)| match arg {
+            Arg::Buffer(n) => {
+                Some(Pointer { offset: u64::from(param.offset), piece: *self.held.get(usize::from(*n))? })
+            }
+            Arg::Scalar { .. } => None,
+        });
+        Ok(writes(self.kernel(launch), &pointers.collect::<Vec<_>>()))
+    }
+
+    /// Runs blocks of a launch one after the other, by number, and shows each as it ends until `after` has enough.
+    /// `left` is how many instructions they may execute.
+    pub fn run<T>(
+        &mut self,
+        launch: &'a Launch,
+        numbers: impl IntoIterator<Item = u64>,
+        left: &mut u64,
+        mut after: impl FnMut(&Sparse<'a>, u64, Ended) -> Result<ControlFlow<T>, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.make_ready(launch)?;
+        let kernel = self.kernel(launch);
+        let address = |n: u16| self.held.get(usize::from(n)).map_or(0, |piece| Sparse::address(*piece));
+        let params = param_block(self.job.kernel(launch)?, launch, address);
+        let extents = Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes };
+        let lookup = |access: &crate::cpu::memory::Access<'_>| self.sparse.places(access);
+        let global = Global::sparse(&lookup);
+        let mut block = Block::new(kernel, &global, extents, &params).map_err(|NoRoom { bytes }| {
+            Fault::Room { message: format!("a block needs {} of shared and local memory", Bytes(bytes)) }
+        })?;
+        for number in numbers {
+            let ended = self.block(&mut block, kernel, &extents, number, left)?;
+            if let ControlFlow::Break(found) = after(&self.sparse, number, ended)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn block(
+        &self,
+        block: &mut Block<'_, '_>,
+        kernel: &Kernel,
+        extents: &Extents,
+        number: u64,
+        left: &mut u64,
+    ) -> Result<Ended, Fault> {
+        self.stop.check()?;
+        let (mut since_clock, mut stopped) = (0, None);
+        let halt = block.run(number, |executed| {
+            since_clock += executed;
+            *left = left.saturating_sub(executed);
+            if since_clock >= CLOCK_EVERY {
+                since_clock = 0;
+                stopped = self.stop.check().err();
+            }
+            stopped.is_none() && *left > 0
+        });
+        match halt {
+            Ok(()) => Ok(Ended::Well),
+            Err(Halt::Stopped) => stopped.map_or(Ok(Ended::Spent), Err),
+            Err(Halt::Broke(breakage)) => {
+                if let Some(fault) = self.sparse.trouble() {
+                    return Err(fault);
+                }
+                let place = Place {
+                    kernel: kernel.name.clone(),
+                    line: breakage.line,
+                    block: extents.block_at(number),
+                    thread: extents.thread_at(breakage.thread),
+                };
+                Ok(Ended::Faulted(grid::fault(breakage.broken, place)))
+            }
+        }
+    }
+}
