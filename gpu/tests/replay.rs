@@ -151,7 +151,8 @@ fn only_what_is_touched_is_read() {
 #[test]
 fn the_catch_rate_is_what_it_must_be() {
     const TRIALS: u32 = 600;
-    let seed = fastrand::u64(..);
+    // Always the same: three deviations are left by chance alone once in 370 times.
+    let seed = 4;
     let mut rng = fastrand::Rng::with_seed(seed);
     let body = "ld.global.u32 %v, [%x]; mad.lo.u32 %v, %v, %v, %i; st.global.u32 [%y], %v;";
     let (mut bench, _) = small(body);
