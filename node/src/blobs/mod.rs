@@ -20,7 +20,7 @@ mod writer;
 mod tests;
 
 pub use fetch::FetchError;
-pub use service::{Blobs, BlobsBusy, BlobsHandle};
+pub use service::{Begun, Blobs, BlobsBusy, BlobsHandle};
 pub use store::{BLOBS_DIR, BlobStore, BlobStoreError, Hold, InUse};
 pub use stream::{BoxFuture, ByteIo, ByteStream, Opener};
 pub use writer::BlobWriter;

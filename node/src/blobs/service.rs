@@ -84,6 +84,15 @@ impl Default for Patience {
 #[error("too many blob transfers are under way or waiting; try again")]
 pub struct BlobsBusy;
 
+/// What became of a wish for blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// They are here, and as durable as was asked: nothing comes back.
+    AllHere,
+    /// The answer comes back.
+    UnderWay,
+}
+
 /// Starts the service.
 pub struct Blobs;
 
@@ -166,7 +175,7 @@ impl BlobsHandle {
     }
 
     /// Brings blobs here that are not, and makes all of them durable where that is asked. Answered by
-    /// [`Input::Fetched`].
+    /// [`Input::Fetched`], unless nothing is to be done: then that is the answer.
     pub fn fetch(
         &self,
         id: FetchId,
@@ -174,7 +183,10 @@ impl BlobsHandle {
         addresses: Vec<String>,
         blobs: Vec<(BlobHash, Bytes)>,
         durable: bool,
-    ) -> Result<(), BlobsBusy> {
+    ) -> Result<Begun, BlobsBusy> {
+        if blobs.iter().all(|(hash, bytes)| self.shared.store.is_ready(hash, *bytes, durable)) {
+            return Ok(Begun::AllHere);
+        }
         let stop = self.shared.closing.child_token();
         let mut fetches = lock(&self.shared.fetches);
         if fetches.len() >= FETCHES_MAX {
@@ -183,7 +195,7 @@ impl BlobsHandle {
         let fetch = Fetch { id, from, addresses, blobs, durable, stop: stop.clone() };
         self.commands.try_send(Command::Fetch(fetch)).map_err(|_| BlobsBusy)?;
         fetches.insert(id, stop);
-        Ok(())
+        Ok(Begun::UnderWay)
     }
 
     /// Stops a fetch; it is not answered any more, unless its answer is under way already.
@@ -240,7 +252,7 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
 impl Shared {
     async fn keep(&self, mut blobs: Vec<InlineBlob>) {
         // What many jobs carry is here after the first, and no thread of its own is needed to see that.
-        blobs.retain(|blob| !self.store.is_ready(&blob.hash()));
+        blobs.retain(|blob| !self.store.is_ready(&blob.hash(), Bytes(blob.bytes.len() as u64), false));
         if blobs.is_empty() {
             return;
         }
@@ -332,9 +344,6 @@ impl Shared {
         let Some(found) = self.store.size(&hash) else { return Ok(false) };
         if found != declared {
             return Err(BlobStoreError::WrongSize { hash, found, declared }.into());
-        }
-        if self.store.is_ready(&hash) {
-            return Ok(true);
         }
         let store = self.store.clone();
         match blocking(move || store.path(&hash)).await? {

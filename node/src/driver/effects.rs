@@ -2,6 +2,7 @@
 //! told to the engine as busy.
 
 use super::Driver;
+use crate::blobs::Begun;
 use ion_protocol::{fault::Fault, record::Record};
 use ion_scheduler::{
     Effect, Input,
@@ -69,8 +70,12 @@ impl Driver {
                 None
             }
             Effect::Fetch { fetch, from, addresses, blobs, durable } => {
-                let busy = self.blobs.fetch(fetch, from, addresses, blobs, durable).err()?;
-                Some(Input::Fetched { fetch, result: Err(busy.to_string()) })
+                let result = match self.blobs.fetch(fetch, from, addresses, blobs, durable) {
+                    Ok(Begun::UnderWay) => return None,
+                    Ok(Begun::AllHere) => Ok(()),
+                    Err(busy) => Err(busy.to_string()),
+                };
+                Some(Input::Fetched { fetch, result })
             }
             Effect::StopFetch(fetch) => {
                 self.blobs.stop(fetch);

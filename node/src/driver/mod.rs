@@ -324,7 +324,7 @@ struct Driver {
     devices: Option<Box<ProbeReport>>,
     events: Events,
     addresses: watch::Sender<Vec<String>>,
-    /// Answers to effects that no service could take; handled before anything new.
+    /// Answers to effects that were known at once, as where no service could take one; handled before anything new.
     undelivered: VecDeque<Input>,
     /// Askers who wait until their job is durable.
     submissions: BTreeMap<JobId, Vec<control::Reply>>,
@@ -399,7 +399,7 @@ impl Driver {
         self.perform(effects);
     }
 
-    /// Tells the engine what no service could take; what is left after one turn is told in the next.
+    /// Tells the engine what was known at once; what is left after one turn is told in the next.
     fn settle(&mut self) {
         for _ in 0..TURN_MAX {
             let Some(input) = self.undelivered.pop_front() else { return };

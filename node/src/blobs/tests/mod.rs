@@ -207,15 +207,21 @@ impl Fetcher {
 
     /// Fetches and waits for the answer.
     async fn fetch(&mut self, blobs: &[(BlobHash, usize)]) -> Result<(), String> {
-        self.start(1, blobs);
+        if self.ask(1, blobs) == Begun::AllHere {
+            return Ok(());
+        }
         let (id, result) = self.answer().await;
         assert_eq!(id, FetchId(1));
         result
     }
 
     fn start(&self, id: u64, blobs: &[(BlobHash, usize)]) {
+        assert_eq!(self.ask(id, blobs), Begun::UnderWay);
+    }
+
+    fn ask(&self, id: u64, blobs: &[(BlobHash, usize)]) -> Begun {
         let blobs = blobs.iter().map(|(hash, bytes)| (*hash, Bytes(*bytes as u64))).collect();
-        self.blobs.fetch(FetchId(id), node(1), Vec::new(), blobs, true).unwrap();
+        self.blobs.fetch(FetchId(id), node(1), Vec::new(), blobs, true).unwrap()
     }
 
     async fn answer(&mut self) -> (FetchId, Result<(), String>) {
