@@ -46,7 +46,7 @@ pub const VERSION_MIN: (u32, u32) = (6, 0);
 pub const VERSION_MAX: (u32, u32) = (9, 0);
 
 /// Memory of a parsed module in bytes for one byte of its text, at most: an operand (24 bytes) needs two bytes of
-/// text, a label's name three, and vectors grow by doubling. `gpu/tests/ptx_memory.rs` counts.
+/// text, a label's name three, and vectors grow by doubling. `gpu/tests/ptx_fuzz/growth.rs` counts.
 pub const MEMORY_PER_TEXT_BYTE_MAX: u64 = 64;
 
 /// Rounds `offset` up to `align`, a power of two.

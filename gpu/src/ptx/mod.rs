@@ -6,7 +6,8 @@
 //!
 //! Never: runs anything (`cpu/`, `cuda/`), reads files, or keeps foreign text.
 //! Limits: `limits.rs`; the parser takes time and memory in proportion to the text.
-//! Tests: `ptx/tests.rs`; hostile texts in `gpu/tests/ptx_hostile.rs`; meaning in `gpu/tests/cpu_*.rs`.
+//! Tests: `ptx/tests.rs`; hostile texts in `gpu/tests/ptx_hostile.rs`, random ones in
+//! `gpu/tests/ptx_fuzz`; meaning in `gpu/tests/cpu_*.rs`.
 
 pub mod error;
 mod forms;

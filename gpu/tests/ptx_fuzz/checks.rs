@@ -1,0 +1,116 @@
+//! What holds for every text, whoever wrote it.
+
+use super::{
+    counting::counted,
+    cpu_bench::{Bench, LIMITS},
+};
+use ion_gpu::{
+    backend::RunLimits,
+    program::accepts,
+    ptx::{self, Function, Module, limits::MEMORY_PER_TEXT_BYTE_MAX},
+};
+use ion_protocol::{
+    fault::Fault,
+    job::{Arg, Element},
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+/// What every module costs: the table of forms, and first allocations.
+pub const FIXED_BYTES: u64 = 1 << 20;
+/// Time for one byte of text, and for any text: far more than it takes, far less than a square of its size would.
+const TIME_PER_BYTE: Duration = Duration::from_micros(5);
+const FIXED_TIME: Duration = Duration::from_secs(2);
+/// Warp instructions that an accepted kernel is run for.
+const FUEL: u64 = 5_000;
+
+/// What became of a text.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub accepted: bool,
+    /// Kernels run.
+    pub ran: u64,
+}
+
+/// Holds a text against everything that must be so; says what is not.
+pub fn check(text: &str) -> Result<Seen, String> {
+    let work = AssertUnwindSafe(|| check_unguarded(text));
+    catch_unwind(work).unwrap_or_else(|_| Err("it panicked".into()))
+}
+
+fn check_unguarded(text: &str) -> Result<Seen, String> {
+    let began = Instant::now();
+    let (read, memory) = counted(|| ptx::parse(text));
+    let (took, length) = (began.elapsed(), text.len());
+    if took > FIXED_TIME + TIME_PER_BYTE * length as u32 {
+        return Err(format!("reading {length} bytes took {took:?}"));
+    }
+    if memory > FIXED_BYTES + MEMORY_PER_TEXT_BYTE_MAX * length as u64 {
+        return Err(format!("reading {length} bytes took {memory} bytes"));
+    }
+    let module = match read {
+        Ok(module) => module,
+        Err(refusal) => {
+            refusal.render(text);
+            return Ok(Seen::default());
+        }
+    };
+    printed(&module)?;
+    for kernel in module.kernels() {
+        ptx::profile(&module, kernel);
+    }
+    let ran =
+        module.kernels().take(2).map(|kernel| ran(text, &module, kernel)).sum::<Result<u64, String>>()?;
+    Ok(Seen { accepted: true, ran })
+}
+
+/// The print reads as the same module, and the canonical form is its own.
+fn printed(module: &Module) -> Result<(), String> {
+    let print = ptx::print(module);
+    let again = ptx::parse(&print).map_err(|r| format!("its print is refused: {}", r.render(&print)))?;
+    if again != *module {
+        return Err(format!("its print reads as another module:\n{print}"));
+    }
+    let canonical = ptx::canonical(module);
+    let again = ptx::parse(&canonical.text)
+        .map_err(|r| format!("its canonical text is refused: {}", r.render(&canonical.text)))?;
+    if ptx::canonical(&again) != canonical {
+        return Err(format!("its canonical text has another:\n{}", canonical.text));
+    }
+    Ok(())
+}
+
+/// The engine takes what the reader accepts, and runs it to some end. Gives 1, or 0 for what no launch can name.
+fn ran(text: &str, module: &Module, kernel: &Function) -> Result<u64, String> {
+    let mut bench = Bench::new(text, &kernel.name).grid([2, 1, 1], kernel.reqntid.unwrap_or([40, 1, 1]));
+    bench.cores = Some(1);
+    bench.limits = RunLimits { fuel: Some(FUEL), ..LIMITS };
+    bench.buffers = vec![(0..=255).cycle().take(4096).collect()];
+    for (n, param) in kernel.params.iter().enumerate() {
+        let Some(arg) = args(n as u64).find(|arg| accepts(param, arg)) else { return Ok(0) };
+        bench.args.push(arg);
+    }
+    let Ok(loaded) = bench.load(bench.program()) else { return Ok(0) };
+    debug_assert_eq!(loaded.modules()[0].module, *module, "the same text is read");
+    match bench.run() {
+        Err(Fault::Ptx { message, line, .. })
+            if !message.contains("written out") && !message.contains("nested") =>
+        {
+            Err(format!("the reader accepts what the engine refuses: line {line}: {message}"))
+        }
+        _ => Ok(1),
+    }
+}
+
+/// Arguments of every kind.
+fn args(n: u64) -> impl Iterator<Item = Arg> {
+    use Element::*;
+    let scalars = [U8, U16, U32, U64, I8, I16, I32, I64, F16, Bf16, F32, F64];
+    let scalars = scalars.into_iter().map(move |element| {
+        let mask = u64::MAX >> (64 - 8 * element.size());
+        Arg::Scalar { element, bits: ((n + 1) * 0x1f) & mask }
+    });
+    std::iter::once(Arg::Buffer(0)).chain(scalars)
+}
