@@ -4,7 +4,11 @@
 //! deadline. Every way a driver can be absent or broken has its own answer with what to do about it. Tests:
 //! `node/tests/workers.rs` (stub library, hanging and crashing probes).
 
-use crate::{cpu::CpuBackend, cuda, power, worker::frame::write_message};
+use crate::{
+    cpu::CpuBackend,
+    cuda, power,
+    worker::{EngineChoice, frame::write_message, isolation::Isolation, sandbox},
+};
 use ion_protocol::{
     Bytes, Millis,
     codec::{Decode, Encode, bincode_crate},
@@ -36,6 +40,8 @@ pub struct Answer {
     pub nvrtc: bool,
     /// Devices with the driver's number for each; the processor is number 0 of its own.
     pub devices: Vec<(u32, Device)>,
+    /// How well a worker of this engine is shut in; `None` where no child was asked.
+    pub isolation: Option<Isolation>,
 }
 
 /// What was found, and the devices that can be offered.
@@ -49,22 +55,25 @@ pub struct ProbeReport {
     pub nvrtc: bool,
     /// Devices to offer, in order of their index.
     pub devices: Vec<Device>,
+    /// How well their workers are shut in; `None` where no child came to say so.
+    pub isolation: Option<Isolation>,
 }
 
 /// The child's side: finds out, says so in one frame, ends.
 pub fn answer(question: Question, mut frames: File) -> ExitCode {
-    let answer = match question {
+    let (engine, cuda, devices) = match question {
         Question::Cuda => {
             let found = cuda::survey();
-            Answer { cuda: found.state, nvrtc: cuda::nvrtc_present(), devices: found.devices }
+            (EngineChoice::Cuda { ordinal: 0 }, found.state, found.devices)
         }
-        Question::Cpu { memory } => Answer {
-            cuda: CudaState::NotAsked,
-            nvrtc: cuda::nvrtc_present(),
-            devices: vec![(0, cpu(memory))],
-        },
+        Question::Cpu { memory } => (EngineChoice::Cpu, CudaState::NotAsked, vec![(0, cpu(memory))]),
     };
-    match write_message(&mut frames, &answer) {
+    let nvrtc = cuda::nvrtc_present();
+    // Last: afterwards nothing can be looked at any more.
+    let told = sandbox::measure(engine).and_then(|isolation| {
+        write_message(&mut frames, &Answer { cuda, nvrtc, devices, isolation: Some(isolation) })
+    });
+    match told {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -71,6 +71,22 @@ fn steps_that_fit_nothing_are_refused() {
     );
 }
 
+/// What the kernel declares and what the launch asks for count together.
+#[test]
+fn shared_memory_is_bounded_in_all() {
+    let text = ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry k() { .reg .b32 %r; .shared .b8 s[40000];\n\
+                mov.u32 %r, s; ret; }";
+    let mut bench = Bench::new(text, "k");
+    bench.shared = 190_000;
+    bench.run().expect("230000 bytes are within the limit");
+    bench.shared = 200_000;
+    let found = bench.run();
+    assert!(
+        matches!(&found, Err(Fault::Program { message }) if message.contains("expected at most 232448")),
+        "{found:?}"
+    );
+}
+
 #[test]
 fn a_refused_module_is_told_with_its_place() {
     let found = Bench::new(&STEP.replace("mad.lo.u32", "mad.low.u32"), "step").run();

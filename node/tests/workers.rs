@@ -6,6 +6,7 @@ mod workers {
     pub mod rig;
 }
 
+use ion_gpu::worker::isolation::Wall;
 use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
 use ion_protocol::{Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits};
 use ion_scheduler::input::WorkId;
@@ -52,6 +53,22 @@ async fn a_child_serves_one_tenant_and_is_gone_before_the_next() {
     rig.expect_good().await;
     let stayed = rig.children().iter().filter(|pid| before.contains(pid)).count();
     assert_eq!((before.len(), stayed), (2, 1), "the spare took over, and the other tenant's process is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn children_are_shut_in_as_the_probe_says() {
+    let mut rig = Rig::start(ION).await;
+    rig.expect_good().await;
+    let found = rig.report.isolation.clone().expect("the probe tried");
+    let status = |pid: Pid| std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
+    let children: Vec<String> = rig.children().into_iter().filter_map(|pid| status(pid).ok()).collect();
+    // One at least has run a job; the spare may still be starting.
+    let with = |line: &str| children.iter().any(|status| status.lines().any(|found| found == line));
+    assert!(with("NoNewPrivs:\t1"), "{children:?}");
+    match &found.calls {
+        Wall::Stands { .. } => assert!(with("Seccomp:\t2") && found.is_whole(), "{found}: {children:?}"),
+        Wall::Absent { .. } => assert!(!found.is_whole() && found.hint().is_some(), "{found}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

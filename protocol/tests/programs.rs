@@ -76,3 +76,47 @@ fn steps_are_bounded_with_their_repeats_counted_out() {
     most.program.phases[0].times = limits::LAUNCHES_MAX as u32;
     most.check().expect("every launch with a swap");
 }
+
+#[test]
+fn what_a_launch_may_have_is_bounded() {
+    let launch = |change: &dyn Fn(&mut Launch)| {
+        refusal(|spec| match &mut spec.program.phases[0].steps[0] {
+            Step::Launch(launch) => change(launch),
+            Step::Swap { .. } => unreachable!("the first step is a launch"),
+        })
+    };
+    let blocks = "expected 1 to 2147483647 x 65535 x 65535 blocks";
+    for grid in [[0, 1, 1], [1, 0, 1], [1, 1, 0], [1 << 31, 1, 1], [1, 65_536, 1], [1, 1, 65_536]] {
+        let found = launch(&|launch| launch.grid = grid);
+        assert!(found.contains(blocks), "{grid:?}: {found}");
+    }
+    for block in [[0, 1, 1], [1025, 1, 1], [32, 32, 2], [u32::MAX, u32::MAX, u32::MAX], [1, 1, 65]] {
+        let found = launch(&|launch| launch.block = block);
+        assert!(found.contains("1024"), "{block:?}: {found}");
+    }
+    let shared = launch(&|launch| launch.shared_bytes = limits::SHARED_BYTES_MAX + 1);
+    assert!(shared.contains("bytes of shared memory; expected at most 232448"), "{shared}");
+    let args = launch(&|launch| launch.args = vec![Arg::Buffer(0); limits::ARGS_MAX + 1]);
+    assert!(args.contains("65 arguments; expected at most 64"), "{args}");
+}
+
+#[test]
+fn code_and_buffers_are_bounded() {
+    let code = refusal(|spec| spec.program.modules[0].bytes = Bytes(limits::MODULE_BYTES_MAX as u64 + 1));
+    assert!(code.contains("bytes of text; expected at most 8388608"), "{code}");
+    let modules = refusal(|spec| {
+        spec.program.modules = vec![spec.program.modules[0].clone(); limits::MODULES_MAX + 1];
+    });
+    assert!(modules.contains("17 modules; expected at most 16"), "{modules}");
+    let buffer = refusal(|spec| {
+        let bytes = limits::BUFFER_BYTES_MAX + 4;
+        (spec.program.buffers[1].bytes, spec.program.buffers[1].shape) = (Bytes(bytes), vec![bytes / 4]);
+    });
+    assert!(buffer.contains("bytes; expected at most 17179869184"), "{buffer}");
+    let buffers = refusal(|spec| {
+        spec.program.buffers = vec![spec.program.buffers[1].clone(); limits::BUFFERS_MAX + 1];
+    });
+    assert!(buffers.contains("65 buffers; expected at most 64"), "{buffers}");
+    let memory = refusal(|spec| spec.limits.memory = Bytes(63));
+    assert!(memory.contains("a memory limit of at least 64"), "{memory}");
+}

@@ -11,7 +11,7 @@ use std::{
 const FILE_LINES_MAX: usize = 600;
 
 /// Package, where its name may stand in Rust code, and what gives a use of it away.
-const DOORS: [(&str, &[&str], &[&str]); 7] = [
+const DOORS: [(&str, &[&str], &[&str]); 10] = [
     ("bincode", &["protocol/src/codec.rs"], &["bincode::", "use bincode"]),
     ("ed25519-dalek", &["protocol/src/key.rs"], &["ed25519_dalek"]),
     ("libp2p", &["node/src/net/"], &["libp2p::", "use libp2p"]),
@@ -19,6 +19,9 @@ const DOORS: [(&str, &[&str], &[&str]); 7] = [
     ("cudarc", &["gpu/src/cuda/"], &["cudarc::", "use cudarc"]),
     ("cranelift", &["gpu/src/cpu/"], &["cranelift_", "use cranelift"]),
     ("clap", &["node/src/cli/", "testnet/src/main.rs"], &["clap::", "use clap"]),
+    ("landlock", &["gpu/src/worker/files.rs"], &["landlock::", "use landlock"]),
+    ("seccompiler", &["gpu/src/worker/calls.rs"], &["seccompiler::", "use seccompiler"]),
+    ("libc", &["gpu/src/worker/", "gpu/tests/sandbox"], &["libc::", "use libc"]),
 ];
 
 /// Text that must not stand below a folder, and why.

@@ -9,15 +9,48 @@ use cudarc::nvrtc::{
     sys,
 };
 use ion_protocol::fault::Fault;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
 
 /// The oldest architecture that every NVRTC since CUDA 11 compiles for: PTX for it runs on all newer devices.
 const ARCHITECTURE: &str = "compute_75";
+/// What NVRTC loads from its own folder when it first compiles.
+const BUILTINS: &str = "libnvrtc-builtins.so";
 
 /// Whether an NVRTC can be loaded.
 pub fn nvrtc_present() -> bool {
     // SAFETY: looking for a library loads it, which runs the initialisers of NVIDIA's compiler at most.
     catch_unwind(|| unsafe { sys::is_culib_present() }).unwrap_or(false)
+}
+
+/// Loads NVRTC, where there is one, with the library it would look for at its first compilation: for a process that will
+/// open no files afterwards.
+pub fn load_compiler() {
+    let mut names = cudarc::get_lib_name_candidates("nvrtc").into_iter();
+    // SAFETY: loading runs the initialisers of NVIDIA's compiler at most.
+    let Some(library) = names.find_map(|name| unsafe { libloading::Library::new(name) }.ok()) else { return };
+    // It stays until the process ends; whoever asks for it by name is given this one.
+    std::mem::forget(library);
+    let Some(folder) = folder_of_loaded("libnvrtc.so") else { return };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(BUILTINS)) {
+        // SAFETY: loading runs the initialisers of NVIDIA's library, which loading its neighbour has run as well.
+        if let Ok(library) = unsafe { libloading::Library::new(entry.path()) } {
+            // It stays until the process ends.
+            std::mem::forget(library);
+        }
+    }
+}
+
+/// The folder from which this process has loaded the library of that name, in the words of the kernel.
+fn folder_of_loaded(name: &str) -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let paths = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
+    let is_it = |path: &&Path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
+    paths.into_iter().find(is_it).and_then(Path::parent).map(Path::to_owned)
 }
 
 /// Compiles the CUDA C++ text of a module.

@@ -14,6 +14,6 @@ mod driver;
 mod run;
 mod survey;
 
-pub use compile::{compile, nvrtc_present};
+pub use compile::{compile, load_compiler, nvrtc_present};
 pub use run::CudaBackend;
 pub use survey::{Found, survey};

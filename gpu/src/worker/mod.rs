@@ -2,14 +2,22 @@
 //!
 //! Owns the child's side: its limits on itself ([`sandbox`]), the frames ([`frame`]), the job ([`serve()`]). It holds no
 //! key, opens no socket and no file of the node's, and knows no peer or price. The node's `workers` module starts,
-//! watches and kills it. Tests with the real binary: `node/tests/workers.rs`.
+//! watches and kills it. Tests: `gpu/tests/sandbox.rs`; with the real binary `node/tests/workers.rs`.
 
+mod calls;
+mod files;
 pub mod frame;
 mod heartbeat;
+pub mod isolation;
 pub mod sandbox;
 mod serve;
 
-use crate::{backend::Backend, cpu::CpuBackend, cuda::CudaBackend, probe};
+use crate::{
+    backend::Backend,
+    cpu::CpuBackend,
+    cuda::{self, CudaBackend},
+    probe,
+};
 use ion_protocol::{Bytes, fault::Fault};
 use std::process::ExitCode;
 
@@ -108,6 +116,8 @@ pub fn main(args: &[String]) -> ExitCode {
 }
 
 fn open(engine: EngineChoice) -> Result<Box<dyn Backend>, Fault> {
+    // A job may be CUDA C++, and soon no library can be opened.
+    cuda::load_compiler();
     Ok(match engine {
         EngineChoice::Cpu => Box::new(CpuBackend::default()),
         EngineChoice::Cuda { ordinal } => Box::new(CudaBackend::open(ordinal)?),

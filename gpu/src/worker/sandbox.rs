@@ -1,10 +1,13 @@
 //! What a worker takes from itself before it touches foreign code.
 //!
-//! Owns the limits a process sets on itself without privileges. It is no wall against a broken driver: it keeps an
-//! honest process small, and a crash from leaving anything behind. Deliberately absent: a limit on processes
-//! (`RLIMIT_NPROC` counts all threads of the user, the node's too, so a small one would refuse the engine its threads)
-//! and system call filters.
+//! Owns the order: [`enter`] first of all, [`close_in`] once the device is open, then jobs. After both, a process that a
+//! kernel took over holds three pipes and memory, and can reach nothing else; what the machine's kernel lacks for that is
+//! told ([`super::isolation`]), and the worker works all the same. Files are closed by [`super::files`], system calls by
+//! [`super::calls`]. Deliberately absent: a limit on processes (`RLIMIT_NPROC` counts all threads of the user, the node's
+//! too, so a small one would refuse the engine its threads; new processes are refused by their system calls).
+//! Tests: `gpu/tests/sandbox.rs`.
 
+use super::{EngineChoice, calls, files, isolation::Isolation};
 use ion_protocol::Bytes;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getppid, kill_process, set_dumpable_behavior,
@@ -41,6 +44,7 @@ pub fn enter() -> io::Result<File> {
     if getppid() != parent {
         die();
     }
+    close_inherited();
     // A machine out of memory is to take the worker, not the node: a job is lost, not everybody's. Where this can't be
     // written the node is merely as likely a choice, so that is no reason not to work.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
@@ -50,12 +54,41 @@ pub fn enter() -> io::Result<File> {
     Ok(frames.into())
 }
 
+/// Closes every descriptor but the three pipes: what the node's own parent left open for it is no business of a worker.
+fn close_inherited() {
+    // SAFETY: nothing in this process owns a descriptor yet; the runtime uses none but the three.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) } == 0 {
+        return;
+    }
+    // Kernels before 5.9 have no such call. The list is read whole before any of it is closed, its own descriptor too.
+    let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // SAFETY: as above; a number that is closed already is told so, and nothing happens.
+        unsafe { libc::close(number) };
+    }
+}
+
 /// After the device is open, before the first job: drivers may need what this takes away while they start.
-pub fn close_in(engine: super::EngineChoice, memory: Bytes) -> io::Result<()> {
+pub fn close_in(engine: EngineChoice, memory: Bytes) -> io::Result<()> {
+    limit(engine, memory)?;
+    files::close(engine);
+    calls::close(engine);
+    Ok(())
+}
+
+/// For a probing child: puts up the walls of a worker, and tries to get through.
+pub fn measure(engine: EngineChoice) -> io::Result<Isolation> {
+    limit(engine, Bytes::ZERO)?;
+    let (files, calls) = (files::close(engine), calls::close(engine));
+    Ok(Isolation { files, calls, holes: calls::try_out() })
+}
+
+fn limit(engine: EngineChoice, memory: Bytes) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     match engine {
-        super::EngineChoice::Cpu => {
+        EngineChoice::Cpu => {
             setrlimit(Resource::Nofile, at_most(FILES_MAX_CPU))?;
             setrlimit(Resource::Fsize, at_most(0))?;
             // Buffers are held twice while they are read back; what is more is an allocation failure, not a slow machine.
@@ -63,7 +96,7 @@ pub fn close_in(engine: super::EngineChoice, memory: Bytes) -> io::Result<()> {
             setrlimit(Resource::Data, at_most(data))
         }
         // A driver maps far more than it uses, so memory is limited by what the worker asks the device for.
-        super::EngineChoice::Cuda { .. } => setrlimit(Resource::Nofile, at_most(FILES_MAX_CUDA)),
+        EngineChoice::Cuda { .. } => setrlimit(Resource::Nofile, at_most(FILES_MAX_CUDA)),
     }
     .map_err(io::Error::from)
 }

@@ -31,6 +31,7 @@ fn text(view: &StatusView) -> String {
         let label = output::printable(&device.device.label());
         lines.push(format!("device {}   {label}, {}, {doing}", device.device.index, device.device.memory));
     }
+    lines.extend(view.isolation.iter().map(|found| format!("isolation  {found}")));
     if view.role.provides() {
         lines.push(format!("price      {} a second", view.price_per_second));
     }

@@ -6,6 +6,7 @@
 //! [`ControlResponse::Event`] and then [`ControlResponse::End`].
 
 use crate::{config::Role, events::EventLine};
+use ion_gpu::worker::isolation::Isolation;
 use ion_protocol::{
     BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, NetworkId, NodeId,
     hardware::Device,
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Version of this language. Both ends are usually one binary; after an update the old node is still running.
-pub const CONTROL_VERSION: u32 = 1;
+pub const CONTROL_VERSION: u32 = 2;
 
 /// The first line of each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,6 +228,8 @@ pub struct StatusView {
     pub offers: u32,
     /// What it has to offer.
     pub devices: Vec<DeviceView>,
+    /// How well the children that run foreign kernels are shut in, once the devices are probed.
+    pub isolation: Option<Isolation>,
     /// Its price of one second of device time.
     pub price_per_second: NanoIo,
     /// Own jobs that have not ended.

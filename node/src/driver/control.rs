@@ -213,6 +213,7 @@ impl Driver {
             peers: 0,
             offers: seen.offers,
             devices: self.device_views(),
+            isolation: self.devices.as_ref().and_then(|report| report.isolation.clone()),
             price_per_second: seen.price_per_second,
             jobs_open: seen.jobs_live,
             leases_open: seen.leases_live,

@@ -27,14 +27,10 @@ pub async fn probe(
 ) -> (ProbeReport, Vec<EngineChoice>) {
     let ask_cuda = async {
         match config.backend {
-            BackendChoice::Cpu => Answer { cuda: CudaState::NotAsked, nvrtc: false, devices: Vec::new() },
+            BackendChoice::Cpu => nothing(CudaState::NotAsked),
             BackendChoice::Auto | BackendChoice::Cuda => {
                 let answer = ask(spawner, Question::Cuda, patience).await;
-                answer.unwrap_or_else(|silence| Answer {
-                    cuda: state(silence, patience),
-                    nvrtc: false,
-                    devices: Vec::new(),
-                })
+                answer.unwrap_or_else(|silence| nothing(state(silence, patience)))
             }
         }
     };
@@ -53,6 +49,9 @@ pub async fn probe(
         Err(silence) => (None, Some(words(silence, patience))),
     };
     let nvrtc = cuda.nvrtc || cpu.as_ref().is_some_and(|cpu| cpu.nvrtc);
+    let no_gpus = cuda.devices.is_empty();
+    let of_cpu = cpu.as_ref().and_then(|cpu| cpu.isolation.clone());
+    let isolation = if no_gpus { of_cpu } else { cuda.isolation };
     let gpus = cuda.devices.into_iter().map(|(ordinal, device)| (EngineChoice::Cuda { ordinal }, device));
     let mut found: Vec<(EngineChoice, Device)> = gpus.collect();
     if found.is_empty() {
@@ -65,7 +64,11 @@ pub async fn probe(
         .enumerate()
         .map(|(index, (engine, device))| (engine, Device { index: index as u16, ..device }))
         .unzip();
-    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices }, engines)
+    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, isolation }, engines)
+}
+
+fn nothing(cuda: CudaState) -> Answer {
+    Answer { cuda, nvrtc: false, devices: Vec::new(), isolation: None }
 }
 
 fn state(silence: Silence, patience: Patience) -> CudaState {

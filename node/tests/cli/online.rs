@@ -2,6 +2,7 @@
 //! kind.
 
 use super::{Said, example, ion, ion_in, node_stub::NodeStub, signed_receipt};
+use ion_gpu::worker::isolation::{Isolation, Wall};
 use ion_node::control::api::{
     ControlRequest, ControlResponse, Explanation, JobView, OfferView, OutputView, ReceiptView, Side,
     StatusView,
@@ -105,6 +106,11 @@ fn status(dir: &Path) -> StatusView {
         peers: 3,
         offers: 2,
         devices: Vec::new(),
+        isolation: Some(Isolation {
+            files: Wall::Absent { why: "this kernel has no Landlock".to_owned() },
+            calls: Wall::Stands { version: 0 },
+            holes: Vec::new(),
+        }),
         price_per_second: NanoIo(0),
         jobs_open: 1,
         leases_open: 0,
@@ -148,7 +154,9 @@ fn questions_are_answered_in_tables_and_in_json() {
         said.json().remove(0)
     };
     assert!(ask(&["status"]).out.contains("3 connected, 2 offers known"));
+    assert!(ask(&["status"]).out.contains("start no process (this kernel has no Landlock, seccomp)"));
     assert_eq!(json(&["status"])["role"], "light");
+    assert_eq!(json(&["status"])["isolation"]["calls"]["wall"], "stands");
     let offers = ask(&["offers"]).out;
     assert!(offers.contains("CUDA: NVIDIA H100") && offers.contains("0.0005 IO"), "{offers}");
     assert!(!offers.contains('\u{1b}'), "a peer's text does not reach the terminal raw");
