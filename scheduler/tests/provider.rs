@@ -15,7 +15,7 @@ use ion_protocol::{
 use ion_scheduler::{
     Config, Effect, Input,
     event::Event,
-    input::{Answer, CallError, CallId, OwnerInput, PeerInput, WorkId, WorkReport},
+    input::{Answer, CallError, CallId, FetchId, OwnerInput, PeerInput, WorkId, WorkReport},
 };
 
 fn send(desk: &mut Desk, order: Verified<Order>) {
@@ -39,6 +39,14 @@ fn work(desk: &Desk) -> WorkId {
         .iter()
         .find_map(|effect| if let Effect::Work { work, .. } = effect { Some(*work) } else { None });
     work.unwrap_or_else(|| panic!("nothing runs in {:?}", desk.effects))
+}
+
+fn fetch(desk: &Desk) -> FetchId {
+    let fetch = desk
+        .effects
+        .iter()
+        .find_map(|effect| if let Effect::Fetch { fetch, .. } = effect { Some(*fetch) } else { None });
+    fetch.unwrap_or_else(|| panic!("nothing is fetched in {:?}", desk.effects))
 }
 
 fn report(device_time: Nanos) -> Result<WorkReport, Fault> {
@@ -153,6 +161,47 @@ fn an_acceptance_the_disk_refused_is_not_given_and_a_repeat_gets_the_same_one() 
     desk.pass(100);
     send(&mut desk, order);
     assert_eq!(written(&desk), first);
+}
+
+#[test]
+fn work_does_not_wait_for_the_acceptance_to_be_durable_and_nobody_hears_of_it_before() {
+    let mut desk = Desk::provider();
+    let order = order(desk.now, |_| {});
+    send(&mut desk, order.clone());
+    let (taken, fetch) = (desk.record(), fetch(&desk));
+    desk.feed(Input::Fetched { fetch, result: Ok(()) });
+    let work = work(&desk);
+    desk.pass(5_000);
+    assert!(desk.says_nothing_signed() && !desk.has(|effect| matches!(effect, Effect::Notice { .. })));
+    desk.feed(Input::WorkDone { work, result: report(Nanos(500_000_000)) });
+    let receipt = desk.record();
+    assert!(desk.says_nothing_signed());
+    desk.feed(Input::Recorded(taken));
+    assert!(matches!(desk.response(), Response::Accepted(_)) && desk.calls().is_empty());
+    desk.feed(Input::Recorded(receipt));
+    desk.delivery_call();
+}
+
+#[test]
+fn work_begun_under_an_acceptance_the_disk_refused_is_stopped_and_forgotten() {
+    let mut desk = Desk::provider();
+    let order = order(desk.now, |_| {});
+    send(&mut desk, order.clone());
+    let (records, fetch) = (desk.records(), fetch(&desk));
+    let [(taken, first)] = &records[..] else { panic!("one record: {records:?}") };
+    desk.feed(Input::Fetched { fetch, result: Ok(()) });
+    let stopped = work(&desk);
+    desk.feed(Input::RecordFailed { record: *taken, why: "no space left".to_owned() });
+    assert_eq!(desk.refusal(), RefusalReason::Overloaded);
+    assert!(desk.has(|effect| matches!(effect, Effect::StopWork(work) if *work == stopped)));
+    send(&mut desk, order.clone());
+    assert_eq!(desk.refusal(), RefusalReason::Overloaded, "the worker is not gone yet");
+    assert!(matches!(query(&mut desk, 1), Response::Lease(LeaseState::Unknown)));
+    desk.feed(Input::WorkDone { work: stopped, result: Err(Fault::Cancelled) });
+    assert!(desk.records().is_empty() && desk.engine.leases().is_empty(), "{:?}", desk.effects);
+    assert_eq!((desk.engine.status().free, desk.engine.status().running), (1, 0));
+    send(&mut desk, order);
+    assert_eq!(desk.records()[0].1, *first, "the same acceptance");
 }
 
 #[test]

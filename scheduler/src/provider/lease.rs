@@ -49,6 +49,7 @@ pub(crate) struct Head {
     pub(crate) order_expires: UnixMillis,
     pub(crate) price_per_second: NanoIo,
     pub(crate) acceptance: Verified<Acceptance>,
+    pub(crate) promise: Promise,
     pub(crate) name: String,
     /// The device that was ordered; one like it may run the job.
     pub(crate) device: Option<Device>,
@@ -61,11 +62,20 @@ pub(crate) struct Head {
     pub(crate) spec: Option<Box<JobSpec>>,
 }
 
+/// Whether a lease may be spoken of. Its work does not wait for that: it tells nobody anything.
+#[derive(Debug)]
+pub(crate) enum Promise {
+    /// The acceptance is not durable yet; who asked for it waits.
+    Writing(Vec<InboundId>),
+    /// It is.
+    Given,
+    /// The disk refused it: what is under way is being stopped, and then the lease never was.
+    Broken,
+}
+
 /// Where a lease stands.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// Promised, but not durable yet.
-    Taking { inbound: Vec<InboundId>, inline: Vec<InlineBlob>, cancelled: bool },
     /// Inputs are on their way.
     Staging(Staging),
     /// All there; waits for a device.
@@ -148,8 +158,7 @@ impl Phase {
             Phase::Delivering(delivering) => {
                 Some(delivering.again_at.min(delivering.since.saturating_add(config.deliver_max)))
             }
-            Phase::Taking { .. }
-            | Phase::Ready
+            Phase::Ready
             | Phase::Settling { .. }
             | Phase::Settled { .. }
             | Phase::Unpaid { .. }
@@ -157,13 +166,12 @@ impl Phase {
         }
     }
 
-    /// Accepted and without an outcome: its requester is told that we live.
-    pub(crate) fn is_unfinished(&self) -> bool {
+    /// Without an outcome, which somebody waits for.
+    fn is_unfinished(&self) -> bool {
         match self {
             Phase::Staging(_) | Phase::Ready | Phase::Recording { .. } => true,
             Phase::Running(running) => !matches!(running.stopping, Some(Stop::Unwanted(_))),
-            Phase::Taking { .. }
-            | Phase::Delivering(_)
+            Phase::Delivering(_)
             | Phase::Settling { .. }
             | Phase::Settled { .. }
             | Phase::Unpaid { .. }
@@ -178,13 +186,13 @@ impl Phase {
 
     /// Accepted, and not in a worker yet.
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self, Phase::Taking { .. } | Phase::Staging(_) | Phase::Ready)
+        matches!(self, Phase::Staging(_) | Phase::Ready)
     }
 
     /// What the requester is told.
     pub(crate) fn told(&self) -> LeaseState {
         match self {
-            Phase::Taking { .. } | Phase::Ready => LeaseState::Waiting,
+            Phase::Ready => LeaseState::Waiting,
             Phase::Staging(staging) => LeaseState::Staging { done: staging.done, total: staging.total },
             Phase::Running(Running { stopping: Some(Stop::Unwanted(_)), .. }) => LeaseState::Released,
             Phase::Running(running) => LeaseState::Running { done: running.done, total: running.total },
@@ -202,8 +210,7 @@ impl Phase {
                 Some(done)
             }
             Phase::Delivering(delivering) => Some(&delivering.done),
-            Phase::Taking { .. }
-            | Phase::Staging(_)
+            Phase::Staging(_)
             | Phase::Ready
             | Phase::Running(_)
             | Phase::Settled { .. }
@@ -215,8 +222,7 @@ impl Phase {
     pub(crate) fn receipt(&self) -> Option<&Verified<Receipt>> {
         match self {
             Phase::Settled { receipt } => Some(receipt),
-            Phase::Taking { .. }
-            | Phase::Staging(_)
+            Phase::Staging(_)
             | Phase::Ready
             | Phase::Running(_)
             | Phase::Recording { .. }
@@ -229,7 +235,6 @@ impl Phase {
 
     fn name(&self) -> &'static str {
         match self {
-            Phase::Taking { .. } => "held",
             Phase::Staging(_) => "staging",
             Phase::Ready => "waiting",
             Phase::Running(Running { stopping: Some(Stop::Unwanted(_)), .. }) => "released",
@@ -265,6 +270,24 @@ impl Running {
 }
 
 impl Lease {
+    pub(crate) fn is_promised(&self) -> bool {
+        matches!(self.head.promise, Promise::Given)
+    }
+
+    /// What its requester is told when it asks.
+    pub(crate) fn told(&self) -> LeaseState {
+        match self.head.promise {
+            Promise::Given => self.phase.told(),
+            Promise::Writing(_) => LeaseState::Waiting,
+            Promise::Broken => LeaseState::Unknown,
+        }
+    }
+
+    /// Its requester is told unasked that we live.
+    pub(crate) fn is_spoken_of(&self) -> bool {
+        self.is_promised() && self.phase.is_unfinished()
+    }
+
     pub(crate) fn view(&self) -> LeaseView {
         let receipt = self.phase.receipt();
         LeaseView {
@@ -274,8 +297,7 @@ impl Lease {
             name: self.head.name.clone(),
             device: match &self.phase {
                 Phase::Running(running) => running.device,
-                Phase::Taking { .. }
-                | Phase::Staging(_)
+                Phase::Staging(_)
                 | Phase::Ready
                 | Phase::Recording { .. }
                 | Phase::Delivering(_)
@@ -284,14 +306,13 @@ impl Lease {
                 | Phase::Unpaid { .. }
                 | Phase::Released { .. } => self.head.device.as_ref().map_or(0, |device| device.index),
             },
-            state: self.phase.name().to_owned(),
-            progress: self.phase.told(),
+            state: if self.is_promised() { self.phase.name() } else { "held" }.to_owned(),
+            progress: self.told(),
             receipt: receipt.map(Verified::hash),
             price: receipt.map_or(NanoIo::ZERO, |receipt| receipt.price),
             why: match &self.phase {
                 Phase::Unpaid { why, .. } | Phase::Released { why } => why.clone(),
-                Phase::Taking { .. }
-                | Phase::Staging(_)
+                Phase::Staging(_)
                 | Phase::Ready
                 | Phase::Running(_)
                 | Phase::Recording { .. }
@@ -312,8 +333,7 @@ impl Lease {
         let on_offer = match &self.phase {
             Phase::Recording { done, .. } | Phase::Settling { done, .. } => Some(done),
             Phase::Delivering(delivering) => Some(&delivering.done),
-            Phase::Taking { .. }
-            | Phase::Staging(_)
+            Phase::Staging(_)
             | Phase::Ready
             | Phase::Running(_)
             | Phase::Settled { .. }

@@ -1,6 +1,7 @@
 //! The provider: leases, the capacity they use, and the advert.
 //!
-//! `held -> staging -> waiting -> running -> recorded -> delivered -> settled`, or released, faulted, unpaid. One program
+//! `staging -> waiting -> running -> recorded -> delivered -> settled`, or released, faulted, unpaid; nobody hears of one
+//! before its acceptance is durable (`held`). One program
 //! a device at a time: `running` is a map by device, so capacity cannot go below zero. Owns leases and the own advert;
 //! never fetches or runs anything itself. Tests: `tests/provider.rs` and `tests/monkey.rs` of the crate.
 
@@ -36,7 +37,7 @@ use ion_protocol::{
     record::Record,
 };
 pub(crate) use lease::LeaseKey;
-use lease::{Delivering, Head, Lease, Phase, Running};
+use lease::{Delivering, Head, Lease, Phase, Promise, Running};
 pub(crate) use replay::Replay;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -185,12 +186,13 @@ impl Provider {
             acceptance: acceptance.signed().clone(),
         };
         cx.out.record(Fact::Taken(key), record);
-        let head = Head {
+        let mut head = Head {
             key,
             order: order.hash(),
             order_expires: order.expires,
             price_per_second: order.price_per_second,
             acceptance,
+            promise: Promise::Writing(vec![inbound]),
             name: order.spec.name.clone(),
             device: Some(device),
             turn: self.next_turn(),
@@ -198,10 +200,9 @@ impl Provider {
             moved: Millis::ZERO,
             spec: Some(Box::new(order.spec.clone())),
         };
-        let inline = order.inline.clone();
-        let phase = Phase::Taking { inbound: vec![inbound], inline, cancelled: false };
         self.waiting.insert(head.turn, key);
-        self.leases.insert(key, Lease { head, phase });
+        let phase = steps::stage(&mut head, order.inline.clone(), cx);
+        self.file(Lease { head, phase }, false, cx);
     }
 
     fn next_turn(&mut self) -> u64 {
@@ -211,7 +212,7 @@ impl Provider {
 
     /// Where we stand with a job of its asker's; a result it does not have yet follows.
     pub(crate) fn query(&mut self, inbound: InboundId, key: LeaseKey, cx: &mut Cx<'_>) {
-        let told = self.leases.get(&key).map_or(LeaseState::Unknown, |lease| lease.phase.told());
+        let told = self.leases.get(&key).map_or(LeaseState::Unknown, Lease::told);
         cx.out.answer(inbound, Response::Lease(told));
         self.turn(key, cx, |head, phase, cx| match phase {
             Phase::Delivering(delivering) if steps::rested(&delivering, cx.now.mono) => {
@@ -224,11 +225,7 @@ impl Provider {
     /// Its requester does not want it any more.
     pub(crate) fn cancel(&mut self, inbound: InboundId, key: LeaseKey, cx: &mut Cx<'_>) {
         self.turn(key, cx, |head, phase, cx| Some(steps::cancelled(head, phase, cx)));
-        let told = match self.leases.get(&key) {
-            Some(Lease { phase: Phase::Taking { .. }, .. }) => LeaseState::Released,
-            Some(lease) => lease.phase.told(),
-            None => LeaseState::Unknown,
-        };
+        let told = self.leases.get(&key).map_or(LeaseState::Unknown, |lease| lease.phase.told());
         cx.out.answer(inbound, Response::Lease(told));
     }
 
@@ -315,9 +312,10 @@ impl Provider {
         cx: &mut Cx<'_>,
     ) {
         self.turn(key, cx, |head, phase, cx| match phase {
-            Phase::Running(running) if running.work == work => {
-                Some(outcome::worked(head, running, result, cx))
-            }
+            Phase::Running(running) if running.work == work => match head.promise {
+                Promise::Broken => None,
+                Promise::Writing(_) | Promise::Given => Some(outcome::worked(head, running, result, cx)),
+            },
             other => Some(other),
         });
     }
@@ -325,7 +323,10 @@ impl Provider {
     /// A record is durable.
     pub(crate) fn recorded(&mut self, fact: Fact, cx: &mut Cx<'_>) {
         match fact {
-            Fact::Taken(key) => self.turn(key, cx, |head, phase, cx| Some(steps::taken(head, phase, cx))),
+            Fact::Taken(key) => self.turn(key, cx, |head, phase, cx| {
+                steps::taken(head, cx);
+                Some(phase)
+            }),
             Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
                 Phase::Recording { done, .. } => Some(outcome::recorded(head, done, cx)),
                 other => Some(other),
@@ -357,15 +358,9 @@ impl Provider {
         match fact {
             Fact::Taken(key) => {
                 let mut unwritten = None;
-                self.turn(key, cx, |head, phase, cx| match phase {
-                    Phase::Taking { inbound, .. } => {
-                        for inbound in inbound {
-                            cx.out.refuse(inbound, RefusalReason::Overloaded);
-                        }
-                        unwritten = Some((head.key, head.order, head.acceptance.clone()));
-                        None
-                    }
-                    other => Some(other),
+                self.turn(key, cx, |head, phase, cx| {
+                    unwritten = Some((head.key, head.order, head.acceptance.clone()));
+                    steps::unwritten(head, phase, cx)
                 });
                 self.unwritten.retain(|(before, ..)| *before != key);
                 self.unwritten.extend(unwritten);
@@ -406,7 +401,7 @@ impl Provider {
     /// Tells every requester with a lease here that it is alive.
     pub(crate) fn tell_progress(&mut self, cx: &mut Cx<'_>) {
         let mut any = false;
-        for (key, lease) in self.leases.iter().filter(|(_, lease)| lease.phase.is_unfinished()) {
+        for (key, lease) in self.leases.iter().filter(|(_, lease)| lease.is_spoken_of()) {
             any = true;
             let state = lease.phase.told();
             let notice = Notice::Progress { job: key.job, attempt: key.attempt, state };
@@ -465,8 +460,7 @@ impl Provider {
         let Some(drain) = self.drain.as_mut().filter(|drain| !drain.told) else { return };
         let now = cx.now.mono;
         let busy = self.leases.values().any(|lease| match &lease.phase {
-            Phase::Taking { .. }
-            | Phase::Staging(_)
+            Phase::Staging(_)
             | Phase::Ready
             | Phase::Running(_)
             | Phase::Recording { .. }
@@ -500,6 +494,9 @@ impl Provider {
             }
             None => {
                 self.waiting.remove(&head.turn);
+                self.running.retain(|_, holder| *holder != key);
+                self.receipts.retain(|_, holder| *holder != key);
+                self.over.retain(|over| *over != key);
                 cx.out.deadlines.set(Topic::Lease(key), None);
             }
         }
@@ -509,8 +506,7 @@ impl Provider {
         let key = lease.head.key;
         let on_device = match &lease.phase {
             Phase::Running(running) => Some(running.device),
-            Phase::Taking { .. }
-            | Phase::Staging(_)
+            Phase::Staging(_)
             | Phase::Ready
             | Phase::Recording { .. }
             | Phase::Delivering(_)
@@ -528,7 +524,7 @@ impl Provider {
         }
         let deadline = lease.phase.deadline(&lease.head, &cx.out.config);
         cx.out.deadlines.set(Topic::Lease(key), deadline);
-        if lease.phase.is_unfinished() {
+        if lease.is_spoken_of() {
             let at = cx.now.mono.saturating_add(cx.out.config.progress_every);
             cx.out.deadlines.sooner(Topic::Progress, at);
         }

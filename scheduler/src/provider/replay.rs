@@ -2,7 +2,7 @@
 
 use super::{
     Provider,
-    lease::{Delivering, Done, Head, Lease, LeaseKey, Phase},
+    lease::{Delivering, Done, Head, Lease, LeaseKey, Phase, Promise},
     outcome,
 };
 use crate::requester::Cx;
@@ -119,6 +119,7 @@ impl Replay {
                 order_expires: past.order_expires,
                 price_per_second: past.price_per_second,
                 acceptance,
+                promise: Promise::Given,
                 name: past.name,
                 device: None,
                 turn: provider.next_turn(),

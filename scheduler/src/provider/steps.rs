@@ -1,7 +1,7 @@
 //! What a lease does in each state, step by step: the leaves under the table of contents in [`super`].
 
 use super::{
-    lease::{Delivering, Head, Lease, Phase, Staging, Stop},
+    lease::{Delivering, Head, Lease, Phase, Promise, Running, Staging, Stop},
     outcome,
 };
 use crate::{effect::Effect, event::Event, input::InboundId, outbox::FetchFor, requester::Cx};
@@ -23,26 +23,57 @@ pub(super) fn repeat_order(lease: &mut Lease, inbound: InboundId, order: &Verifi
     if lease.head.order != order.hash() {
         return cx.out.refuse(inbound, RefusalReason::Conflict);
     }
-    if let Phase::Taking { inbound: waiting, .. } = &mut lease.phase {
-        if waiting.len() >= outcome::INBOUND_MAX {
-            return cx.out.refuse(inbound, RefusalReason::Overloaded);
+    match &mut lease.head.promise {
+        Promise::Writing(asked) if asked.len() < outcome::INBOUND_MAX => asked.push(inbound),
+        Promise::Writing(_) | Promise::Broken => cx.out.refuse(inbound, RefusalReason::Overloaded),
+        Promise::Given => {
+            cx.out.answer(inbound, Response::Accepted(lease.head.acceptance.signed().clone()));
         }
-        return waiting.push(inbound);
     }
-    cx.out.answer(inbound, Response::Accepted(lease.head.acceptance.signed().clone()));
 }
 
-/// The promise is durable: it is given, and inputs are fetched.
-pub(super) fn taken(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
-    let Phase::Taking { inbound, inline, cancelled } = phase else { return phase };
-    for inbound in inbound {
+/// The promise is durable: it is given.
+pub(super) fn taken(head: &mut Head, cx: &mut Cx<'_>) {
+    for inbound in asked(head, Promise::Given) {
         cx.out.answer(inbound, Response::Accepted(head.acceptance.signed().clone()));
     }
     let (job, attempt, requester) = (head.key.job, head.key.attempt, head.key.requester);
     cx.out.event(Event::LeaseTaken { job, attempt, requester });
-    if cancelled {
-        return outcome::release(head, "its requester called it off".to_owned(), cx);
+}
+
+/// The disk refused the promise: what was begun ends, and is forgotten as soon as no worker has it.
+pub(super) fn unwritten(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Option<Phase> {
+    for inbound in asked(head, Promise::Broken) {
+        cx.out.refuse(inbound, RefusalReason::Overloaded);
     }
+    match phase {
+        Phase::Staging(staging) => {
+            cx.out.stop_fetch(staging.fetch);
+            None
+        }
+        Phase::Running(running) => {
+            let why = "its acceptance could not be written down".to_owned();
+            Some(Phase::Running(unwanted(running, why, cx)))
+        }
+        Phase::Ready | Phase::Recording { .. } | Phase::Released { .. } => None,
+        // These come after a later record was written, which no earlier one fails after.
+        Phase::Delivering(_) | Phase::Settling { .. } | Phase::Settled { .. } | Phase::Unpaid { .. } => {
+            Some(phase)
+        }
+    }
+}
+
+/// Who waits for the promise, of which this is known now.
+fn asked(head: &mut Head, promise: Promise) -> Vec<InboundId> {
+    match std::mem::replace(&mut head.promise, promise) {
+        Promise::Writing(asked) => asked,
+        Promise::Given | Promise::Broken => Vec::new(),
+    }
+}
+
+/// Begins to bring the inputs here. The promise need not be durable for that: nobody is told anything.
+pub(super) fn stage(head: &mut Head, inline: Vec<InlineBlob>, cx: &mut Cx<'_>) -> Phase {
+    let requester = head.key.requester;
     let blobs = head.spec.as_ref().map(|spec| spec.program.blobs()).unwrap_or_default();
     let held: Vec<BlobHash> = inline.iter().map(InlineBlob::hash).collect();
     let wanted: Vec<_> = inline
@@ -63,28 +94,29 @@ pub(super) fn taken(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
 pub(super) fn cancelled(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
     let why = || "its requester called it off".to_owned();
     match phase {
-        Phase::Taking { inbound, inline, .. } => Phase::Taking { inbound, inline, cancelled: true },
         Phase::Staging(staging) => {
             cx.out.stop_fetch(staging.fetch);
             outcome::release(head, why(), cx)
         }
         Phase::Ready => outcome::release(head, why(), cx),
-        Phase::Running(mut running) => {
-            if !matches!(running.stopping, Some(Stop::Unwanted(_))) {
-                if running.stopping.is_none() {
-                    cx.out.push(Effect::StopWork(running.work));
-                }
-                running.stopping = Some(Stop::Unwanted(why()));
-            }
-            // The device stays taken until its worker is gone.
-            Phase::Running(running)
-        }
+        Phase::Running(running) => Phase::Running(unwanted(running, why(), cx)),
         Phase::Recording { done, .. } => outcome::unpaid(head, done, &why(), cx),
         Phase::Delivering(delivering) => outcome::unpaid(head, delivering.done, &why(), cx),
         Phase::Settling { .. } | Phase::Settled { .. } | Phase::Unpaid { .. } | Phase::Released { .. } => {
             phase
         }
     }
+}
+
+/// Stops a program that nobody wants. The device stays taken until its worker is gone.
+fn unwanted(mut running: Running, why: String, cx: &mut Cx<'_>) -> Running {
+    if running.stopping.is_none() {
+        cx.out.push(Effect::StopWork(running.work));
+    }
+    if !matches!(running.stopping, Some(Stop::Unwanted(_))) {
+        running.stopping = Some(Stop::Unwanted(why));
+    }
+    running
 }
 
 pub(super) fn countersigned(
@@ -117,8 +149,7 @@ pub(super) fn countersigned(
             phase
         }
         // A half of a receipt that never left: nothing of ours.
-        Phase::Taking { .. }
-        | Phase::Staging(_)
+        Phase::Staging(_)
         | Phase::Ready
         | Phase::Running(_)
         | Phase::Recording { .. }
@@ -154,8 +185,7 @@ pub(super) fn on_due(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
                 outcome::offer(head, delivering, cx)
             }
         }
-        Phase::Taking { .. }
-        | Phase::Ready
+        Phase::Ready
         | Phase::Settling { .. }
         | Phase::Settled { .. }
         | Phase::Unpaid { .. }
