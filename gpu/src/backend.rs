@@ -48,6 +48,9 @@ pub struct Report {
     pub device_time: Nanos,
     /// Warp instructions executed; only the CPU engine counts them.
     pub instructions: Option<u64>,
+    /// What the kernels printed, bounded by `cpu::PRINTED_BYTES_MAX`; only the CPU engine hears it, a driver prints by
+    /// itself.
+    pub printed: String,
     pub engine: Engine,
     /// `CUDA: NVIDIA H100`, `CPU: ptx interpreter`.
     pub label: String,

@@ -38,7 +38,7 @@ fn what_is_too_much_is_named() {
     assert_eq!(limit(&format!("{HEAD}.global .b8 g[8192][8192][8192];")), "elements in an array");
     assert_eq!(limit(&format!("{HEAD}.entry k(.param .b8 x[32765]) {{}}")), "bytes of parameters");
     assert_eq!(limit(&body(&format!("mov.u32 {}, 0;", "r".repeat(2000)))), "bytes in a name");
-    assert_eq!(limit(&body(&format!("add{} ;", ".rn".repeat(11)))), "modifiers on an instruction");
+    assert_eq!(limit(&body(&format!("add{} ;", ".rn".repeat(13)))), "modifiers on an instruction");
     let used: String = (0..65_537).map(|n| format!("mov.u32 %r{n}, 0;\n")).collect();
     assert_eq!(limit(&body(&format!(".reg .b32 %r<70000>;\n{used}"))), "registers in a function");
     let labels: String = (0..200_001).map(|n| format!("L{n}:\n")).collect();
@@ -55,7 +55,20 @@ fn what_is_not_covered_is_named_with_its_place() {
     let cases = [
         ("wgmma.fence.sync.aligned;", "`wgmma.fence.sync.aligned` is not run here"),
         ("tex.2d.v4.f32.s32 {a}, [t];", "`tex.2d.v4.f32.s32` is not run here"),
-        ("cp.async.ca.shared.global [a], [b], 4;", "`cp.async.ca.shared.global` is not run here"),
+        (
+            "cp.async.bulk.shared::cta.global [a], [b], 4;",
+            "`cp.async.bulk.shared::cta.global` is not run here: bulk",
+        ),
+        (
+            "mma.sp.sync.aligned.m16n8k16.row.col.f32 a;",
+            "`mma.sp.sync.aligned.m16n8k16.row.col.f32` is not run here",
+        ),
+        ("tcgen05.mma.cta_group::1.kind::f16 [a];", "`tcgen05.mma.cta_group::1.kind::f16` is not run here"),
+        ("multimem.red.global.add.f32 [a], b;", "`multimem.red.global.add.f32` is not run here"),
+        ("st.async.weak.shared::cluster.b32 [a], b;", "`st.async.weak.shared::cluster.b32` is not run here"),
+        ("barrier.cluster.arrive;", "`barrier.cluster.arrive` is not run here: thread-block clusters"),
+        ("fence.proxy.async;", "`fence.proxy.async` is not run here"),
+        ("p0 : .callprototype (.param .b32 _) _ (.param .b32 _);", "indirect calls are not covered"),
         ("mbarrier.init.shared.b64 [a], 1;", "is not run here"),
         ("frobnicate.u32 a;", "`frobnicate.u32` is not a PTX instruction known here"),
         ("bra NOWHERE;", "label `NOWHERE` is not declared"),
@@ -85,13 +98,21 @@ fn what_is_not_covered_is_named_with_its_place() {
         assert!(said.contains(instruction) && said.ends_with('^'), "{said}");
     }
     for (text, expected) in [
-        (".extern .func foo();", "only __assertfail is external"),
+        (".extern .func foo();", "only __assertfail and vprintf are external"),
         (".extern .global .u32 g;", "a module brings all its variables along"),
         (".func f() { call f, (); }\n", "recursive calls are not covered"),
         (".func f();\n", "it is declared but has no body"),
         (".entry k() {}\n.entry k() {}", "`k` is declared twice"),
         (".entry $k() {}", "a kernel name that begins with a letter"),
-        (".global .u32 g = h;", "addresses as first values are not covered"),
+        (
+            ".extern .func (.param .b64 r) malloc(.param .b64 n);",
+            "`malloc` is not run here: memory is not allocated",
+        ),
+        (".extern .func (.param .b32 r) vprintf(.param .b64 f);", "the parameters it has on every device"),
+        (".global .u32 g = h;", "variable `h` is not declared"),
+        (".func f() {}\n.global .u64 g = f;", "addresses of functions are not covered"),
+        (".global .u32 h;\n.global .u32 g = h;", "found an address, expected a .u32 value"),
+        (".global .u32 h;\n.global .b8 g[9] = {0xFF(h), 0xFF00(h)};", "all eight bytes of the address"),
     ] {
         let text = format!("{HEAD}{text}");
         let said = refusal(&text).render(&text);
@@ -226,6 +247,10 @@ fn profiles_say_why() {
     );
     let regs = ".reg .f32 %f<2>; .reg .b64 %d; .reg .b32 %r;";
     assert!(profile(&body(&format!("{regs}\nex2.approx.f32 %f0, %f1;"))).starts_with("approximate: `ex2`"));
+    let product = "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%f0, %f0, %f0, %f0}, {%r, %r}, {%r}, {%f0, %f0, %f0, %f0};";
+    assert!(profile(&body(&format!("{regs}\n{product}"))).starts_with("approximate: `mma` sums"));
+    let product = "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%r, %r}, {%r}, {%r}, {%r, %r};";
+    assert_eq!(profile(&body(&format!("{regs}\n{product}"))), "exact");
     assert!(profile(&body(&format!("{regs}\nred.global.add.f32 [%d], %f1;"))).starts_with("not checkable"));
     assert!(
         profile(&body(&format!("{regs}\natom.global.add.u32 %r, [%d], 1;")))

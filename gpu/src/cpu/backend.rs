@@ -7,9 +7,10 @@
 use super::{
     block::Extents,
     code::Kernel,
-    decode::{Addresses, EXPANDED_MAX, decode},
+    decode::{Addresses, EXPANDED_MAX, decode, pointers},
     grid,
     memory::{Bytes, Global},
+    print::Printed,
 };
 use crate::{
     backend::{Backend, Output, Progress, Report, RunLimits, Stop},
@@ -24,7 +25,10 @@ use ion_protocol::{
 };
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -92,7 +96,41 @@ impl Device {
             }
             variables.push(both);
         }
-        Ok(Device { buffers, variables })
+        let mut device = Device { buffers, variables };
+        device.place_pointers(job)?;
+        Ok(device)
+    }
+
+    /// Opens a window on everything: the addresses of all buffers and of each module's variables, the same every time.
+    fn open(&mut self) -> Result<(Global<'_>, Vec<u64>, Vec<Addresses>), Fault> {
+        let too_many =
+            || Fault::Program { message: "more buffers and modules than windows of memory".into() };
+        let mut global = Global::new();
+        let mut bases = Vec::new();
+        for buffer in &mut self.buffers {
+            bases.push(global.open(buffer, true).ok_or_else(too_many)?);
+        }
+        let mut addresses = Vec::new();
+        for [globals, constants] in &mut self.variables {
+            addresses.push(Addresses {
+                global: global.open(globals, true).ok_or_else(too_many)?,
+                constant: global.open(constants, false).ok_or_else(too_many)?,
+            });
+        }
+        Ok((global, bases, addresses))
+    }
+
+    /// Writes the addresses that variables begin with.
+    fn place_pointers(&mut self, job: &LoadedProgram) -> Result<(), Fault> {
+        let (_, _, addresses) = self.open()?;
+        for ((module, both), addresses) in job.modules().iter().zip(&mut self.variables).zip(addresses) {
+            for (space, bytes) in [Space::Global, Space::Const].into_iter().zip(both) {
+                for (at, address) in pointers(&module.module, space, addresses) {
+                    bytes.as_mut_slice()[at as usize..at as usize + 8].copy_from_slice(&address);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -107,26 +145,14 @@ struct Run<'a> {
     spent: AtomicU64,
     report: Vec<Nanos>,
     device_time: Nanos,
+    printed: String,
 }
 
 impl<'a> Run<'a> {
     fn launch(&mut self, launch: &'a Launch, progress: &mut dyn FnMut(Progress)) -> Result<(), Fault> {
         let job = self.job;
         let function = job.kernel(launch)?;
-        let mut global = Global::new();
-        let mut bases = Vec::new();
-        let too_many =
-            || Fault::Program { message: "more buffers and modules than windows of memory".into() };
-        for buffer in &mut self.device.buffers {
-            bases.push(global.open(buffer, true).ok_or_else(too_many)?);
-        }
-        let mut addresses = Vec::new();
-        for [globals, constants] in &mut self.device.variables {
-            addresses.push(Addresses {
-                global: global.open(globals, true).ok_or_else(too_many)?,
-                constant: global.open(constants, false).ok_or_else(too_many)?,
-            });
-        }
+        let (global, bases, addresses) = self.device.open()?;
         let key = (launch.module, launch.kernel.as_str());
         if !self.kernels.contains_key(&key) {
             let module = &job.modules()[usize::from(launch.module)];
@@ -149,6 +175,7 @@ impl<'a> Run<'a> {
             let so_far = Nanos(before.0 + started.elapsed().as_nanos() as u64);
             progress(Progress { launches_done: done, launches_total: total, device_time: so_far });
         };
+        let printed = Mutex::new(Printed::default());
         let grid = grid::Launch {
             kernel,
             global: &global,
@@ -158,8 +185,10 @@ impl<'a> Run<'a> {
             cores: self.cores,
             spent: &self.spent,
             fuel: self.limits.fuel,
+            printed: &printed,
         };
         grid.run(&mut beat)?;
+        printed.into_inner().unwrap_or_else(PoisonError::into_inner).append_to(&mut self.printed);
         let took = Nanos(started.elapsed().as_nanos() as u64);
         self.report.push(took);
         self.device_time = self.device_time.saturating_add(took);
@@ -196,6 +225,7 @@ impl Backend for CpuBackend {
             spent: AtomicU64::new(0),
             report: Vec::new(),
             device_time: Nanos::ZERO,
+            printed: String::new(),
         };
         for step in job.steps() {
             stop.check()?;
@@ -213,6 +243,7 @@ impl Backend for CpuBackend {
             launches: run.report,
             device_time: run.device_time,
             instructions: Some(run.spent.load(Relaxed)),
+            printed: run.printed,
             engine: Engine::CpuInterpreter,
             label: self.label(),
         })

@@ -123,6 +123,8 @@ impl<'a, 'g> Block<'a, 'g> {
             local: zeros(local)?,
             local_stride: stride as usize,
             params: block,
+            printed: Vec::new(),
+            assertion: String::new(),
         };
         let mut warps: Vec<Warp> = (0..lanes / LANES).map(|w| Warp::new(kernel, w * LANES)).collect();
         for warp in &mut warps {
@@ -175,6 +177,16 @@ impl<'a, 'g> Block<'a, 'g> {
                 Err(Halt::Broke(self.breakage(n, Broken::Divergent { lane })))
             }
         }
+    }
+
+    /// What the last block printed; leaves nothing.
+    pub fn take_printed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.private.printed)
+    }
+
+    /// The words of the assertion that broke the last block.
+    pub fn assertion(&self) -> &str {
+        &self.private.assertion
     }
 
     fn start(&mut self, number: u64) {

@@ -223,6 +223,116 @@ pub enum ReduceOp {
     Or,
 }
 
+/// Operations on words of integers, beyond those of [`BitOp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WordOp {
+    Bmsk {
+        wrap: bool,
+    },
+    Szext {
+        signed: bool,
+        wrap: bool,
+    },
+    Fns,
+    Mad24HiSat,
+    /// Two 16-bit integers in a word.
+    Pair {
+        op: PairOp,
+        signed: bool,
+        relu: bool,
+    },
+    /// `a` and `b` clamped to so many bits; above them, if `join`, what `c` has below.
+    Pack {
+        bits: u8,
+        signed: bool,
+        join: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairOp {
+    Add,
+    Min,
+    Max,
+}
+
+/// `cvt` from f32 to a narrow format in the ways that [`Convert`] has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Narrow {
+    pub to: NarrowTo,
+    pub mode: Mode,
+    /// To nearest, ties away from zero.
+    pub away: bool,
+    pub relu: bool,
+    /// The greatest number in place of infinity.
+    pub finite: bool,
+    /// `a` to the upper, `b` to the lower half of a word.
+    pub pair: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NarrowTo {
+    F16,
+    Bf16,
+    /// An f32 of which only the upper ten bits of the fraction are used.
+    Tf32,
+}
+
+/// What elements of a matrix are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    F16,
+    Bf16,
+    Tf32,
+    F32,
+    F64,
+    /// So many bits, 1 to 32.
+    Int {
+        bits: u8,
+        signed: bool,
+    },
+}
+
+/// Which thread holds which elements of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// As the PTX manual lays them out for `mma`.
+    Mma,
+    /// The same for `mma.m8n8k4` on halves: four products at once; whether `a` and `b` are row-major.
+    Quads { a_rows: bool, b_rows: bool },
+    /// `wmma`, whose layout PTX leaves open.
+    Wmma,
+}
+
+/// `d = a * b + c` of matrices by a whole warp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mma {
+    /// Rows of `a`, columns of `b`, columns of `a`.
+    pub shape: [u16; 3],
+    pub a: Entry,
+    pub b: Entry,
+    pub c: Entry,
+    pub d: Entry,
+    pub spread: Spread,
+    pub mode: Mode,
+    /// Clamp an integer sum rather than wrap it; the greatest half in place of infinity.
+    pub saturate: bool,
+    /// For single bits: count where both are set, rather than where one is.
+    pub both: bool,
+}
+
+/// A matrix of `wmma` on its way from or to memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matrix {
+    pub rows: u16,
+    pub columns: u16,
+    pub bits: u8,
+    /// Whether the matrix's own rows lie together in memory.
+    pub row_major: bool,
+    /// Whether it is held by columns, as `b` is.
+    pub by_columns: bool,
+}
+
 /// What a barrier does with its threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Barrier {
@@ -335,7 +445,63 @@ pub enum Kind {
         negate: bool,
     },
     Trap,
+    /// The generic addresses of message, file and function in `a`, `b`, `d`, the line in `c`, if given.
     Assert,
+    /// Further integer operations.
+    Word(WordOp),
+    /// f32 to a narrow format.
+    Narrow(Narrow),
+    /// Smallest or greatest by magnitude, with the sign of the product.
+    XorSign {
+        max: bool,
+        ty: FloatTy,
+        how: Finish,
+    },
+    /// Compares and gives 1.0 or 0 in halves, or 16-bit masks; pairs compare each half on its own.
+    SetHalf {
+        cmp: Cmp,
+        ty: CmpTy,
+        join: Option<BoolOp>,
+        negate: bool,
+        ftz: bool,
+        /// What stands for true in each half; 0xffff for masks.
+        yes: u16,
+        /// Whether both halves are set, each by its own comparison.
+        pair: bool,
+    },
+    /// `d` is the lowest member that executes this; the predicate `e` holds in that lane.
+    Elect,
+    /// The members in `b` wait for each other.
+    WarpSync,
+    /// Registers `parts[a..]`, `parts[b..]`, `parts[c..]`, to `parts[d..]`.
+    Mma(Mma),
+    /// `parts[d..d + e]` from or to the address `a`, rows (or columns) `b` elements apart.
+    MatrixLoad {
+        area: Area,
+        matrix: Matrix,
+    },
+    MatrixStore {
+        area: Area,
+        matrix: Matrix,
+    },
+    /// `e` matrices of 8 x 8 halves, `parts[d..d + e]`; eight lanes each give the addresses of one's rows, in `a`.
+    TilesLoad {
+        area: Area,
+        transpose: bool,
+    },
+    TilesStore {
+        area: Area,
+        transpose: bool,
+    },
+    /// An 8 x 8 matrix of halves, transposed from `a` to `d`.
+    TileTranspose,
+    /// `cp.async`: so many bytes from the global address `b` to the shared address `a`; of them only `c` are read, if
+    /// given, the rest is zero.
+    Copy {
+        bytes: u8,
+    },
+    /// Prints the format at the generic address `a` with the arguments at `b`; the result to `d`.
+    Print,
     /// All memory operations before become visible before those after.
     Fence,
     Nothing,

@@ -1,4 +1,4 @@
-//! Instructions by which the lanes of a warp see each other: `shfl`, `vote`, `match`, `redux`, `activemask`.
+//! Instructions by which the lanes of a warp see each other: `shfl`, `vote`, `match`, `redux`, `elect`, `activemask`.
 //!
 //! Owns: their meaning. They join the lanes that execute them together; a lane that the member mask names but that is
 //! elsewhere takes no part. What PTX leaves open is fixed: a lane reads the register of an inactive source lane.
@@ -117,6 +117,18 @@ pub fn collective(f: &mut Frame, i: &Code) {
         Kind::Vote { op, negate } => vote(f, i, op, negate),
         Kind::Match { wide, all } => matching(f, i, wide, all),
         Kind::Redux { op, signed } => reduce(f, i, op, signed),
+        Kind::Elect => {
+            let members = *f.words(i.b);
+            let active = f.mask;
+            let leaders = members.map(|m| (m & active).trailing_zeros());
+            let chosen = lanes_of(active).filter(|n| leaders[*n] == *n as u32).fold(0, |m, n| m | 1 << n);
+            if i.d != NONE {
+                store::<u32>(f, i.d, &leaders);
+            }
+            if i.e != NONE {
+                f.set_pred(i.e, chosen);
+            }
+        }
         Kind::Activemask => {
             let mask = f.mask;
             store::<u32>(f, i.d, &[mask; LANES]);

@@ -91,15 +91,15 @@ versions! {
         match i.kind {
             Kind::Setp { cmp, ty, join: op, negate, ftz } => {
                 let found = compare(f, i, cmp, ty, ftz);
+                let other = if i.c == NONE { 0 } else { f.preds[i.c as usize] };
+                let other = if negate { !other } else { other };
                 // Two halves are compared into two predicates.
                 if let CmpTy::Float(FloatTy::Half { pair: true, brain }) = ty {
                     let upper = halves(f, i, cmp, brain, ftz, 16);
-                    if i.d != NONE { f.set_pred(i.d, found); }
-                    if i.e != NONE { f.set_pred(i.e, upper); }
+                    if i.d != NONE { f.set_pred(i.d, join(op, found, other)); }
+                    if i.e != NONE { f.set_pred(i.e, join(op, upper, other)); }
                     return;
                 }
-                let other = if i.c == NONE { 0 } else { f.preds[i.c as usize] };
-                let other = if negate { !other } else { other };
                 if i.d != NONE { f.set_pred(i.d, join(op, found, other)); }
                 if i.e != NONE { f.set_pred(i.e, join(op, !found, other)); }
             }
@@ -111,6 +111,23 @@ versions! {
                 let mut out = [0; LANES];
                 for (n, out) in out.iter_mut().enumerate() {
                     *out = if found >> n & 1 != 0 { yes } else { 0 };
+                }
+                store::<u32>(f, i.d, &out);
+            }
+            Kind::SetHalf { cmp, ty, join: op, negate, ftz, yes, pair } => {
+                let other = if i.c == NONE { 0 } else { f.preds[i.c as usize] };
+                let other = if negate { !other } else { other };
+                let lower = join(op, compare(f, i, cmp, ty, ftz), other);
+                let upper = match ty {
+                    CmpTy::Float(FloatTy::Half { brain, .. }) if pair => {
+                        join(op, halves(f, i, cmp, brain, ftz, 16), other)
+                    }
+                    _ => 0,
+                };
+                let mut out = [0; LANES];
+                for (n, out) in out.iter_mut().enumerate() {
+                    let part = |mask: u32| if mask >> n & 1 != 0 { u32::from(yes) } else { 0 };
+                    *out = part(upper) << 16 | part(lower);
                 }
                 store::<u32>(f, i.d, &out);
             }

@@ -5,7 +5,7 @@
 //! Tests: `gpu/tests/cpu_float.rs`.
 
 use super::{
-    code::{Code, Convert, Number},
+    code::{Code, Convert, Narrow, NarrowTo, Number},
     float::{Float, half_format},
     lanes::{Frame, LANES, map1, store, versions},
     soft::{self, BF16, F16, F32, F64, Format, Mode},
@@ -171,5 +171,44 @@ pub fn convert_pair(f: &mut Frame, i: &Code, mode: Mode, brain: bool, relu: bool
         if relu && f32::from_bits(v) <= 0.0 { 0 } else { out }
     };
     let out = std::array::from_fn(|n| one(a[n]) << 16 | one(b[n]));
+    store::<u32>(f, i.d, &out);
+}
+
+/// The part of f32 that tensor cores take: 10 bits of fraction, in the place where f32 has its upper ones.
+const TF32: Format = Format { fraction: 10, exponent: 8, nan: 0x3ffff };
+/// Bits of an f32 below those.
+const TF32_SHIFT: u32 = 13;
+
+/// One f32 to a narrow format.
+pub fn narrow_one(bits: u32, how: Narrow) -> u32 {
+    let value = f32::from_bits(bits);
+    let (format, shift) = match how.to {
+        NarrowTo::F16 => (F16, 0),
+        NarrowTo::Bf16 => (BF16, 0),
+        NarrowTo::Tf32 => (TF32, TF32_SHIFT),
+    };
+    if value.is_nan() {
+        // A tf32 is kept in an f32, so its NaN is that of f32.
+        return if how.to == NarrowTo::Tf32 { F32.nan as u32 } else { format.nan as u32 };
+    }
+    let infinity = ((1u32 << format.exponent) - 1) << format.fraction;
+    let sign = 1u32 << (format.fraction + format.exponent);
+    let mut out = if how.away {
+        (bits + (1 << (TF32_SHIFT - 1))) >> TF32_SHIFT
+    } else {
+        soft::convert(F32, format, bits.into(), how.mode) as u32
+    };
+    if how.finite && out & !sign == infinity {
+        out -= 1;
+    }
+    if how.relu && value <= 0.0 { 0 } else { out << shift }
+}
+
+pub fn narrow(f: &mut Frame, i: &Code, how: Narrow) {
+    if !how.pair {
+        return map1(f, i.d, i.a, |v: u32| narrow_one(v, how));
+    }
+    let (a, b) = (*f.words(i.a), *f.words(i.b));
+    let out = std::array::from_fn(|n| narrow_one(a[n], how) << 16 | narrow_one(b[n], how));
     store::<u32>(f, i.d, &out);
 }

@@ -2,11 +2,12 @@
 //!
 //! Owns: their meaning. Every arithmetic NaN is the canonical one (`soft::Format::nan`): devices do not keep
 //! payloads. `.ftz` flushes subnormal inputs and results to zeros of their sign, `.sat` clamps to 0..=1 with NaN to
-//! +0. `.approx` instructions give the correctly rounded result of a 64-bit library function, within the error that PTX
-//! allows, but not the same bits as a GPU.
+//! +0. `.approx` of a division, a root or a reciprocal is the correctly rounded one; the other `.approx` instructions
+//! are defined in `approx.rs`.
 //! Tests: `gpu/tests/cpu_float.rs`.
 
 use super::{
+    approx,
     code::{Code, Finish, FloatOp, FloatTy},
     lanes::{Frame, LANES, Lane, map1, map2, map3, store, versions},
     soft::{self, BF16, F16, F32, F64, Format, Mode},
@@ -145,14 +146,15 @@ fn plain<T: Float>(f: &mut Frame, i: &Code, op: FloatOp) {
     }
 }
 
+#[inline(always)]
 fn approximate(op: FloatOp, x: f64) -> f64 {
     match op {
-        FloatOp::Rsqrt => 1.0 / x.sqrt(),
-        FloatOp::Sin => x.sin(),
-        FloatOp::Cos => x.cos(),
-        FloatOp::Ex2 => x.exp2(),
-        FloatOp::Lg2 => x.log2(),
-        FloatOp::Tanh => x.tanh(),
+        FloatOp::Rsqrt => approx::rsqrt(x),
+        FloatOp::Sin => approx::sin(x),
+        FloatOp::Cos => approx::cos(x),
+        FloatOp::Ex2 => approx::exp2(x),
+        FloatOp::Lg2 => approx::log2(x),
+        FloatOp::Tanh => approx::tanh(x),
         _ => x,
     }
 }
@@ -235,6 +237,37 @@ pub fn float(f: &mut Frame, i: &Code, op: FloatOp, ty: FloatTy, how: Finish) {
             store::<u32>(f, i.d, &out);
         }
     }
+}
+
+/// The lesser or greater magnitude, with the sign that a product of the two would have.
+pub fn xor_sign(f: &mut Frame, i: &Code, max: bool, ty: FloatTy, how: Finish) {
+    let op = if max { FloatOp::Max } else { FloatOp::Min };
+    let (a, b) = (*f.words(i.a), *f.words(i.b));
+    let sign = |x: u32, y: u32, bit: u32| (x ^ y) & bit;
+    let out = std::array::from_fn(|n| {
+        let (x, y) = (a[n], b[n]);
+        match ty {
+            FloatTy::Half { pair, brain } => {
+                let part = |shift: u32| {
+                    let [x, y] = [x, y].map(|v| v >> shift & 0xffff);
+                    let found = half(op, brain, how, (x & 0x7fff) as u16, (y & 0x7fff) as u16, 0);
+                    let nan = is_nan16(found, brain);
+                    (u32::from(found) | if nan { 0 } else { sign(x, y, 0x8000) }) << shift
+                };
+                part(0) | if pair { part(16) } else { 0 }
+            }
+            FloatTy::F32 | FloatTy::F64 => {
+                let [p, q] = [x, y].map(|v| f32::from_bits(v & 0x7fff_ffff));
+                let found = careful(op, how, [p, q, p]);
+                found.to_bits() | if found.is_nan() { 0 } else { sign(x, y, 1 << 31) }
+            }
+        }
+    });
+    store::<u32>(f, i.d, &out);
+}
+
+fn is_nan16(bits: u16, brain: bool) -> bool {
+    bits & 0x7fff > if brain { 0x7f80 } else { 0x7c00 }
 }
 
 pub fn half_format(brain: bool) -> Format {

@@ -9,6 +9,7 @@ use super::{
     block::{Block, Extents, Halt, NoRoom},
     code::Kernel,
     memory::Global,
+    print::Printed,
     warp::Broken,
 };
 use crate::backend::Stop;
@@ -17,7 +18,7 @@ use ion_protocol::{
     fault::{Fault, Place},
 };
 use std::sync::{
-    Mutex,
+    Mutex, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -39,6 +40,7 @@ pub struct Launch<'a, 'g> {
     /// Instructions executed by the program so far, and how many it may.
     pub spent: &'a AtomicU64,
     pub fuel: Option<u64>,
+    pub printed: &'a Mutex<Printed>,
 }
 
 /// The fault of the first block that has one; faults from outside count as before all blocks.
@@ -125,7 +127,12 @@ impl Launch<'_, '_> {
                 }
                 number <= failure.first.load(Relaxed)
             };
-            match block.run(number, on) {
+            let ended = block.run(number, on);
+            let text = block.take_printed();
+            if !text.is_empty() {
+                self.printed.lock().unwrap_or_else(PoisonError::into_inner).add(number, text);
+            }
+            match ended {
                 Ok(()) => {}
                 Err(Halt::Stopped) => return,
                 Err(Halt::Broke(breakage)) => {
@@ -135,7 +142,7 @@ impl Launch<'_, '_> {
                         block: self.extents.block_at(number),
                         thread: self.extents.thread_at(breakage.thread),
                     };
-                    failure.note(number, fault(breakage.broken, place));
+                    failure.note(number, fault(breakage.broken, place, block.assertion()));
                     return;
                 }
             }
@@ -144,7 +151,7 @@ impl Launch<'_, '_> {
 }
 
 /// What a kernel did wrong, in the protocol's words.
-pub fn fault(broken: Broken, place: Place) -> Fault {
+pub fn fault(broken: Broken, place: Place, assertion: &str) -> Fault {
     match broken {
         Broken::Access(bad) => {
             let space = bad.area.text().to_string();
@@ -155,9 +162,7 @@ pub fn fault(broken: Broken, place: Place) -> Fault {
             }
         }
         Broken::Trap { .. } => Fault::Trap { place },
-        Broken::Assert { .. } => {
-            Fault::Assert { message: "an assertion of the kernel does not hold".into(), place }
-        }
+        Broken::Assert { .. } => Fault::Assert { message: assertion.to_string(), place }.bounded(),
         Broken::Divergent { .. } => Fault::DivergentBarrier { place },
     }
 }

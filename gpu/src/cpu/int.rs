@@ -5,7 +5,7 @@
 //! Tests: `gpu/tests/cpu_integer.rs`.
 
 use super::{
-    code::{BitOp, CarryOp, Code, IntOp, IntTy},
+    code::{BitOp, CarryOp, Code, IntOp, IntTy, PairOp, WordOp},
     lanes::{Frame, LANES, Lane, map1, map2, map3, store, versions},
 };
 use crate::ptx::words::Mod;
@@ -305,6 +305,94 @@ versions! {
             BitOp::Dp2a { a_signed, b_signed, high } => {
                 map3(f, d, [a, b, c], |x: u32, y: u32, z: u32| halves_dot(x, y, z, a_signed, b_signed, high));
             }
+        }
+    }
+}
+
+fn bit_mask(start: u32, width: u32, wrap: bool) -> u32 {
+    let (from, length) = (start & 31, width & 31);
+    let below = u32::MAX << from;
+    let beyond = !wrap && (start >= 32 || width >= 32);
+    let above = match from + length {
+        _ if beyond => 0,
+        end if end >= 32 => 0,
+        _ if length == 0 => u32::MAX,
+        end => u32::MAX << end,
+    };
+    (if !wrap && start >= 32 { 0 } else { below }) & !above
+}
+
+fn extend(a: u32, width: u32, signed: bool, wrap: bool) -> u32 {
+    let bits = width & 31;
+    if !wrap && width >= 32 {
+        return a;
+    }
+    let upper = u32::MAX << bits;
+    let sign = signed && bits > 0 && a >> (bits - 1) & 1 != 0;
+    (a & !upper) | if sign { upper } else { 0 }
+}
+
+/// The position of the `offset`th set bit of `mask` from `base` on, upwards or downwards.
+fn nth_set(mask: u32, base: u32, offset: i32) -> u32 {
+    let set = |at: i64| (0..32).contains(&at) && mask >> at & 1 != 0;
+    let base = i64::from(base);
+    if offset == 0 {
+        return if set(base) { base as u32 } else { u32::MAX };
+    }
+    let step = i64::from(offset.signum());
+    let mut left = offset.unsigned_abs();
+    let mut at = base;
+    while (0..32).contains(&at) {
+        left -= u32::from(set(at));
+        if left == 0 {
+            return at as u32;
+        }
+        at += step;
+    }
+    u32::MAX
+}
+
+fn pair(op: PairOp, signed: bool, relu: bool, x: u32, y: u32) -> u32 {
+    let part = |shift: u32| {
+        let [x, y] = [x, y].map(|v| (v >> shift) as u16);
+        let [i, j] = [x, y].map(|v| v as i16);
+        let out = match (op, signed) {
+            (PairOp::Add, _) => x.wrapping_add(y),
+            (PairOp::Min, true) => i.min(j) as u16,
+            (PairOp::Max, true) => i.max(j) as u16,
+            (PairOp::Min, false) => x.min(y),
+            (PairOp::Max, false) => x.max(y),
+        };
+        u32::from(if relu { (out as i16).max(0) as u16 } else { out }) << shift
+    };
+    part(0) | part(16)
+}
+
+/// The first of the two goes above the second, and both above what is joined.
+fn pack(x: u32, y: u32, z: u32, bits: u8, signed: bool) -> u32 {
+    let (low, high) =
+        if signed { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+    let one = |v: u32| i64::from(v as i32).clamp(low, high) as u32 & ((1 << bits) - 1);
+    // Two times 16 bits fill the word, and nothing is joined.
+    let above = u64::from(z) << (2 * bits);
+    one(x) << bits | one(y) | above as u32
+}
+
+pub fn word_op(f: &mut Frame, i: &Code, op: WordOp) {
+    let (d, a, b, c) = (i.d, i.a, i.b, i.c);
+    match op {
+        WordOp::Bmsk { wrap } => map2(f, d, a, b, |x: u32, y: u32| bit_mask(x, y, wrap)),
+        WordOp::Szext { signed, wrap } => map2(f, d, a, b, |x: u32, y: u32| extend(x, y, signed, wrap)),
+        WordOp::Fns => map3(f, d, [a, b, c], |x: u32, y: u32, z: i32| nth_set(x, y, z)),
+        WordOp::Mad24HiSat => {
+            map3(f, d, [a, b, c], |x: u32, y: u32, z: i32| (mul24(x, y, true, true) as i32).saturating_add(z))
+        }
+        WordOp::Pair { op, signed, relu } => map2(f, d, a, b, |x: u32, y: u32| pair(op, signed, relu, x, y)),
+        WordOp::Pack { bits, signed, join: false } => {
+            map2(f, d, a, b, |x: u32, y: u32| pack(x, y, 0, bits, signed));
+        }
+        WordOp::Pack { bits, signed, join: true } => {
+            map3(f, d, [a, b, c], |x: u32, y: u32, z: u32| pack(x, y, z, bits, signed));
         }
     }
 }

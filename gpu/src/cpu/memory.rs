@@ -152,6 +152,9 @@ pub struct Private {
     /// Bytes of local memory of one thread; a multiple of 16.
     pub local_stride: usize,
     pub params: Bytes,
+    /// What the block has printed, and the words of an assertion that did not hold.
+    pub printed: Vec<u8>,
+    pub assertion: String,
 }
 
 /// One access of a warp.

@@ -9,13 +9,15 @@
 //! grid     a launch: blocks dealt to cores          block    warps, barriers, shared and local memory
 //! warp     32 lanes, divergence                     lanes    registers and loops over lanes
 //! sparse   memory of which only what is touched exists, for replay      reach   what a launch can write at all
-//! int, float, convert, compare, transfer, collective: the instructions; soft: exact rounding; memory: the addresses
+//! int, float, approx, convert, compare, transfer, matrix, tensor, collective, print: the instructions
+//! soft: exact rounding; memory: the addresses
 //! ```
 //!
 //! Never: runs text that was not checked, nor lets a kernel touch anything but its own buffers.
 //! Limits: `ptx::limits`, and `decode::EXPANDED_MAX` for calls.
 //! Tests: `gpu/tests/cpu_*.rs`.
 
+pub mod approx;
 mod backend;
 pub(crate) mod block;
 pub(crate) mod code;
@@ -27,11 +29,15 @@ mod float;
 pub(crate) mod grid;
 mod int;
 mod lanes;
+mod matrix;
 pub(crate) mod memory;
+mod print;
 pub(crate) mod reach;
 mod soft;
 pub(crate) mod sparse;
+mod tensor;
 mod transfer;
 pub(crate) mod warp;
 
 pub use backend::CpuBackend;
+pub use print::PRINTED_BYTES_MAX;

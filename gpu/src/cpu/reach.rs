@@ -119,6 +119,19 @@ impl Roots<'_> {
                 let roots = self.get(code.a) | PRIVATE;
                 self.add(code.d, roots);
             }
+            Kind::TilesLoad { .. } | Kind::MatrixLoad { .. } => {
+                let roots = self.stored;
+                let kernel = self.kernel;
+                for part in kernel.parts.get(parts).unwrap_or(&[]) {
+                    self.add(part.slot, roots);
+                }
+            }
+            Kind::TilesStore { .. } | Kind::MatrixStore { .. } => {
+                let given = self.kernel.parts.get(parts).unwrap_or(&[]);
+                let roots = given.iter().fold(0, |all, part| all | self.get(part.slot));
+                self.changed |= roots & !self.stored != 0;
+                self.stored |= roots;
+            }
             Kind::Selp { .. } => self.join(code, &[code.a, code.b]),
             Kind::Int(..)
             | Kind::Bits(_)
@@ -132,6 +145,8 @@ impl Roots<'_> {
             | Kind::Convert(_)
             | Kind::Tag(_)
             | Kind::Untag(_)
+            | Kind::Word(_)
+            | Kind::TileTranspose
             | Kind::Shuffle(_)
             | Kind::Redux { .. } => self.join(code, &[code.a, code.b, code.c]),
             // What these give is no address: a comparison, a vote, a number.
@@ -156,6 +171,15 @@ impl Roots<'_> {
             | Kind::Barrier { .. }
             | Kind::Trap
             | Kind::Assert
+            | Kind::Narrow(_)
+            | Kind::XorSign { .. }
+            | Kind::SetHalf { .. }
+            | Kind::Elect
+            | Kind::WarpSync
+            | Kind::Mma(_)
+            // What is copied from global to shared memory has no root there either: it may point anywhere.
+            | Kind::Copy { .. }
+            | Kind::Print
             | Kind::Fence
             | Kind::Nothing => {}
         }
@@ -172,7 +196,13 @@ impl Roots<'_> {
     }
 
     fn written(&self, code: &Code) -> Pieces {
-        let (Kind::Store { area, .. } | Kind::Atomic { area, .. }) = code.kind else { return 0 };
+        let (Kind::Store { area, .. }
+        | Kind::Atomic { area, .. }
+        | Kind::MatrixStore { area, .. }
+        | Kind::TilesStore { area, .. }) = code.kind
+        else {
+            return 0;
+        };
         if !matches!(area, Area::Global | Area::Generic) {
             return 0;
         }

@@ -48,7 +48,7 @@ fn addresses(f: &Frame, i: &Code, narrow: bool) -> [u64; LANES] {
 
 /// Reads one part of each lane.
 #[inline(always)]
-fn gather<T: Cell>(places: &Places, mask: u32, part: usize) -> [T; LANES] {
+pub(super) fn gather<T: Cell>(places: &Places, mask: u32, part: usize) -> [T; LANES] {
     let mut out = [T::ZERO; LANES];
     let skip = part * std::mem::size_of::<T>();
     if mask == u32::MAX {
@@ -67,7 +67,7 @@ fn gather<T: Cell>(places: &Places, mask: u32, part: usize) -> [T; LANES] {
 
 /// Writes one part of each lane, in the order of the lanes.
 #[inline(always)]
-fn scatter<T: Cell>(places: &Places, mask: u32, part: usize, values: &[T; LANES]) {
+pub(super) fn scatter<T: Cell>(places: &Places, mask: u32, part: usize, values: &[T; LANES]) {
     let skip = part * std::mem::size_of::<T>();
     if mask == u32::MAX {
         for (lane, value) in values.iter().enumerate() {
@@ -271,13 +271,18 @@ fn joined(op: AtomOp, ty: AtomTy, old: u64, given: u64) -> u64 {
             let sum = f64::from_bits(old) + f64::from_bits(given);
             if sum.is_nan() { super::soft::F64.nan } else { sum.to_bits() }
         }
-        (AtomOp::Add, AtomTy::Half { pair, brain }) => {
+        (AtomOp::Add | AtomOp::Min | AtomOp::Max, AtomTy::Half { pair, brain }) => {
             let how = Finish { mode: Mode::Rn, ftz: false, sat: false, nan: false, relu: false };
-            let add = |shift: u32| {
-                let (x, y) = ((x >> shift) as u16, (y >> shift) as u16);
-                u64::from(half(FloatOp::Add, brain, how, x, y, 0)) << shift
+            let float_op = match op {
+                AtomOp::Min => FloatOp::Min,
+                AtomOp::Max => FloatOp::Max,
+                _ => FloatOp::Add,
             };
-            add(0) | if pair { add(16) } else { 0 }
+            let part = |shift: u32| {
+                let (x, y) = ((x >> shift) as u16, (y >> shift) as u16);
+                u64::from(half(float_op, brain, how, x, y, 0)) << shift
+            };
+            part(0) | if pair { part(16) } else { 0 }
         }
         (AtomOp::Add, _) => old.wrapping_add(given),
         (AtomOp::Inc, _) => {

@@ -10,8 +10,10 @@
 use super::{
     code::{Barrier, BoolOp, Code, Kernel, Kind, NONE},
     collective, compare, convert, float, int,
-    lanes::{Frame, LANES, Lane, map1, store, test2},
+    lanes::{ALL, Frame, LANES, Lane, map1, store, test2},
+    matrix,
     memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
+    print, tensor,
     transfer::{self, Memory},
 };
 
@@ -214,7 +216,7 @@ impl Warp {
                 transfer::save(&mut memory(s, self.first_thread), f, i, area, bits)
                     .map_err(Broken::Access)?;
             }
-            Kind::Setp { .. } | Kind::Set { .. } => compare::set(f, i),
+            Kind::Setp { .. } | Kind::Set { .. } | Kind::SetHalf { .. } => compare::set(f, i),
             Kind::Move { wide: false } => map1(f, i.d, i.a, |v: u32| v),
             Kind::Move { wide: true } => map1(f, i.d, i.a, |v: u64| v),
             Kind::Convert(how) => convert::convert(f, i, how),
@@ -278,13 +280,44 @@ impl Warp {
             | Kind::Vote { .. }
             | Kind::Match { .. }
             | Kind::Redux { .. }
+            | Kind::Elect
             | Kind::Activemask => {
                 collective::collective(f, i);
             }
+            Kind::Word(op) => int::word_op(f, i, op),
+            Kind::Narrow(how) => convert::narrow(f, i, how),
+            Kind::XorSign { max, ty, how } => float::xor_sign(f, i, max, ty, how),
+            Kind::Mma(_)
+            | Kind::TileTranspose
+            | Kind::TilesLoad { .. }
+            | Kind::TilesStore { .. }
+            | Kind::MatrixLoad { .. }
+            | Kind::MatrixStore { .. }
+                if f.mask != ALL =>
+            {
+                // PTX demands all lanes, and the registers of those that are missing mean nothing.
+                return Err(Broken::Divergent { lane: f.mask.trailing_zeros() as usize });
+            }
+            Kind::Mma(what) => tensor::mma(s.kernel, f, i, what),
+            Kind::TileTranspose => matrix::transpose(f, i),
+            Kind::MatrixLoad { .. }
+            | Kind::MatrixStore { .. }
+            | Kind::TilesLoad { .. }
+            | Kind::TilesStore { .. }
+            | Kind::Copy { .. } => {
+                matrix::transfer(&mut memory(s, self.first_thread), f, i).map_err(Broken::Access)?;
+            }
             Kind::Trap => return Err(Broken::Trap { lane: f.mask.trailing_zeros() as usize }),
-            Kind::Assert => return Err(Broken::Assert { lane: f.mask.trailing_zeros() as usize }),
+            Kind::Assert => {
+                let words = print::assertion(&mut memory(s, self.first_thread), f, i);
+                s.private.assertion = words;
+                return Err(Broken::Assert { lane: f.mask.trailing_zeros() as usize });
+            }
             Kind::Fence => std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst),
-            Kind::Nothing | Kind::Branch(_) | Kind::Exit | Kind::Barrier { .. } => {}
+            Kind::Print => {
+                print::print(&mut memory(s, self.first_thread), f, i).map_err(Broken::Access)?;
+            }
+            Kind::WarpSync | Kind::Nothing | Kind::Branch(_) | Kind::Exit | Kind::Barrier { .. } => {}
         }
         Ok(())
     }

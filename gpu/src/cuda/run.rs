@@ -113,6 +113,7 @@ impl Backend for CudaBackend {
         };
         match run.all(job, limits) {
             Ok(outputs) => Ok(Report {
+                printed: String::new(),
                 outputs,
                 launches: std::mem::take(&mut run.times),
                 device_time: run.device_time,

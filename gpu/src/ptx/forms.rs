@@ -9,7 +9,8 @@ use super::{
     error::{At, Refusal, What, quote},
     ir::{Base, Class, Function, Mods, Operand, SINK, Space, Symbol, Variable},
     table::{FORMS, SETS},
-    words::{Kind, Mod, Op},
+    tensor::{self, Role},
+    words::{self, Kind, Mod, Op},
 };
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -32,17 +33,33 @@ enum Ty {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kindof {
-    Dst { ty: Ty, wider: bool, sink: bool },
-    Src { ty: Ty, wider: bool },
+    Dst {
+        ty: Ty,
+        wider: bool,
+        sink: bool,
+    },
+    Src {
+        ty: Ty,
+        wider: bool,
+    },
     DstWithPredicate(Ty),
     SetPredicate,
     SetPredicates,
-    Predicate { negation: bool, constant: bool },
+    Predicate {
+        negation: bool,
+        constant: bool,
+    },
     MovFrom,
     MovTo,
     Load,
     Store,
     Address,
+    /// In the shared or the global memory, whatever the instruction names beside it.
+    AddressIn(Space),
+    /// The registers of a matrix of `mma` or `wmma`.
+    Matrix(Role),
+    /// The registers of 8 x 8 matrices.
+    Tiles,
     Label,
     Constant,
     RegisterOrVariable,
@@ -108,6 +125,13 @@ fn read_operand(name: &str) -> Kindof {
         "V" => Kindof::Load,
         "W" => Kindof::Store,
         "a" => Kindof::Address,
+        "as" => Kindof::AddressIn(Space::Shared),
+        "ag" => Kindof::AddressIn(Space::Global),
+        "fa" => Kindof::Matrix(Role::A),
+        "fb" => Kindof::Matrix(Role::B),
+        "fc" => Kindof::Matrix(Role::C),
+        "fd" => Kindof::Matrix(Role::D),
+        "x" => Kindof::Tiles,
         "l" => Kindof::Label,
         "i" => Kindof::Constant,
         "y" => Kindof::RegisterOrVariable,
@@ -159,6 +183,9 @@ pub(super) fn check(
     if let Some((n, found, expected)) = failed {
         let place = operand_places.get(n).copied().unwrap_or(at);
         return Err(wrong(place, op, mods, found, expected));
+    }
+    if let Some(why) = words::refused(&spell(op, mods)) {
+        return Err(Refusal::unsupported(at, &spell(op, mods), why));
     }
     let (taken, mut expected) = furthest;
     let found =
@@ -251,7 +278,10 @@ fn fits(class: Class, ty: Mod, wider: bool) -> bool {
     match kind {
         Kind::Predicate => class == Class::Pred,
         _ if class == Class::Pred => false,
-        Kind::Bits | Kind::Pair => class.bits() == bits || (wider && !float && class.bits() > bits),
+        Kind::Element => class.bits() == 32,
+        Kind::Bits | Kind::Pair | Kind::IntPair => {
+            class.bits() == bits || (wider && !float && class.bits() > bits)
+        }
         Kind::Unsigned | Kind::Signed => !float && (class.bits() == bits || (wider && class.bits() > bits)),
         Kind::Float | Kind::Bfloat => class.bits() == bits,
     }
@@ -349,13 +379,23 @@ impl Checker<'_> {
             Kindof::MovFrom => self.mov_from(operand),
             Kindof::Load => self.transfer(operand, true),
             Kindof::Store => self.transfer(operand, false),
-            Kindof::Address => self.address(operand),
+            Kindof::Address => self.address(operand, self.named_space()),
+            Kindof::AddressIn(space) => self.address(operand, Some(space)),
+            Kindof::Matrix(role) => self.matrix(operand, role),
+            Kindof::Tiles => {
+                let count = match self.mods.one_of(&[Mod::X1, Mod::X2, Mod::X4]) {
+                    Some(Mod::X4) => 4,
+                    Some(Mod::X2) => 2,
+                    _ => 1,
+                };
+                self.registers(operand, count, Mod::B32)
+            }
             Kindof::Label => holds(matches!(operand, Operand::Label(_)), || "a label".into()),
             Kindof::Constant => {
                 holds(matches!(operand, Operand::Int(0..=255)), || "an integer from 0 to 255".into())
             }
             Kindof::RegisterOrVariable => match operand {
-                Operand::Symbol(s, _) => self.same_space(*s),
+                Operand::Symbol(s, _) => self.same_space(*s, self.named_space()),
                 _ => self.source(operand, Mod::U64, false),
             },
         }
@@ -412,6 +452,8 @@ impl Checker<'_> {
             2
         } else if self.mods.has(Mod::V4) {
             4
+        } else if self.mods.has(Mod::V8) {
+            8
         } else {
             1
         };
@@ -435,41 +477,55 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn same_space(&self, symbol: Symbol) -> Expected {
-        let named = self.mods.as_slice().iter().find_map(|m| match m {
+    /// A vector of exactly `count` registers.
+    fn registers(&self, operand: &Operand, count: usize, ty: Mod) -> Expected {
+        let parts = self.scope.function.parts(operand);
+        let expected = || format!("a vector of {count} .{} registers", ty.text());
+        holds(matches!(operand, Operand::Vector(..)) && parts.len() == count, expected)?;
+        parts.iter().try_for_each(|part| match part {
+            Operand::Register(r) => self.register(*r, ty, false).map_err(|_| expected()),
+            _ => Err(expected()),
+        })
+    }
+
+    fn matrix(&self, operand: &Operand, role: Role) -> Expected {
+        let op = if self.mods.as_slice().first() == Some(&Mod::Sync) { Op::Mma } else { Op::Wmma };
+        // A load or a store names its matrix by a modifier.
+        let moved = self.mods.one_of(&[Mod::Load, Mod::Store]).is_some();
+        let role = if moved { tensor::moved(self.mods) } else { role };
+        let Some(fragment) = tensor::fragment(op, self.mods, role) else {
+            return Err("another shape".into());
+        };
+        self.registers(operand, fragment.registers, fragment.register())
+    }
+
+    fn named_space(&self) -> Option<Space> {
+        self.mods.as_slice().iter().find_map(|m| match m {
             Mod::Global => Some(Space::Global),
             Mod::Shared | Mod::SharedCta => Some(Space::Shared),
             Mod::Local => Some(Space::Local),
             Mod::Const => Some(Space::Const),
             Mod::Param | Mod::ParamEntry | Mod::ParamFunc => Some(Space::Param),
             _ => None,
-        });
+        })
+    }
+
+    fn same_space(&self, symbol: Symbol, named: Option<Space>) -> Expected {
         let Some(space) = named else {
             return Err("a register: a variable's address is not a generic address, see `cvta`".into());
         };
         holds(self.scope.space(symbol) == Some(space), || format!("a variable in .{}", space.text()))
     }
 
-    fn address(&self, operand: &Operand) -> Expected {
+    fn address(&self, operand: &Operand, space: Option<Space>) -> Expected {
         let Operand::Address(base, _) = operand else { return Err("an address in `[]`".into()) };
         match base {
             Base::Absolute => Ok(()),
-            Base::Symbol(s) => self.same_space(*s),
+            Base::Symbol(s) => self.same_space(*s, space),
             Base::Register(r) => {
                 let class = self.scope.class(*r);
                 // Shared, local and parameter addresses fit 32 bits and may be held in such registers.
-                let narrow = self.mods.as_slice().iter().any(|m| {
-                    matches!(
-                        m,
-                        Mod::Shared
-                            | Mod::SharedCta
-                            | Mod::Local
-                            | Mod::Param
-                            | Mod::ParamEntry
-                            | Mod::ParamFunc
-                            | Mod::Const
-                    )
-                });
+                let narrow = !matches!(space, None | Some(Space::Global));
                 let ok = class == Some(Class::B64) || (narrow && class == Some(Class::B32));
                 holds(ok, || "a 64-bit address register".into())
             }

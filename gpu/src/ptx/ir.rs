@@ -60,6 +60,19 @@ pub struct Variable {
     pub count: u64,
     /// First bytes; the rest is zero.
     pub init: Vec<u8>,
+    /// Addresses among the first values, whose bytes are zero in `init`; in order.
+    pub pointers: Vec<Pointer>,
+}
+
+/// The address of another variable as a first value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pointer {
+    /// Byte of the variable at which its eight bytes begin.
+    pub at: u64,
+    /// The variable of the module, in .global or .const.
+    pub variable: u32,
+    pub generic: bool,
+    pub offset: i64,
 }
 
 impl Variable {
@@ -161,8 +174,8 @@ pub struct Function {
     pub line: Line,
 }
 
-/// Modifiers that one instruction may carry; the longest covered form has nine.
-pub const MODS_MAX: usize = 10;
+/// Modifiers that one instruction may carry: the longest covered form, `wmma.mma.xor.popc...`, has twelve.
+pub const MODS_MAX: usize = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mods {

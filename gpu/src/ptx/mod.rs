@@ -19,6 +19,7 @@ mod parse;
 mod print;
 mod profile;
 mod table;
+pub mod tensor;
 #[cfg(test)]
 mod tests;
 pub mod words;

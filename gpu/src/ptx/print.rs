@@ -8,7 +8,7 @@
 //! Tests: `ptx/tests.rs`.
 
 use super::{
-    ir::{Base, Class, Function, Instruction, Module, Operand, Param, SINK, Symbol, Variable},
+    ir::{Base, Class, Function, Instruction, Module, Operand, Param, Pointer, SINK, Symbol, Variable},
     words::{Mod, Op},
 };
 use ion_protocol::BlobHash;
@@ -80,19 +80,46 @@ impl Printer<'_> {
         } else {
             put!(self, "[{}]", v.count);
         }
-        let size = (v.element.bits() / 8) as usize;
-        for (n, chunk) in v.init.chunks(size.max(1)).enumerate() {
-            let mut bytes = [0u8; 8];
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            let bits = u64::from_le_bytes(bytes);
-            put!(self, "{}", if n == 0 { " = {" } else { ", " });
-            match v.element {
-                Mod::F32 => put!(self, "0f{bits:08X}"),
-                Mod::F64 => put!(self, "0d{bits:016X}"),
-                _ => put!(self, "{bits}"),
+        let size = (v.element.bits() / 8).max(1) as usize;
+        let end = v.pointers.last().map_or(0, |p| p.at as usize + 8).max(v.init.len());
+        let mut pointers = v.pointers.iter().peekable();
+        for start in (0..end).step_by(size) {
+            put!(self, "{}", if start == 0 { " = {" } else { ", " });
+            while pointers.next_if(|p| p.at as usize + 8 <= start).is_some() {}
+            match pointers.peek().filter(|p| p.at as usize <= start) {
+                Some(pointer) => self.pointer(pointer, start - pointer.at as usize, size),
+                None => self.value(v, start, size),
             }
         }
-        put!(self, "{};\n", if v.init.is_empty() { "" } else { "}" });
+        put!(self, "{};\n", if end == 0 { "" } else { "}" });
+    }
+
+    fn value(&mut self, v: &Variable, start: usize, size: usize) {
+        let mut bytes = [0u8; 8];
+        for (n, byte) in bytes.iter_mut().take(size).enumerate() {
+            *byte = v.init.get(start + n).copied().unwrap_or(0);
+        }
+        let bits = u64::from_le_bytes(bytes);
+        match v.element {
+            Mod::F32 => put!(self, "0f{bits:08X}"),
+            Mod::F64 => put!(self, "0d{bits:016X}"),
+            _ => put!(self, "{bits}"),
+        }
+    }
+
+    /// An address, or its byte `part` in an array of bytes.
+    fn pointer(&mut self, p: &Pointer, part: usize, size: usize) {
+        if size == 1 {
+            put!(self, "0x{:X}(", 0xffu64 << (8 * part));
+        }
+        let name = symbol(Symbol::Module(p.variable));
+        if p.generic {
+            put!(self, "generic({name})");
+        } else {
+            put!(self, "{name}");
+        }
+        self.offset(p.offset);
+        put!(self, "{}", if size == 1 { ")" } else { "" });
     }
 
     fn params(&mut self, params: &[Param], prefix: &str) {

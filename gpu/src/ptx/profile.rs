@@ -33,7 +33,11 @@ impl fmt::Display for Profile {
                 write!(f, "exact; blocks meet in integer atomics (line {line})")
             }
             Profile::Approximate { line, instruction } => {
-                write!(f, "approximate: `{instruction}` with `.approx` or `.full` (line {line})")
+                let why = match *instruction {
+                    "mma" | "wmma" => "sums floating-point products as the device likes",
+                    _ => "with `.approx` or `.full`",
+                };
+                write!(f, "approximate: `{instruction}` {why} (line {line})")
             }
             Profile::NotCheckable { line, why } => {
                 write!(f, "not checkable block by block: {why} (line {line})")
@@ -169,6 +173,13 @@ fn judge(f: &Function, i: &super::ir::Instruction) -> Profile {
                 Profile::Exact
             }
         }
+        // Integer products are exact; in which order and how widely tensor cores sum others is not told.
+        Op::Mma | Op::Wmma
+            if i.mods.ty(0) != Some(Mod::S32) && i.mods.one_of(&[Mod::Load, Mod::Store]).is_none() =>
+        {
+            Profile::Approximate { line, instruction: i.op.text() }
+        }
+        Op::Elect => not("which thread is elected is left to the device"),
         _ if i.mods.one_of(&[Mod::Approx, Mod::Full]).is_some() => {
             Profile::Approximate { line, instruction: i.op.text() }
         }

@@ -12,11 +12,12 @@
 //! V W     register or `{...}` to load, to store       a          address
 //! l       label                                       y          register or variable
 //! i       integer constant                            ?          may be left out
+//! as ag   address in shared, in global memory         fa fb fc fd  the registers of a matrix
+//! x       registers of 8 x 8 matrices
 //! ```
 //!
 //! Never: says what a form does (that is the engines' business).
-//! Tests: `ptx/tests.rs`; most lines are run against Rust arithmetic in `gpu/tests`, not yet the float atomics, `dp2a`,
-//! `mul24.hi`, `mad24`, `tanh` of halves and most of bf16.
+//! Tests: `ptx/tests.rs` prints and reads every line; `gpu/tests` runs them.
 
 pub(super) const SETS: &[(&str, &str)] = &[
     ("INT", ".u16|.u32|.u64|.s16|.s32|.s64"),
@@ -39,11 +40,17 @@ pub(super) const SETS: &[(&str, &str)] = &[
     ("LDSPACE", ".const|.global|.local|.param|.param::entry|.param::func|.shared|.shared::cta"),
     ("STSPACE", ".global|.local|.param|.param::func|.shared|.shared::cta"),
     ("GSPACE", ".global|.shared|.shared::cta"),
-    ("SCOPE", ".cta|.gpu|.sys"),
+    ("SCOPE", ".cta|.cluster|.gpu|.sys"),
     ("SEM", ".relaxed|.acquire|.release|.acq_rel"),
     ("EVICT", ".L1::evict_normal|.L1::evict_unchanged|.L1::evict_first|.L1::evict_last|.L1::no_allocate"),
     ("AHEAD", ".L2::64B|.L2::128B|.L2::256B"),
     ("VEC", ".v2|.v4"),
+    ("PAIR", ".u16x2|.s16x2"),
+    ("BYTES", ".u8|.s8"),
+    ("NIBBLES", ".u4|.s4"),
+    ("MMA", ".m16n16k16|.m32n8k16|.m8n32k16"),
+    ("MSPACE", ".global|.shared|.shared::cta"),
+    ("LAYOUT", ".row|.col"),
 ];
 
 pub(super) const FORMS: &str = "
@@ -52,16 +59,43 @@ mov ANY : M m
 cvta [.to] .global|.shared|.shared::cta|.local|.const|.param .u64 : d y
 isspacep .global|.shared|.shared::cta|.local|.const|.param : P sb64
 
-cvt [.sat] INT8 INT8 : D S1
-cvt RNDI [.ftz] [.sat] INT8 .f16|.f32|.f64 : D S1
+cvt INT8 INT8 : D S1
+cvt .sat .u8 .s8|.u16|.u32|.u64|.s16|.s32|.s64 : D S1
+cvt .sat .s8 .u8|.u16|.u32|.u64|.s16|.s32|.s64 : D S1
+cvt .sat .u16 .s8|.s16|.u32|.u64|.s32|.s64 : D S1
+cvt .sat .s16 .u16|.u32|.u64|.s32|.s64 : D S1
+cvt .sat .u32 .s8|.s16|.s32|.u64|.s64 : D S1
+cvt .sat .s32 .u32|.u64|.s64 : D S1
+cvt .sat .u64 .s8|.s16|.s32|.s64 : D S1
+cvt .sat .s64 .u64 : D S1
+cvt RNDI [.ftz] [.sat] INT8 .f32 : D S1
+cvt RNDI [.sat] INT8 .f16|.f64 : D S1
+cvt RNDI INT8 .bf16 : D S1
 cvt RND [.sat] .f16|.f32|.f64 INT8 : D S1
-cvt [RND|.rni|.rzi|.rmi|.rpi] [.ftz] [.sat] .f16|.f32|.f64 .f16|.f32|.f64 : D S1
-cvt .rn|.rz [.relu] .bf16 .f32 : D S1
-cvt .f32 .bf16 : D S1
-cvt .rn|.rz [.relu] .f16x2|.bf16x2 .f32 : D S1 S1
+cvt RND .bf16 INT8 : D S1
+cvt [RNDI] [.ftz] [.sat] .f32 .f32 : D S1
+cvt [RNDI] [.sat] .f16 .f16 : D S1
+cvt [RNDI] [.sat] .f64 .f64 : D S1
+cvt [RNDI] .bf16 .bf16 : D S1
+cvt RND [.ftz] [.sat] .f16 .f32 : D S1
+cvt RND [.sat] .f16 .f64 : D S1
+cvt RND .f16 .bf16 : D S1
+cvt RND [.ftz] [.sat] .f32 .f64 : D S1
+cvt RND .bf16 .f16|.f32|.f64 : D S1
+cvt [.ftz] [.sat] .f32 .f16 : D S1
+cvt [.ftz] [.sat] .f64 .f32 : D S1
+cvt [.sat] .f64 .f16 : D S1
+cvt .f32|.f64 .bf16 : D S1
+cvt .rn|.rz [.relu] [.satfinite] .f16|.bf16 .f32 : D S1
+cvt .rn|.rz [.relu] [.satfinite] .f16x2|.bf16x2 .f32 : D S1 S1
+cvt .rn|.rz [.satfinite] [.relu] .tf32 .f32 : D S1
+cvt .rna [.satfinite] .tf32 .f32 : D S1
+cvt .pack .sat .u16|.s16 .s32 : du32 su32 su32
+cvt .pack .sat .u2|.s2|.u4|.s4|.u8|.s8 .s32 .b32 : du32 su32 su32 su32
 
 add INT : d s s
 add .sat .s32 : d s s
+add PAIR : d s s
 add .cc WORD : d s s
 add [RND] [.ftz] [.sat] .f32 : d s s
 add [RND] .f64 : d s s
@@ -92,10 +126,11 @@ madc .lo|.hi [.cc] WORD : d s s s
 fma RND [.ftz] [.sat] .f32 : d s s s
 fma RND .f64 : d s s s
 fma .rn [.ftz] [.sat] HALF : d s s s
-fma .rn .relu HALF : d s s s
+fma .rn [.ftz] .relu HALF : d s s s
 fma .rn [.relu] BHALF : d s s s
 mul24 .lo|.hi .u32|.s32 : d s s
 mad24 .lo|.hi .u32|.s32 : d s s s
+mad24 .hi .sat .s32 : d s s s
 sad INT : d s s s
 div INT : d s s
 div .approx|.full [.ftz] .f32 : d s s
@@ -113,15 +148,25 @@ neg .f64 : d s
 neg [.ftz] HALF : d s
 neg BHALF : d s
 min INT : d s s
+min .u16x2 : d s s
+min [.relu] .s16x2|.s32 : d s s
 min [.ftz] [.NaN] .f32 : d s s
+min [.ftz] [.NaN] .xorsign .abs .f32 : d s s
 min .f64 : d s s
 min [.ftz] [.NaN] HALF : d s s
+min [.ftz] [.NaN] .xorsign .abs HALF : d s s
 min [.NaN] BHALF : d s s
+min [.NaN] .xorsign .abs BHALF : d s s
 max INT : d s s
+max .u16x2 : d s s
+max [.relu] .s16x2|.s32 : d s s
 max [.ftz] [.NaN] .f32 : d s s
+max [.ftz] [.NaN] .xorsign .abs .f32 : d s s
 max .f64 : d s s
 max [.ftz] [.NaN] HALF : d s s
+max [.ftz] [.NaN] .xorsign .abs HALF : d s s
 max [.NaN] BHALF : d s s
+max [.NaN] .xorsign .abs BHALF : d s s
 rcp .approx [.ftz] .f32 : d s
 rcp RND [.ftz] .f32 : d s
 rcp RND .f64 : d s
@@ -136,8 +181,9 @@ cos .approx [.ftz] .f32 : d s
 lg2 .approx [.ftz] .f32 : d s
 ex2 .approx [.ftz] .f32 : d s
 ex2 .approx HALF : d s
+ex2 .approx .ftz BHALF : d s
 tanh .approx .f32 : d s
-tanh .approx HALF : d s
+tanh .approx HALF|.bf16|.bf16x2 : d s
 copysign .f32|.f64 : d s s
 testp .finite|.infinite|.number|.notanumber|.normal|.subnormal .f32|.f64 : P s
 
@@ -159,8 +205,12 @@ bfind [.shiftamt] WORD : du32 s
 brev BITS32 : d s
 popc BITS32 : du32 s
 clz BITS32 : du32 s
+bmsk .clamp|.wrap .b32 : d su32 su32
+szext .clamp|.wrap .u32|.s32 : d s su32
+fns .b32 : d su32 su32 su32
 prmt .b32 [.f4e|.b4e|.rc8|.ecl|.ecr|.rc16] : d s s su32
 lop3 .b32 : d s s s i
+lop3 .or|.and .b32 : DP s s s i p
 dp4a .u32|.s32 .u32|.s32 : du32 su32 su32 su32
 dp2a .lo|.hi .u32|.s32 .u32|.s32 : du32 su32 su32 su32
 
@@ -169,13 +219,19 @@ setp UCMP UNSIGNED : PP s s
 setp SCMP SIGNED : PP s s
 setp FCMP [.ftz] .f32 : PP s s
 setp FCMP .f64 : PP s s
-setp FCMP [.ftz] HALF : PP s s
-setp FCMP BHALF : PP s s
+setp FCMP [.ftz] .f16 : P s s
+setp FCMP [.ftz] .f16x2 : PP s s
+setp FCMP .bf16 : P s s
+setp FCMP .bf16x2 : PP s s
 setp .eq|.ne BOOL BITS : PP s s p
 setp UCMP BOOL UNSIGNED : PP s s p
 setp SCMP BOOL SIGNED : PP s s p
 setp FCMP BOOL [.ftz] .f32 : PP s s p
 setp FCMP BOOL .f64 : PP s s p
+setp FCMP BOOL [.ftz] .f16 : P s s p
+setp FCMP BOOL [.ftz] .f16x2 : PP s s p
+setp FCMP BOOL .bf16 : P s s p
+setp FCMP BOOL .bf16x2 : PP s s p
 set .eq|.ne .u32|.s32|.f32 BITS : d s1 s1
 set UCMP .u32|.s32|.f32 UNSIGNED : d s1 s1
 set SCMP .u32|.s32|.f32 SIGNED : d s1 s1
@@ -186,18 +242,45 @@ set UCMP BOOL .u32|.s32|.f32 UNSIGNED : d s1 s1 p
 set SCMP BOOL .u32|.s32|.f32 SIGNED : d s1 s1 p
 set FCMP BOOL [.ftz] .u32|.s32|.f32 .f32 : d s1 s1 p
 set FCMP BOOL .u32|.s32|.f32 .f64 : d s1 s1 p
+set FCMP [.ftz] .f16|.u16|.s16|.u32|.s32 .f16 : d s1 s1
+set FCMP [.ftz] .f16x2|.u32|.s32 .f16x2 : d s1 s1
+set FCMP .bf16|.u16|.s16|.u32|.s32 .bf16 : d s1 s1
+set FCMP .bf16x2|.u32|.s32 .bf16x2 : d s1 s1
+set FCMP BOOL [.ftz] .f16|.u16|.s16|.u32|.s32 .f16 : d s1 s1 p
+set FCMP BOOL [.ftz] .f16x2|.u32|.s32 .f16x2 : d s1 s1 p
+set FCMP BOOL .bf16|.u16|.s16|.u32|.s32 .bf16 : d s1 s1 p
+set FCMP BOOL .bf16x2|.u32|.s32 .bf16x2 : d s1 s1 p
+set .eq|.ne .f16|.bf16 BITS : d s1 s1
+set UCMP .f16|.bf16 UNSIGNED : d s1 s1
+set SCMP .f16|.bf16 SIGNED : d s1 s1
+set FCMP [.ftz] .f16 .f32 : d s1 s1
+set FCMP .bf16 .f32 : d s1 s1
+set FCMP .f16|.bf16 .f64 : d s1 s1
+set .eq|.ne BOOL .f16|.bf16 BITS : d s1 s1 p
+set UCMP BOOL .f16|.bf16 UNSIGNED : d s1 s1 p
+set SCMP BOOL .f16|.bf16 SIGNED : d s1 s1 p
+set FCMP BOOL [.ftz] .f16 .f32 : d s1 s1 p
+set FCMP BOOL .bf16 .f32 : d s1 s1 p
+set FCMP BOOL .f16|.bf16 .f64 : d s1 s1 p
 selp ANY : d s s p
 slct ANY .s32 : d s s s1
 slct [.ftz] ANY .f32 : d s s s1
 
-ld [.weak] [LDSPACE] [.ca|.cg|.cs|.lu|.cv] [.nc] [EVICT] [AHEAD] [VEC] DATA : V a
-ld .volatile [LDSPACE] [VEC] DATA : V a
-ld .relaxed|.acquire SCOPE [.global|.shared|.shared::cta] [EVICT] [AHEAD] [VEC] DATA : V a
+ld [.weak] [LDSPACE] [.ca|.cg|.cs|.lu|.cv] [VEC] DATA : V a
+ld [.weak] [.global] [.ca|.cg|.cs|.lu|.cv] [AHEAD] [VEC] DATA : V a
+ld [.weak] [.global] [EVICT] [AHEAD] [VEC] DATA : V a
+ld [.weak] .global [.ca|.cg|.cs] .nc [EVICT] [AHEAD] [VEC] DATA : V a
+ld .volatile [.global|.shared|.shared::cta] [VEC] DATA : V a
+ld .relaxed|.acquire SCOPE [.global] [EVICT] [AHEAD] [VEC] DATA : V a
+ld .relaxed|.acquire SCOPE .shared|.shared::cta [VEC] DATA : V a
 ldu [.global] [VEC] DATA : V a
-st [.weak] [STSPACE] [.wb|.cg|.cs|.wt] [EVICT] [VEC] DATA : a W
-st .volatile [STSPACE] [VEC] DATA : a W
-st .relaxed|.release SCOPE [.global|.shared|.shared::cta] [EVICT] [VEC] DATA : a W
+st [.weak] [STSPACE] [.wb|.cg|.cs|.wt] [VEC] DATA : a W
+st [.weak] [.global] [EVICT] [VEC] DATA : a W
+st .volatile [.global|.shared|.shared::cta] [VEC] DATA : a W
+st .relaxed|.release SCOPE [.global] [EVICT] [VEC] DATA : a W
+st .relaxed|.release SCOPE .shared|.shared::cta [VEC] DATA : a W
 prefetch [.global|.local] .L1|.L2 : a
+prefetchu .L1 : a
 
 atom [SEM] [SCOPE] [GSPACE] .and|.or|.xor|.exch .b32|.b64 : d_ a s
 atom [SEM] [SCOPE] [GSPACE] .cas .b16|.b32|.b64 : d_ a s s
@@ -205,17 +288,41 @@ atom [SEM] [SCOPE] [GSPACE] .add .u32|.s32|.u64|.f32|.f64 : d_ a s
 atom [SEM] [SCOPE] [GSPACE] .add .noftz HALF|.bf16|.bf16x2 : d_ a s
 atom [SEM] [SCOPE] [GSPACE] .inc|.dec .u32 : d_ a s
 atom [SEM] [SCOPE] [GSPACE] .min|.max .u32|.s32|.u64|.s64 : d_ a s
+atom [SEM] [SCOPE] [.global] .add VEC .f32 : V a W
+atom [SEM] [SCOPE] [.global] .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : V a W
+atom [SEM] [SCOPE] [.global] .add|.min|.max .noftz VEC .f16x2|.bf16x2 : V a W
 red [.relaxed|.release] [SCOPE] [GSPACE] .and|.or|.xor .b32|.b64 : a s
 red [.relaxed|.release] [SCOPE] [GSPACE] .add .u32|.s32|.u64|.f32|.f64 : a s
 red [.relaxed|.release] [SCOPE] [GSPACE] .add .noftz HALF|.bf16|.bf16x2 : a s
 red [.relaxed|.release] [SCOPE] [GSPACE] .inc|.dec .u32 : a s
 red [.relaxed|.release] [SCOPE] [GSPACE] .min|.max .u32|.s32|.u64|.s64 : a s
+red [.relaxed|.release] [SCOPE] [.global] .add VEC .f32 : a W
+red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : a W
+red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz VEC .f16x2|.bf16x2 : a W
+atom [SEM] GSPACE SCOPE .and|.or|.xor|.exch .b32|.b64 : d_ a s
+atom [SEM] GSPACE SCOPE .cas .b16|.b32|.b64 : d_ a s s
+atom [SEM] GSPACE SCOPE .add .u32|.s32|.u64|.f32|.f64 : d_ a s
+atom [SEM] GSPACE SCOPE .add .noftz HALF|.bf16|.bf16x2 : d_ a s
+atom [SEM] GSPACE SCOPE .inc|.dec .u32 : d_ a s
+atom [SEM] GSPACE SCOPE .min|.max .u32|.s32|.u64|.s64 : d_ a s
+atom [SEM] .global SCOPE .add VEC .f32 : V a W
+atom [SEM] .global SCOPE .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : V a W
+atom [SEM] .global SCOPE .add|.min|.max .noftz VEC .f16x2|.bf16x2 : V a W
+red [.relaxed|.release] GSPACE SCOPE .and|.or|.xor .b32|.b64 : a s
+red [.relaxed|.release] GSPACE SCOPE .add .u32|.s32|.u64|.f32|.f64 : a s
+red [.relaxed|.release] GSPACE SCOPE .add .noftz HALF|.bf16|.bf16x2 : a s
+red [.relaxed|.release] GSPACE SCOPE .inc|.dec .u32 : a s
+red [.relaxed|.release] GSPACE SCOPE .min|.max .u32|.s32|.u64|.s64 : a s
+red [.relaxed|.release] .global SCOPE .add VEC .f32 : a W
+red [.relaxed|.release] .global SCOPE .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : a W
+red [.relaxed|.release] .global SCOPE .add|.min|.max .noftz VEC .f16x2|.bf16x2 : a W
 
 bra [.uni] : l
 ret [.uni] :
 exit :
 trap :
 nanosleep .u32 : s
+griddepcontrol .launch_dependents|.wait :
 membar .cta|.gl|.sys :
 fence [.sc|.acq_rel] SCOPE :
 bar .sync : su32 su32?
@@ -225,14 +332,75 @@ bar .red .popc .u32 : d su32 su32 p
 bar .red .and|.or .pred : P su32 p
 bar .red .and|.or .pred : P su32 su32 p
 bar .cta .sync : su32 su32?
+bar .cta .arrive : su32 su32
+bar .cta .red .popc .u32 : d su32 p
+bar .cta .red .popc .u32 : d su32 su32 p
+bar .cta .red .and|.or .pred : P su32 p
+bar .cta .red .and|.or .pred : P su32 su32 p
+bar .warp .sync : su32
 barrier [.cta] .sync [.aligned] : su32 su32?
 barrier [.cta] .arrive [.aligned] : su32 su32
+barrier [.cta] .red .popc [.aligned] .u32 : d su32 p
+barrier [.cta] .red .popc [.aligned] .u32 : d su32 su32 p
+barrier [.cta] .red .and|.or [.aligned] .pred : P su32 p
+barrier [.cta] .red .and|.or [.aligned] .pred : P su32 su32 p
 shfl .sync .up|.down|.bfly|.idx .b32 : DP s su32 su32 su32
+shfl .up|.down|.bfly|.idx .b32 : DP s su32 su32
 vote .sync .all|.any|.uni .pred : P p su32
 vote .sync .ballot .b32 : d p su32
+vote .all|.any|.uni .sync .pred : P p su32
+vote .ballot .sync .b32 : d p su32
+vote .all|.any|.uni .pred : P p
+vote .ballot .b32 : d p
 match .any .sync BITS32 : du32 s su32
 match .all .sync BITS32 : DPu32 s su32
 redux .sync .add|.min|.max .u32|.s32 : d s su32
 redux .sync .and|.or|.xor .b32 : d s su32
 activemask .b32 : d
+elect .sync : DPu32 su32
+
+cp .async .ca .shared|.shared::cta .global [AHEAD] : as ag i su32?
+cp .async .cg .shared|.shared::cta .global [AHEAD] : as ag i su32?
+cp .async .commit_group :
+cp .async .wait_group : i
+cp .async .wait_all :
+
+ldmatrix .sync .aligned .m8n8 .x1|.x2|.x4 [.trans] [.shared|.shared::cta] .b16 : x a
+stmatrix .sync .aligned .m8n8 .x1|.x2|.x4 [.trans] [.shared|.shared::cta] .b16 : a x
+movmatrix .sync .aligned .m8n8 .trans .b16 : du32 su32
+mma .sync .aligned .m8n8k4 LAYOUT LAYOUT .f16 .f16 .f16 .f16 : fd fa fb fc
+mma .sync .aligned .m8n8k4 LAYOUT LAYOUT .f32 .f16 .f16 .f16|.f32 : fd fa fb fc
+mma .sync .aligned .m8n8k4|.m16n8k4|.m16n8k8|.m16n8k16 .row .col .f64 .f64 .f64 .f64 : fd fa fb fc
+mma .sync .aligned .m16n8k8|.m16n8k16 .row .col .f16 .f16 .f16 .f16 : fd fa fb fc
+mma .sync .aligned .m16n8k8|.m16n8k16 .row .col .f32 .f16 .f16 .f32 : fd fa fb fc
+mma .sync .aligned .m16n8k8|.m16n8k16 .row .col .f32 .bf16 .bf16 .f32 : fd fa fb fc
+mma .sync .aligned .m16n8k4|.m16n8k8 .row .col .f32 .tf32 .tf32 .f32 : fd fa fb fc
+mma .sync .aligned .m8n8k16|.m16n8k16|.m16n8k32 .row .col [.satfinite] .s32 BYTES BYTES .s32 : fd fa fb fc
+mma .sync .aligned .m8n8k32|.m16n8k32|.m16n8k64 .row .col [.satfinite] .s32 NIBBLES NIBBLES .s32 : fd fa fb fc
+mma .sync .aligned .m8n8k128|.m16n8k128|.m16n8k256 .row .col .s32 .b1 .b1 .s32 .xor|.and .popc : fd fa fb fc
+wmma .load .a|.b .sync .aligned LAYOUT MMA [MSPACE] .f16|.bf16|.u8|.s8 : fd a su32?
+wmma .load .a|.b .sync .aligned LAYOUT .m16n16k8 [MSPACE] .tf32 : fd a su32?
+wmma .load .a|.b .sync .aligned LAYOUT .m8n8k4 [MSPACE] .f64 : fd a su32?
+wmma .load .a .sync .aligned .row .m8n8k32 [MSPACE] NIBBLES : fd a su32?
+wmma .load .b .sync .aligned .col .m8n8k32 [MSPACE] NIBBLES : fd a su32?
+wmma .load .a .sync .aligned .row .m8n8k128 [MSPACE] .b1 : fd a su32?
+wmma .load .b .sync .aligned .col .m8n8k128 [MSPACE] .b1 : fd a su32?
+wmma .load .c .sync .aligned LAYOUT MMA [MSPACE] .f16|.f32|.s32 : fd a su32?
+wmma .load .c .sync .aligned LAYOUT .m16n16k8 [MSPACE] .f32 : fd a su32?
+wmma .load .c .sync .aligned LAYOUT .m8n8k4 [MSPACE] .f64 : fd a su32?
+wmma .load .c .sync .aligned LAYOUT .m8n8k32|.m8n8k128 [MSPACE] .s32 : fd a su32?
+wmma .store .d .sync .aligned LAYOUT MMA [MSPACE] .f16|.f32|.s32 : a fd su32?
+wmma .store .d .sync .aligned LAYOUT .m16n16k8 [MSPACE] .f32 : a fd su32?
+wmma .store .d .sync .aligned LAYOUT .m8n8k4 [MSPACE] .f64 : a fd su32?
+wmma .store .d .sync .aligned LAYOUT .m8n8k32|.m8n8k128 [MSPACE] .s32 : a fd su32?
+wmma .mma .sync .aligned LAYOUT LAYOUT MMA .f16|.f32 .f16|.f32 : fd fa fb fc
+wmma .mma .sync .aligned LAYOUT LAYOUT MMA .f32 .bf16 .bf16 .f32 : fd fa fb fc
+wmma .mma .sync .aligned LAYOUT LAYOUT MMA .s32 .u8 .u8 .s32 [.satfinite] : fd fa fb fc
+wmma .mma .sync .aligned LAYOUT LAYOUT MMA .s32 .s8 .s8 .s32 [.satfinite] : fd fa fb fc
+wmma .mma .sync .aligned LAYOUT LAYOUT .m16n16k8 .f32 .tf32 .tf32 .f32 : fd fa fb fc
+wmma .mma .sync .aligned LAYOUT LAYOUT .m8n8k4 .f64 .f64 .f64 .f64 [RND] : fd fa fb fc
+wmma .mma .sync .aligned LAYOUT LAYOUT .m8n8k4 RND .f64 .f64 .f64 .f64 : fd fa fb fc
+wmma .mma .sync .aligned .row .col .m8n8k32 .s32 .u4 .u4 .s32 [.satfinite] : fd fa fb fc
+wmma .mma .sync .aligned .row .col .m8n8k32 .s32 .s4 .s4 .s32 [.satfinite] : fd fa fb fc
+wmma .mma .xor|.and .popc .sync .aligned .row .col .m8n8k128 .s32 .b1 .b1 .s32 : fd fa fb fc
 ";

@@ -29,17 +29,19 @@ words! {
     /// Opcodes: the part of an instruction before its first dot.
     Op {
         Abs = "abs", Activemask = "activemask", Add = "add", Addc = "addc", And = "and", Atom = "atom",
-        Bar = "bar", Barrier = "barrier", Bfe = "bfe", Bfi = "bfi", Bfind = "bfind", Bra = "bra", Brev = "brev",
-        Call = "call", Clz = "clz", Cnot = "cnot", Copysign = "copysign", Cos = "cos",
-        Cvt = "cvt", Cvta = "cvta", Div = "div", Dp2a = "dp2a", Dp4a = "dp4a", Ex2 = "ex2", Exit = "exit",
-        Fence = "fence", Fma = "fma", Isspacep = "isspacep", Ld = "ld", Ldu = "ldu", Lg2 = "lg2",
+        Bar = "bar", Barrier = "barrier", Bfe = "bfe", Bfi = "bfi", Bfind = "bfind", Bmsk = "bmsk", Bra = "bra",
+        Brev = "brev", Call = "call", Clz = "clz", Cnot = "cnot", Copysign = "copysign", Cos = "cos", Cp = "cp",
+        Cvt = "cvt", Cvta = "cvta", Div = "div", Dp2a = "dp2a", Dp4a = "dp4a", Elect = "elect", Ex2 = "ex2",
+        Exit = "exit", Fence = "fence", Fma = "fma", Fns = "fns", Griddepcontrol = "griddepcontrol",
+        Isspacep = "isspacep", Ld = "ld", Ldmatrix = "ldmatrix", Ldu = "ldu", Lg2 = "lg2",
         Lop3 = "lop3", Mad = "mad", Mad24 = "mad24", Madc = "madc", Match = "match", Max = "max",
-        Membar = "membar", Min = "min", Mov = "mov", Mul = "mul", Mul24 = "mul24", Nanosleep = "nanosleep",
-        Neg = "neg", Not = "not", Or = "or", Popc = "popc", Prefetch = "prefetch", Prmt = "prmt", Rcp = "rcp",
+        Membar = "membar", Min = "min", Mma = "mma", Mov = "mov", Movmatrix = "movmatrix", Mul = "mul",
+        Mul24 = "mul24", Nanosleep = "nanosleep", Neg = "neg", Not = "not", Or = "or", Popc = "popc",
+        Prefetch = "prefetch", Prefetchu = "prefetchu", Prmt = "prmt", Rcp = "rcp",
         Red = "red", Redux = "redux", Rem = "rem", Ret = "ret", Rsqrt = "rsqrt", Sad = "sad", Selp = "selp",
         Set = "set", Setp = "setp", Shf = "shf", Shfl = "shfl", Shl = "shl", Shr = "shr", Sin = "sin",
-        Slct = "slct", Sqrt = "sqrt", St = "st", Sub = "sub", Subc = "subc", Tanh = "tanh",
-        Testp = "testp", Trap = "trap", Vote = "vote", Xor = "xor",
+        Slct = "slct", Sqrt = "sqrt", St = "st", Stmatrix = "stmatrix", Sub = "sub", Subc = "subc",
+        Szext = "szext", Tanh = "tanh", Testp = "testp", Trap = "trap", Vote = "vote", Wmma = "wmma", Xor = "xor",
     }
 }
 
@@ -49,11 +51,12 @@ words! {
         // types
         B8 = "b8", B16 = "b16", B32 = "b32", B64 = "b64", U8 = "u8", U16 = "u16", U32 = "u32", U64 = "u64",
         S8 = "s8", S16 = "s16", S32 = "s32", S64 = "s64", F16 = "f16", F16x2 = "f16x2", Bf16 = "bf16",
-        Bf16x2 = "bf16x2", F32 = "f32", F64 = "f64", Pred = "pred",
+        Bf16x2 = "bf16x2", F32 = "f32", F64 = "f64", Pred = "pred", U16x2 = "u16x2", S16x2 = "s16x2",
+        Tf32 = "tf32", U2 = "u2", S2 = "s2", U4 = "u4", S4 = "s4", B1 = "b1",
         // rounding and range
         Rn = "rn", Rz = "rz", Rm = "rm", Rp = "rp", Rna = "rna", Rni = "rni", Rzi = "rzi", Rmi = "rmi",
         Rpi = "rpi", Ftz = "ftz", Sat = "sat", Approx = "approx", Full = "full", Nan = "NaN",
-        XorSign = "xorsign", AbsMod = "abs", Relu = "relu",
+        XorSign = "xorsign", AbsMod = "abs", Relu = "relu", Satfinite = "satfinite", Pack = "pack",
         // integer forms
         Lo = "lo", Hi = "hi", Wide = "wide", Cc = "cc", Shiftamt = "shiftamt", L = "l", R = "r", Clamp = "clamp",
         Wrap = "wrap", F4e = "f4e", B4e = "b4e", Rc8 = "rc8", Ecl = "ecl", Ecr = "ecr", Rc16 = "rc16",
@@ -67,7 +70,7 @@ words! {
         Param = "param", ParamEntry = "param::entry", ParamFunc = "param::func", To = "to",
         // caching and ordering
         Weak = "weak", Volatile = "volatile", Relaxed = "relaxed", Acquire = "acquire", Release = "release",
-        AcqRel = "acq_rel", Sc = "sc", Cta = "cta", Gpu = "gpu", Gl = "gl", Sys = "sys", Nc = "nc", Ca = "ca", Cg = "cg",
+        AcqRel = "acq_rel", Sc = "sc", Cta = "cta", Cluster = "cluster", Gpu = "gpu", Gl = "gl", Sys = "sys", Nc = "nc", Ca = "ca", Cg = "cg",
         Cs = "cs", Lu = "lu", Cv = "cv", Wb = "wb", Wt = "wt", L1 = "L1", L2 = "L2",
         L1EvictNormal = "L1::evict_normal", L1EvictUnchanged = "L1::evict_unchanged",
         L1EvictFirst = "L1::evict_first", L1EvictLast = "L1::evict_last", L1NoAllocate = "L1::no_allocate",
@@ -75,10 +78,19 @@ words! {
         V2 = "v2", V4 = "v4",
         // control and collectives
         Uni = "uni", Sync = "sync", Arrive = "arrive", Red = "red", Popc = "popc", Aligned = "aligned",
-        Up = "up", Down = "down", Bfly = "bfly", Idx = "idx", All = "all", Any = "any", Ballot = "ballot",
+        Warp = "warp", Wait = "wait", LaunchDependents = "launch_dependents", Up = "up", Down = "down", Bfly = "bfly", Idx = "idx", All = "all", Any = "any", Ballot = "ballot",
         // atomics
         AddOp = "add", Inc = "inc", Dec = "dec", Min = "min", Max = "max", Exch = "exch", Cas = "cas",
-        Noftz = "noftz",
+        Noftz = "noftz", V8 = "v8",
+        // asynchronous copies
+        Async = "async", CommitGroup = "commit_group", WaitGroup = "wait_group", WaitAll = "wait_all",
+        // matrices
+        Row = "row", Col = "col", Load = "load", Store = "store", MmaOp = "mma", A = "a", B = "b", C = "c", D = "d",
+        Trans = "trans", X1 = "x1", X2 = "x2", X4 = "x4", M8n8 = "m8n8", M8n8k4 = "m8n8k4", M8n8k16 = "m8n8k16",
+        M8n8k32 = "m8n8k32", M8n8k128 = "m8n8k128", M16n8k4 = "m16n8k4", M16n8k8 = "m16n8k8",
+        M16n8k16 = "m16n8k16", M16n8k32 = "m16n8k32", M16n8k64 = "m16n8k64", M16n8k128 = "m16n8k128",
+        M16n8k256 = "m16n8k256", M16n16k16 = "m16n16k16", M32n8k16 = "m32n8k16", M8n32k16 = "m8n32k16",
+        M16n16k8 = "m16n16k8",
     }
 }
 
@@ -119,6 +131,10 @@ pub enum Kind {
     Bfloat,
     /// Two 16-bit floats in 32 bits.
     Pair,
+    /// Two 16-bit integers in 32 bits.
+    IntPair,
+    /// Elements of matrices, which no register or variable is declared with: they come packed in 32 bits.
+    Element,
     Predicate,
 }
 
@@ -144,6 +160,11 @@ impl Mod {
             Mod::F32 => (Kind::Float, 32),
             Mod::F64 => (Kind::Float, 64),
             Mod::Pred => (Kind::Predicate, 1),
+            Mod::U16x2 | Mod::S16x2 => (Kind::IntPair, 32),
+            Mod::Tf32 => (Kind::Element, 32),
+            Mod::U4 | Mod::S4 => (Kind::Element, 4),
+            Mod::U2 | Mod::S2 => (Kind::Element, 2),
+            Mod::B1 => (Kind::Element, 1),
             _ => return None,
         })
     }
@@ -157,7 +178,7 @@ impl Mod {
     }
 
     pub fn is_signed(self) -> bool {
-        matches!(self.kind(), Some((Kind::Signed, _)))
+        matches!(self.kind(), Some((Kind::Signed, _))) || matches!(self, Mod::S16x2 | Mod::S4 | Mod::S2)
     }
 
     pub fn is_float(self) -> bool {
@@ -165,29 +186,36 @@ impl Mod {
     }
 }
 
-/// Opcodes that exist in PTX and are refused on purpose, with the reason.
+/// Instructions that exist in PTX and are refused on purpose, with the reason. `name` is the opcode with its modifiers,
+/// so that a family may be covered in part.
 pub(super) fn refused(name: &str) -> Option<&'static str> {
     const TEXTURES: &str = "textures and surfaces are bound by host code, which a program does not have";
-    const TENSOR: &str = "tensor-core instructions have no defined result on the CPU; use fma";
-    const ASYNC: &str = "asynchronous copies and their barriers are not covered; use ld and st with bar.sync";
+    const TENSOR: &str = "only the tensor-core instructions up to sm_80 are covered; use mma.sync or wmma";
+    const BULK: &str =
+        "bulk copies and their barriers are not covered; use cp.async, or ld and st with bar.sync";
     const CLUSTER: &str = "thread-block clusters are not covered; use one block";
-    Some(match name {
+    const VIDEO: &str = "video instructions are not covered; use bfe, dp4a and prmt";
+    const VECTOR: &str = "asynchronous and multicast memory operations are not covered; use st, red and atom";
+    let mut words = name.split('.');
+    let op = words.next().unwrap_or(name);
+    let second = words.next().unwrap_or("");
+    Some(match op {
         "tex" | "tld4" | "txq" | "istypep" | "suld" | "sust" | "sured" | "suq" => TEXTURES,
-        "wgmma" | "mma" | "wmma" | "ldmatrix" | "stmatrix" | "movmatrix" | "tcgen05" => TENSOR,
-        "cp" | "mbarrier" | "tensormap" | "cvt.pack" | "multimem" | "st.async" | "red.async" => ASYNC,
-        "mapa" | "getctarank" | "clusterlaunchcontrol" | "griddepcontrol" | "setmaxnreg" | "elect" => CLUSTER,
+        "wgmma" | "tcgen05" | "mma" | "wmma" | "ldmatrix" | "stmatrix" => TENSOR,
+        "mbarrier" | "tensormap" | "cp" => BULK,
+        "multimem" => VECTOR,
+        "st" | "red" if second == "async" || second == "bulk" => VECTOR,
+        "mapa" | "getctarank" | "clusterlaunchcontrol" | "setmaxnreg" => CLUSTER,
+        "barrier" if second == "cluster" => CLUSTER,
+        "fence" | "membar" if name.contains(".proxy") || name.contains(".mbarrier_init") => BULK,
         "brx" => "indirect branches are not covered; use bra",
         "alloca" | "stacksave" | "stackrestore" => "dynamic stack memory is not covered; use .local",
-        "createpolicy" | "applypriority" | "discard" | "prefetchu" => {
-            "cache control is not covered; leave it out"
-        }
+        "createpolicy" | "applypriority" | "discard" => "cache control is not covered; leave it out",
         "pmevent" => "performance counters belong to the provider",
+        "brkpt" => "there is no debugger; use trap",
         "vadd" | "vsub" | "vabsdiff" | "vmin" | "vmax" | "vshl" | "vshr" | "vmad" | "vset" | "vadd2"
         | "vsub2" | "vavrg2" | "vabsdiff2" | "vmin2" | "vmax2" | "vset2" | "vadd4" | "vsub4" | "vavrg4"
-        | "vabsdiff4" | "vmin4" | "vmax4" | "vset4" => {
-            "video instructions are not covered; use bfe, dp4a and prmt"
-        }
-        "szext" | "bmsk" => "bit-field helpers newer than the covered set; use bfe and shl",
+        | "vabsdiff4" | "vmin4" | "vmax4" | "vset4" => VIDEO,
         _ => return None,
     })
 }

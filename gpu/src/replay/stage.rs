@@ -9,7 +9,7 @@ use crate::{
     cpu::{
         block::{Block, Extents, Halt, NoRoom},
         code::Kernel,
-        decode::{Addresses, decode, layout},
+        decode::{Addresses, decode, layout, pointers},
         grid,
         memory::Global,
         reach::{PIECES_MAX, Pieces, Pointer, writes},
@@ -70,7 +70,9 @@ pub fn content(
     let Some(buffer) = buffers.get(usize::from(piece)) else {
         let n = usize::from(piece) - buffers.len();
         if let Some(module) = job.modules().get(n / 2) {
-            variables(module, if n.is_multiple_of(2) { Space::Global } else { Space::Const }, from, into);
+            let addresses = addresses(buffers.len() as u16, (n / 2) as u16);
+            let space = if n.is_multiple_of(2) { Space::Global } else { Space::Const };
+            variables(module, space, addresses, from, into);
         }
         return Ok(());
     };
@@ -81,17 +83,30 @@ pub fn content(
 }
 
 /// The part of a module's variables of one space that begins at `from`.
-fn variables(module: &LoadedModule, space: Space, from: u64, into: &mut [u8]) {
+fn variables(module: &LoadedModule, space: Space, addresses: Addresses, from: u64, into: &mut [u8]) {
     let (offsets, _) = layout(&module.module, space);
-    for (variable, offset) in module.module.variables.iter().zip(offsets) {
-        let Some(offset) = offset else { continue };
-        let to = from + into.len() as u64;
-        let (start, end) = (offset.max(from), (offset + variable.init.len() as u64).min(to));
+    let to = from + into.len() as u64;
+    let mut put = |offset: u64, bytes: &[u8]| {
+        let (start, end) = (offset.max(from), (offset + bytes.len() as u64).min(to));
         if start < end {
             into[(start - from) as usize..(end - from) as usize]
-                .copy_from_slice(&variable.init[(start - offset) as usize..(end - offset) as usize]);
+                .copy_from_slice(&bytes[(start - offset) as usize..(end - offset) as usize]);
+        }
+    };
+    for (variable, offset) in module.module.variables.iter().zip(offsets) {
+        if let Some(offset) = offset {
+            put(offset, &variable.init);
         }
     }
+    for (offset, address) in pointers(&module.module, space, addresses) {
+        put(offset, &address);
+    }
+}
+
+/// Where the variables of module `module` are, behind so many buffers.
+fn addresses(buffers: u16, module: u16) -> Addresses {
+    let first = buffers + 2 * module;
+    Addresses { global: Sparse::address(first), constant: Sparse::address(first + 1) }
 }
 
 impl<'a> Stage<'a> {
@@ -111,9 +126,7 @@ impl<'a> Stage<'a> {
         let key = (launch.module, launch.kernel.as_str());
         if !self.kernels.contains_key(&key) {
             let module = &self.job.modules()[usize::from(launch.module)];
-            let first = self.held.len() as u16 + 2 * launch.module;
-            let addresses =
-                Addresses { global: Sparse::address(first), constant: Sparse::address(first + 1) };
+            let addresses = addresses(self.held.len() as u16, launch.module);
             let made = decode(&module.module, self.job.kernel(launch)?, addresses)
                 .map_err(|refused| refused.fault(&module.name))?;
             self.kernels.insert(key, made);
@@ -198,7 +211,7 @@ impl<'a> Stage<'a> {
                     block: extents.block_at(number),
                     thread: extents.thread_at(breakage.thread),
                 };
-                Ok(Ended::Faulted(grid::fault(breakage.broken, place)))
+                Ok(Ended::Faulted(grid::fault(breakage.broken, place, block.assertion())))
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     cpu::{
         code::{
             BitOp, BoolOp, CarryOp, Cmp, CmpTy, Convert, Finish, FloatOp, FloatTy, IntOp, IntTy, Number,
-            ShuffleOp, VoteOp,
+            PairOp, ShuffleOp, VoteOp, WordOp,
         },
         memory::Area,
         soft::Mode,
@@ -38,7 +38,7 @@ fn int_ty(ty: Mod) -> IntTy {
     }
 }
 
-fn float_ty(ty: Mod) -> Option<FloatTy> {
+pub(super) fn float_ty(ty: Mod) -> Option<FloatTy> {
     Some(match ty {
         Mod::F32 => FloatTy::F32,
         Mod::F64 => FloatTy::F64,
@@ -104,7 +104,7 @@ impl<'a> Site<'_, 'a, '_> {
         }
     }
 
-    fn second_dst(&self, n: usize) -> u32 {
+    pub(super) fn second_dst(&self, n: usize) -> u32 {
         match self.operand(n) {
             Operand::Pair(_, p) => self.register(*p),
             _ => NONE,
@@ -137,7 +137,7 @@ impl<'a> Site<'_, 'a, '_> {
     }
 
     /// `d, a, b, c` with sources of one type, as many as there are operands.
-    fn plain(&mut self, kind: Kind, ty: Mod) {
+    pub(super) fn plain(&mut self, kind: Kind, ty: Mod) {
         let types = [ty; 3];
         self.typed(kind, types);
     }
@@ -153,7 +153,7 @@ impl<'a> Site<'_, 'a, '_> {
         [code.a, code.b, code.c] = slots;
     }
 
-    fn mode(&self) -> Mode {
+    pub(super) fn mode(&self) -> Mode {
         let pick = |m: &Mod| match m {
             Mod::Rn | Mod::Rni => Some(Mode::Rn),
             Mod::Rz | Mod::Rzi => Some(Mode::Rz),
@@ -164,7 +164,7 @@ impl<'a> Site<'_, 'a, '_> {
         self.mods().iter().find_map(pick).unwrap_or(Mode::Rn)
     }
 
-    fn finish(&self) -> Finish {
+    pub(super) fn finish(&self) -> Finish {
         Finish {
             mode: self.mode(),
             ftz: self.has(Mod::Ftz),
@@ -211,6 +211,9 @@ impl<'a> Site<'_, 'a, '_> {
             Op::Subc => self.carry(CarryOp::Sub { with: true }),
             Op::Mad if self.has(Mod::Cc) => self.carry(CarryOp::Mad { with: false, high: self.has(Mod::Hi) }),
             Op::Madc => self.carry(CarryOp::Mad { with: true, high: self.has(Mod::Hi) }),
+            Op::Add if ty == Mod::U16x2 || ty == Mod::S16x2 => {
+                self.word(WordOp::Pair { op: PairOp::Add, signed, relu: false });
+            }
             Op::Add => {
                 self.arithmetic(if self.has(Mod::Sat) { IntOp::AddSat } else { IntOp::Add }, FloatOp::Add)
             }
@@ -237,12 +240,14 @@ impl<'a> Site<'_, 'a, '_> {
             }
             Op::Fma => self.float(FloatOp::Fma),
             Op::Mul24 => self.plain(Kind::Bits(BitOp::Mul24 { signed, high: self.has(Mod::Hi) }), ty),
+            Op::Mad24 if self.has(Mod::Sat) => self.word(WordOp::Mad24HiSat),
             Op::Mad24 => self.plain(Kind::Bits(BitOp::Mad24 { signed, high: self.has(Mod::Hi) }), ty),
             Op::Sad => self.plain(Kind::Int(IntOp::Sad, int_ty(ty)), ty),
             Op::Div => self.arithmetic(IntOp::Div, FloatOp::Div),
             Op::Rem => self.plain(Kind::Int(IntOp::Rem, int_ty(ty)), ty),
             Op::Abs => self.arithmetic(IntOp::Abs, FloatOp::Abs),
             Op::Neg => self.arithmetic(IntOp::Neg, FloatOp::Neg),
+            Op::Min | Op::Max if self.is_special_extreme() => self.extreme(self.instruction.op == Op::Max),
             Op::Min => self.arithmetic(IntOp::Min, FloatOp::Min),
             Op::Max => self.arithmetic(IntOp::Max, FloatOp::Max),
             Op::Rcp => self.float(FloatOp::Rcp),
@@ -296,8 +301,11 @@ impl<'a> Site<'_, 'a, '_> {
                     Operand::Int(v) => *v as u8,
                     _ => 0,
                 };
-                self.plain(Kind::Bits(BitOp::Lop3(table)), Mod::U32);
+                self.lop3(table);
             }
+            Op::Bmsk => self.word(WordOp::Bmsk { wrap: self.has(Mod::Wrap) }),
+            Op::Szext => self.word(WordOp::Szext { signed, wrap: self.has(Mod::Wrap) }),
+            Op::Fns => self.word(WordOp::Fns),
             Op::Dp4a => {
                 let (a_signed, b_signed) = (self.ty(0).is_signed(), self.ty(1).is_signed());
                 self.plain(Kind::Bits(BitOp::Dp4a { a_signed, b_signed }), Mod::U32);
@@ -320,6 +328,11 @@ impl<'a> Site<'_, 'a, '_> {
                 let kind = Kind::Slct { wide, float: by == Mod::F32, ftz: self.has(Mod::Ftz) };
                 self.typed(kind, [ty, ty, by]);
             }
+            Op::Cvt if self.has(Mod::Pack) => {
+                let bits = ty.bits() as u8;
+                self.word(WordOp::Pack { bits, signed, join: self.count() > 3 });
+            }
+            Op::Cvt if ty == Mod::Tf32 || self.has(Mod::Satfinite) => self.narrow(),
             Op::Cvt => self.cvt(),
             Op::Cvta => {
                 let area = self.named_area().unwrap_or(Area::Global);
@@ -332,8 +345,9 @@ impl<'a> Site<'_, 'a, '_> {
             }
             Op::Ld | Op::Ldu => self.load(),
             Op::St => self.store(),
-            Op::Atom | Op::Red => self.atomic(),
-            Op::Prefetch | Op::Nanosleep => {
+            Op::Atom | Op::Red => self.atomics(),
+            // A launch begins when the one before it has ended, so there is nothing to wait for.
+            Op::Prefetch | Op::Prefetchu | Op::Nanosleep | Op::Griddepcontrol => {
                 self.push(Kind::Nothing);
             }
             Op::Membar | Op::Fence => {
@@ -355,7 +369,21 @@ impl<'a> Site<'_, 'a, '_> {
             Op::Trap => {
                 self.push(Kind::Trap);
             }
+            Op::Bar if self.has(Mod::Warp) => {
+                let b = self.src(0, Mod::U32);
+                self.push(Kind::WarpSync).b = b;
+            }
             Op::Bar | Op::Barrier => self.barrier(),
+            Op::Cp => self.copy_async(),
+            Op::Ldmatrix | Op::Stmatrix => self.tiles(),
+            Op::Movmatrix => self.plain(Kind::TileTranspose, Mod::U32),
+            Op::Wmma if !self.has(Mod::MmaOp) => self.matrix(),
+            Op::Mma | Op::Wmma => self.mma(),
+            Op::Elect => {
+                let (d, e, b) = (self.dst(0), self.second_dst(0), self.src(1, Mod::U32));
+                let code = self.push(Kind::Elect);
+                (code.d, code.e, code.b) = (d, e, b);
+            }
             Op::Call => self.call()?,
             Op::Shfl => {
                 let op = match self.instruction.mods.one_of(&[Mod::Up, Mod::Down, Mod::Bfly]) {
@@ -377,7 +405,10 @@ impl<'a> Site<'_, 'a, '_> {
                     None => VoteOp::Ballot,
                 };
                 let (a, negate) = self.predicate(1);
-                let (d, b) = (self.dst(0), self.src(2, Mod::U32));
+                // Without `.sync` all lanes that are there are members.
+                let all = self.decoder.constant(u32::MAX.into(), false);
+                let b = if self.count() > 2 { self.src(2, Mod::U32) } else { all };
+                let d = self.dst(0);
                 let code = self.push(Kind::Vote { op, negate });
                 (code.d, code.a, code.b) = (d, a, b);
             }
@@ -498,7 +529,16 @@ impl<'a> Site<'_, 'a, '_> {
         let (c, negate) = self.predicate(3);
         let ftz = self.has(Mod::Ftz);
         let (d, e) = (self.dst(0), self.second_dst(0));
-        let kind = if is_set {
+        let out = self.ty(0);
+        let pair = matches!(cmp_ty, CmpTy::Float(FloatTy::Half { pair: true, .. }));
+        let kind = if is_set && (pair || out.bits() == 16) {
+            let yes = match out {
+                Mod::F16 | Mod::F16x2 => 0x3c00,
+                Mod::Bf16 | Mod::Bf16x2 => 0x3f80,
+                _ => 0xffff,
+            };
+            Kind::SetHalf { cmp, ty: cmp_ty, join, negate, ftz, yes, pair }
+        } else if is_set {
             Kind::Set { cmp, ty: cmp_ty, join, negate, ftz, float: self.ty(0) == Mod::F32 }
         } else {
             Kind::Setp { cmp, ty: cmp_ty, join, negate, ftz }

@@ -7,7 +7,9 @@
 //! Limits: [`EXPANDED_MAX`], [`CALL_DEPTH_MAX`].
 //! Tests: through the engine, `gpu/tests/cpu_*.rs`.
 
+mod further;
 mod instruction;
+mod tensor;
 mod transfer;
 
 use super::code::{Code, Fill, Kernel, Kind, NONE, Part};
@@ -58,6 +60,22 @@ pub fn layout(module: &Module, space: Space) -> (Vec<Option<u64>>, u64) {
     };
     let offsets = module.variables.iter().map(place).collect();
     (offsets, end)
+}
+
+/// The addresses among the first values of a module's variables of one space: where in it, and their bytes.
+pub fn pointers(module: &Module, space: Space, addresses: Addresses) -> Vec<(u64, [u8; 8])> {
+    let [globals, constants] = [Space::Global, Space::Const].map(|space| layout(module, space).0);
+    let offset = |n: usize| globals[n].or(constants[n]).unwrap_or(0);
+    let of_space = module.variables.iter().enumerate().filter(|(_, v)| v.space == space);
+    of_space
+        .flat_map(|(n, variable)| variable.pointers.iter().map(move |pointer| (n, pointer)))
+        .map(|(n, pointer)| {
+            let to = pointer.variable as usize;
+            let base = if globals[to].is_some() { addresses.global } else { addresses.constant };
+            let address = base.wrapping_add(offset(to)).wrapping_add(pointer.offset as u64);
+            (offset(n) + pointer.at, address.to_le_bytes())
+        })
+        .collect()
 }
 
 /// Where one function keeps its things. Lanes that are in different calls of it at once are different threads, and
@@ -254,6 +272,13 @@ impl<'a> Decoder<'a> {
         self.kernel.slots += if matches!(fill, Fill::Wide(_)) { 2 } else { 1 };
         self.fills.insert(fill, slot);
         slot
+    }
+
+    /// Slots for values that live between the codes of one instruction.
+    fn fresh(&mut self, slots: u32) -> u32 {
+        let first = self.kernel.slots;
+        self.kernel.slots += slots;
+        first
     }
 
     fn constant(&mut self, bits: u64, wide: bool) -> u32 {

@@ -6,7 +6,10 @@ use crate::{
         code::{AtomOp, AtomTy, Barrier, ReduceOp},
         memory::Area,
     },
-    ptx::{ir::Param, words::Op},
+    ptx::{
+        ir::{Function, Param},
+        words::Op,
+    },
 };
 
 fn area_of(m: Mod) -> Option<Area> {
@@ -117,8 +120,15 @@ impl Site<'_, '_, '_> {
     }
 
     pub(super) fn atomic(&mut self) {
-        let ty = self.ty(0);
         let first = usize::from(self.instruction.op == Op::Atom);
+        let b = self.src(first + 1, self.ty(0));
+        let d = if first == 1 { self.dst(0) } else { NONE };
+        self.atomic_part(first, d, b, 0);
+    }
+
+    /// One atomic on the address in operand `first`, `skip` bytes further on.
+    pub(super) fn atomic_part(&mut self, first: usize, d: u32, b: u32, skip: i64) {
+        let ty = self.ty(0);
         let atom_ty = match ty {
             Mod::S32 => AtomTy::S32,
             Mod::S64 => AtomTy::S64,
@@ -137,10 +147,9 @@ impl Site<'_, '_, '_> {
             self.push(Kind::Fence);
         }
         let (area, a, imm, narrow) = self.address(first);
-        let b = self.src(first + 1, ty);
         let e = if op == AtomOp::Cas { self.src(first + 2, ty) } else { NONE };
-        let d = if first == 1 { self.dst(0) } else { NONE };
         let code = self.push(Kind::Atomic { area, op, ty: atom_ty });
+        let imm = imm.wrapping_add(skip);
         (code.d, code.e, code.a, code.b, code.c, code.imm) = (d, e, a, b, u32::from(narrow), imm);
         if self.ordered(&[Mod::Acquire, Mod::AcqRel]) {
             self.push(Kind::Fence);
@@ -174,8 +183,9 @@ impl Site<'_, '_, '_> {
         let module = self.decoder.module;
         let target = &module.functions[index];
         if target.external {
-            self.push(Kind::Assert);
-            return Ok(());
+            let given: Vec<Operand> = self.function.parts(given).to_vec();
+            let returned: Vec<Operand> = self.function.parts(returned).to_vec();
+            return self.external(target, &given, &returned);
         }
         let unit = self.decoder.units[&index].clone();
         // Lanes that do not call go round everything.
@@ -201,6 +211,48 @@ impl Site<'_, '_, '_> {
             self.decoder.kernel.codes[around].kind = Kind::Branch(end);
         }
         Ok(())
+    }
+
+    /// A call of what every device brings along.
+    fn external(
+        &mut self,
+        target: &Function,
+        given: &[Operand],
+        returned: &[Operand],
+    ) -> Result<(), Refused> {
+        let slots: Vec<u32> =
+            given.iter().zip(&target.params).map(|(part, p)| self.argument(part, p.element)).collect();
+        match slots[..] {
+            [message, file, line, function, _] => {
+                let code = self.push(Kind::Assert);
+                (code.a, code.b, code.c, code.d) = (message, file, line, function);
+            }
+            [format, arguments] => {
+                let result = self.decoder.fresh(1);
+                let code = self.push(Kind::Print);
+                (code.d, code.a, code.b) = (result, format, arguments);
+                if let Some(to) = returned.first().map(|part| self.variable(part)) {
+                    let start = self.decoder.kernel.parts.len() as u32;
+                    self.decoder.kernel.parts.push(Part { slot: result, bits: 32 });
+                    let store = self.push(Kind::Store { area: Area::Local, bits: 32 });
+                    (store.d, store.e, store.imm) = (start, 1, to as i64);
+                }
+            }
+            _ => return self.decoder.refuse("an external function of another kind; leave it out"),
+        }
+        Ok(())
+    }
+
+    /// A call's argument, loaded from where it was stored.
+    fn argument(&mut self, part: &Operand, element: Mod) -> u32 {
+        let from = self.variable(part);
+        let slot = self.decoder.fresh(2);
+        let bits = element.bits() as u8;
+        let start = self.decoder.kernel.parts.len() as u32;
+        self.decoder.kernel.parts.push(Part { slot, bits: bits.max(32) });
+        let load = self.push(Kind::Load { area: Area::Local, bits, signed: false });
+        (load.d, load.e, load.imm) = (start, 1, from as i64);
+        slot
     }
 
     /// Where a call's argument or result is in local memory.

@@ -164,6 +164,10 @@ impl<'a> Parser<'a> {
             }
             "loc" | "file" => self.skip_line(),
             "pragma" => self.skip_pragma(),
+            "callprototype" | "calltargets" => {
+                let why = "indirect calls are not covered; call the function by its name";
+                Err(Refusal::unsupported(at, self.tok.text, why))
+            }
             _ => {
                 let why = "only .reg, .shared, .local and .param are declared in a body";
                 Err(Refusal::unsupported(at, self.tok.text, why))
@@ -176,6 +180,7 @@ impl<'a> Parser<'a> {
         let Tok::Dot(word) = self.tok.tok else { return self.unexpected("a register type such as `.b32`") };
         let class = Mod::named(word).and_then(|m| match m.kind()? {
             (Kind::Predicate, _) => Some(Class::Pred),
+            (Kind::IntPair | Kind::Element, _) => None,
             (Kind::Float, 32) => Some(Class::F32),
             (Kind::Float, 64) => Some(Class::F64),
             // Bytes live in 16-bit registers: only loads, stores and cvt touch them.
@@ -264,6 +269,10 @@ impl<'a> Parser<'a> {
         while let Tok::Dot(word) = self.tok.tok {
             let place = self.tok.at;
             let Some(m) = Mod::named(word) else {
+                let full = self.full_name(name, &mods)?;
+                if let Some(why) = words::refused(&full) {
+                    return Err(Refusal::unsupported(at, &full, why));
+                }
                 let what = What::Form {
                     instruction: name.to_string(),
                     found: format!("`.{}`", quote(word)),
@@ -323,16 +332,22 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Names a refused instruction in full, modifiers included.
-    fn refuse_instruction(&mut self, name: &str, at: At) -> Parsed<()> {
-        let mut full = name.to_string();
+    /// An opcode with the modifiers read so far and those that follow.
+    fn full_name(&mut self, name: &str, mods: &Mods) -> Parsed<String> {
+        let mut full = mods.as_slice().iter().fold(name.to_string(), |s, m| s + "." + m.text());
         while let Tok::Dot(word) = self.tok.tok
             && full.len() < 200
         {
             full = full + "." + word;
             self.bump()?;
         }
-        match words::refused(name) {
+        Ok(full)
+    }
+
+    /// Names a refused instruction in full, modifiers included.
+    fn refuse_instruction(&mut self, name: &str, at: At) -> Parsed<()> {
+        let full = self.full_name(name, &Mods::default())?;
+        match words::refused(&full) {
             Some(why) => Err(Refusal::unsupported(at, &full, why)),
             None => Err(Refusal { at, what: What::UnknownInstruction { name: quote(&full) } }),
         }
@@ -360,7 +375,7 @@ impl<'a> Parser<'a> {
             _ => {
                 return refuse(
                     "these operands",
-                    "a function declared before, with its lists; pointers are not covered",
+                    "a function declared before, by its name, with its lists: indirect calls are not covered",
                 );
             }
         };
@@ -409,6 +424,11 @@ impl<'a> Body<'a> {
             }
             scope = parent;
         }
+    }
+
+    fn declares(&self, name: &str) -> bool {
+        let found = |scope| self.names.contains_key(&(scope, name)) || self.range(scope, name).is_some();
+        self.walk(self.scope, |scope| found(scope).then_some(())).is_some()
     }
 
     fn declare(&mut self, name: &'a str, local: Local, at: At) -> Parsed<()> {

@@ -3,7 +3,7 @@
 use super::{Global, Parsed, Parser, data_type};
 use crate::ptx::{
     error::Refusal,
-    ir::{Param, Space, Variable},
+    ir::{Param, Pointer, Space, Variable},
     lex::Tok,
     limits,
     words::Mod,
@@ -126,7 +126,7 @@ impl<'a> Parser<'a> {
         let Some(inner) = inner else {
             return Err(Refusal::limit(at, "elements in an array", limits::GLOBAL_BYTES_MAX));
         };
-        let mut init = Vec::new();
+        let (mut init, mut pointers) = (Vec::new(), Vec::new());
         let mut count = if open_ended { 0 } else { inner };
         if self.eat(b'=')? {
             if !matches!(space, Space::Global | Space::Const) {
@@ -137,7 +137,7 @@ impl<'a> Parser<'a> {
                 ));
             }
             let room = if open_ended { limits::GLOBAL_BYTES_MAX } else { inner * size };
-            init = self.initializer(element, &dims, open_ended, room)?;
+            init = self.initializer(element, &dims, open_ended, room, &mut pointers)?;
             if open_ended {
                 let row = (inner * size).max(1);
                 count = (init.len() as u64).div_ceil(row) * inner;
@@ -162,11 +162,18 @@ impl<'a> Parser<'a> {
             ));
         }
         let align = align.unwrap_or(1).max(element.bits() / 8 * lanes as u32);
-        Ok(Variable { space, align, element, count, init })
+        Ok(Variable { space, align, element, count, init, pointers })
     }
 
     /// A value, or values in nested braces; rows that are cut short are filled with zero.
-    fn initializer(&mut self, element: Mod, dims: &[u64], open_ended: bool, room: u64) -> Parsed<Vec<u8>> {
+    fn initializer(
+        &mut self,
+        element: Mod,
+        dims: &[u64],
+        open_ended: bool,
+        room: u64,
+        pointers: &mut Vec<Pointer>,
+    ) -> Parsed<Vec<u8>> {
         let size = u64::from(element.bits() / 8);
         // Bytes that one item at each depth stands for.
         let mut strides = vec![size];
@@ -190,12 +197,13 @@ impl<'a> Parser<'a> {
                 }
                 continue;
             }
-            self.value(element, &mut bytes)?;
+            self.value(element, &mut bytes, pointers)?;
             if bytes.len() as u64 > room {
                 return Err(Refusal::limit(at, "bytes of first values for this variable", room));
             }
             while depth > 0 && self.eat(b'}')? {
                 depth -= 1;
+                self.whole_pointers(&bytes, pointers)?;
                 let start = starts.pop().unwrap_or(0);
                 // The outermost brace stands for the whole variable, whose rest is zero anyway.
                 if depth > 0 {
@@ -223,7 +231,7 @@ impl<'a> Parser<'a> {
         Ok(bytes)
     }
 
-    fn value(&mut self, element: Mod, bytes: &mut Vec<u8>) -> Parsed<()> {
+    fn value(&mut self, element: Mod, bytes: &mut Vec<u8>, pointers: &mut Vec<Pointer>) -> Parsed<()> {
         let negative = self.eat(b'-')?;
         let bits = match self.tok.tok {
             Tok::Int(v) if !element.is_float() => {
@@ -241,15 +249,84 @@ impl<'a> Parser<'a> {
             Tok::F64(v) if element == Mod::F32 => {
                 u64::from((f64::from_bits(v) as f32).to_bits()) ^ u64::from(negative) << 31
             }
-            Tok::Word(_) => {
-                let why = "addresses as first values are not covered; take them with mov in the kernel";
-                return Err(Refusal::unsupported(self.tok.at, self.tok.text, why));
-            }
+            Tok::Word(_) if !negative => return self.pointer(element, bytes, pointers),
             _ => return self.unexpected(&format!("a .{} value", element.text())),
         };
         self.bump()?;
+        if self.is(b'(') && !negative && element.bits() == 8 {
+            return self.pointer_byte(bits, bytes, pointers);
+        }
+        self.whole_pointers(bytes, pointers)?;
         bytes.extend_from_slice(&bits.to_le_bytes()[..(element.bits() / 8) as usize]);
         Ok(())
+    }
+
+    /// `generic(name)+8` or `name` where a number of 64 bits may stand.
+    fn pointer(&mut self, element: Mod, bytes: &mut Vec<u8>, pointers: &mut Vec<Pointer>) -> Parsed<()> {
+        let at = self.tok.at;
+        let pointer = self.pointer_value(bytes.len() as u64)?;
+        if element.bits() != 64 || element.is_float() {
+            return Err(Refusal::unexpected(at, "an address", &format!("a .{} value", element.text())));
+        }
+        pointers.push(pointer);
+        bytes.extend_from_slice(&[0; 8]);
+        Ok(())
+    }
+
+    /// `0xFF00(generic(name))`: one byte of an address, where eight such stand for the whole of it.
+    fn pointer_byte(&mut self, mask: u64, bytes: &mut Vec<u8>, pointers: &mut Vec<Pointer>) -> Parsed<()> {
+        let at = self.tok.at;
+        self.expect(b'(')?;
+        let part = u64::from(mask.trailing_zeros() / 8);
+        let pointer = self.pointer_value((bytes.len() as u64).wrapping_sub(part))?;
+        self.expect(b')')?;
+        let follows = match part {
+            0 => true,
+            _ => pointers.last() == Some(&pointer),
+        };
+        if mask != 0xff << (part * 8 % 64) || !follows {
+            let expected = "the eight bytes of an address, from 0xFF to 0xFF00000000000000";
+            return Err(Refusal::unexpected(at, "a part of an address", expected));
+        }
+        if part == 0 {
+            self.whole_pointers(bytes, pointers)?;
+            pointers.push(pointer);
+        }
+        bytes.push(0);
+        Ok(())
+    }
+
+    /// An address that was begun byte by byte must be there to its end.
+    fn whole_pointers(&self, bytes: &[u8], pointers: &[Pointer]) -> Parsed<()> {
+        match pointers.last() {
+            Some(last) if last.at + 8 > bytes.len() as u64 => {
+                self.unexpected("all eight bytes of the address")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn pointer_value(&mut self, at_byte: u64) -> Parsed<Pointer> {
+        let (mut name, mut at) = self.word("a variable's name")?;
+        let generic = name == "generic" && self.eat(b'(')?;
+        if generic {
+            (name, at) = self.word("a variable's name")?;
+            self.expect(b')')?;
+        }
+        let offset = if self.is(b'+') || self.is(b'-') { self.offset()? } else { 0 };
+        let variable = match self.names.get(name) {
+            Some(Global::Variable(n)) => *n,
+            Some(Global::Function(_)) => {
+                let why = "addresses of functions are not covered; call them by name";
+                return Err(Refusal::unsupported(at, name, why));
+            }
+            None => return Err(Refusal::undeclared(at, "variable", name)),
+        };
+        if self.module.variables[variable as usize].space == Space::Shared {
+            let why = "the address of shared memory is not known before a launch; take it with mov";
+            return Err(Refusal::unsupported(at, name, why));
+        }
+        Ok(Pointer { at: at_byte, variable, generic, offset })
     }
 
     /// `( .param .u64 a, .param .align 8 .b8 b[16] )`. Names are entered when the body begins.

@@ -11,10 +11,10 @@ mod data;
 
 use super::{
     error::{At, Refusal},
-    ir::{Function, Line, Module, Operand, Space},
+    ir::{Function, Line, Module, Operand, Param, Space},
     lex::{Lexer, Tok, Token},
     limits, print,
-    words::{Mod, Op},
+    words::{Kind, Mod, Op},
 };
 use std::collections::HashMap;
 
@@ -281,12 +281,8 @@ impl<'a> Parser<'a> {
                 "a kernel name that begins with a letter or `_`",
             ));
         }
-        if external && name != "__assertfail" {
-            return Err(Refusal::unsupported(
-                at,
-                name,
-                "only __assertfail is external; link all code into the module",
-            ));
+        if external {
+            check_external(name, at, &returns, &params)?;
         }
         let mut function = Function {
             name: name.to_string(),
@@ -431,7 +427,35 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// The functions that every device brings along, with the bits of what they return and take.
+const EXTERNALS: [(&str, &[u32], &[u32]); 2] =
+    [("__assertfail", &[], &[64, 64, 32, 64, 64]), ("vprintf", &[32], &[64, 64])];
+
+fn check_external(name: &str, at: At, returns: &[Param], params: &[Param]) -> Parsed<()> {
+    let Some((_, returned, taken)) = EXTERNALS.iter().find(|(known, ..)| *known == name) else {
+        let why = match name {
+            "malloc" | "free" => "memory is not allocated in kernels; pass a buffer",
+            _ if name.starts_with("cuda") => {
+                "a kernel starts no other kernels; make it a launch of the program"
+            }
+            _ => "only __assertfail and vprintf are external; link all code into the module",
+        };
+        return Err(Refusal::unsupported(at, name, why));
+    };
+    let fits = |found: &[Param], known: &[u32]| found.iter().map(|p| p.bytes() * 8).eq(known.iter().copied());
+    if fits(returns, returned) && fits(params, taken) {
+        return Ok(());
+    }
+    Err(Refusal::unexpected(
+        at,
+        &format!("`{name}` of another kind"),
+        "the parameters it has on every device",
+    ))
+}
+
 /// A type that variables and parameters may have.
 fn data_type(word: &str) -> Option<Mod> {
-    Mod::named(word).filter(|m| m.is_type() && *m != Mod::Pred)
+    let declared =
+        |m: &Mod| !matches!(m.kind(), None | Some((Kind::Predicate | Kind::IntPair | Kind::Element, _)));
+    Mod::named(word).filter(declared)
 }

@@ -133,10 +133,11 @@ impl<'a> Parser<'a> {
             }
             return Ok(Operand::Symbol(symbol, offset));
         }
-        if let Some(Global::Function(n)) = self.names.get(name) {
-            return Ok(Operand::Function(*n));
+        // A register hides a function of the same name, as what is declared nearer always does.
+        match self.names.get(name) {
+            Some(Global::Function(n)) if !body.declares(name) => Ok(Operand::Function(*n)),
+            _ => self.register(name, at, function, body).map(Operand::Register),
         }
-        self.register(name, at, function, body).map(Operand::Register)
     }
 
     pub(super) fn address(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
@@ -162,7 +163,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `+8`, `+-8` or `-8`.
-    pub(super) fn offset(&mut self) -> Parsed<i64> {
+    pub(in crate::ptx::parse) fn offset(&mut self) -> Parsed<i64> {
         self.eat(b'+')?;
         let negative = self.eat(b'-')?;
         let value = self.int(u64::MAX, "bytes of offset")? as i64;

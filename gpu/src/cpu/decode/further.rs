@@ -1,0 +1,104 @@
+//! Instructions that become several codes, or one of the kinds beyond plain arithmetic.
+
+use super::{Kind, Mod, NONE, Operand, instruction::Site};
+use crate::cpu::code::{BoolOp, Cmp, CmpTy, FloatTy, IntOp, IntTy, Narrow, NarrowTo, PairOp, WordOp};
+
+impl Site<'_, '_, '_> {
+    pub(super) fn word(&mut self, op: WordOp) {
+        self.plain(Kind::Word(op), Mod::U32);
+    }
+
+    /// Whether `min` or `max` is one of those that are not plain.
+    pub(super) fn is_special_extreme(&self) -> bool {
+        let float = self.ty(0).is_float();
+        matches!(self.ty(0), Mod::U16x2 | Mod::S16x2)
+            || self.has(Mod::XorSign)
+            || (self.has(Mod::Relu) && !float)
+    }
+
+    pub(super) fn extreme(&mut self, max: bool) {
+        let ty = self.ty(0);
+        let relu = self.has(Mod::Relu);
+        if matches!(ty, Mod::U16x2 | Mod::S16x2) {
+            let op = if max { PairOp::Max } else { PairOp::Min };
+            self.word(WordOp::Pair { op, signed: ty == Mod::S16x2, relu });
+        } else if self.has(Mod::XorSign) {
+            let float = super::instruction::float_ty(ty).unwrap_or(FloatTy::F32);
+            let how = self.finish();
+            self.plain(Kind::XorSign { max, ty: float, how }, ty);
+        } else {
+            self.plain(Kind::Int(if max { IntOp::Max } else { IntOp::Min }, IntTy::S32), Mod::S32);
+            let (d, zero) = (self.dst(0), self.decoder.constant(0, false));
+            let code = self.push(Kind::Int(IntOp::Max, IntTy::S32));
+            (code.d, code.a, code.b) = (d, d, zero);
+        }
+    }
+
+    /// The table's result; with a boolean operation, also whether it is not zero, joined with a predicate.
+    pub(super) fn lop3(&mut self, table: u8) {
+        let d = match self.dst(0) {
+            NONE => self.decoder.fresh(1),
+            d => d,
+        };
+        let [a, b, c] = [1, 2, 3].map(|n| self.src(n, Mod::U32));
+        let code = self.push(Kind::Bits(crate::cpu::code::BitOp::Lop3(table)));
+        (code.d, code.a, code.b, code.c) = (d, a, b, c);
+        if self.count() < 6 {
+            return;
+        }
+        let join = Some(if self.has(Mod::Or) { BoolOp::Or } else { BoolOp::And });
+        let zero = self.decoder.constant(0, false);
+        let (p, (c, negate)) = (self.second_dst(0), self.predicate(5));
+        let ty = CmpTy::Int(IntTy::U32);
+        let code = self.push(Kind::Setp { cmp: Cmp::Ne, ty, join, negate, ftz: false });
+        (code.d, code.a, code.b, code.c) = (p, d, zero, c);
+    }
+
+    /// `cvt` to f16, bf16 or tf32 in the ways that only these have.
+    pub(super) fn narrow(&mut self) {
+        let to = match self.ty(0) {
+            Mod::Tf32 => NarrowTo::Tf32,
+            Mod::F16 | Mod::F16x2 => NarrowTo::F16,
+            _ => NarrowTo::Bf16,
+        };
+        let how = Narrow {
+            to,
+            mode: self.mode(),
+            away: self.has(Mod::Rna),
+            relu: self.has(Mod::Relu),
+            finite: self.has(Mod::Satfinite),
+            pair: self.count() > 2,
+        };
+        self.plain(Kind::Narrow(how), Mod::F32);
+    }
+
+    /// A vector of atomics is one for each element, as PTX has it.
+    pub(super) fn atomics(&mut self) {
+        if self.instruction.mods.one_of(&[Mod::V2, Mod::V4, Mod::V8]).is_none() {
+            return self.atomic();
+        }
+        let ty = self.ty(0);
+        let first = usize::from(self.instruction.op == crate::ptx::words::Op::Atom);
+        let parts = self.function.parts(self.operand(first + 1));
+        // What is joined in is read before any old value is written: they may be the same registers.
+        let given: Vec<u32> = parts.iter().map(|part| self.value(part, ty)).collect();
+        let given: Vec<u32> = given
+            .into_iter()
+            .map(|from| {
+                let slot = self.decoder.fresh(1);
+                let code = self.push(Kind::Move { wide: false });
+                (code.d, code.a) = (slot, from);
+                slot
+            })
+            .collect();
+        let results = if first == 1 { self.function.parts(self.operand(0)) } else { &[] };
+        let step = i64::from(ty.bits() / 8);
+        for (n, b) in given.into_iter().enumerate() {
+            let d = match results.get(n) {
+                Some(Operand::Register(r)) => self.register(*r),
+                _ => NONE,
+            };
+            self.atomic_part(first, d, b, n as i64 * step);
+        }
+    }
+}
