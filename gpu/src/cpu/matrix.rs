@@ -4,7 +4,7 @@
 //! instructions and `mma` (`tensor.rs`) know it; and the layout of 8 x 8 matrices, which the PTX manual gives.
 //! `cp.async` copies at once: a program that waits as it must sees no difference.
 //! Never: touches a byte that `memory::Groups` has not passed.
-//! Tests: `gpu/tests/cpu_tensor.rs`.
+//! Tests: `gpu/tests/cpu_matrix.rs`, and `gpu/tests/cpu_tensor.rs` for `wmma`.
 
 use super::{
     code::{Code, Kind, Matrix, NONE, Part},

@@ -70,9 +70,9 @@ cvt .sat .u64 .s8|.s16|.s32|.s64 : D S1
 cvt .sat .s64 .u64 : D S1
 cvt RNDI [.ftz] [.sat] INT8 .f32 : D S1
 cvt RNDI [.sat] INT8 .f16|.f64 : D S1
-cvt RNDI INT8 .bf16 : D S1
+cvt RNDI INT .bf16 : D S1
 cvt RND [.sat] .f16|.f32|.f64 INT8 : D S1
-cvt RND .bf16 INT8 : D S1
+cvt RND .bf16 INT : D S1
 cvt [RNDI] [.ftz] [.sat] .f32 .f32 : D S1
 cvt [RNDI] [.sat] .f16 .f16 : D S1
 cvt [RNDI] [.sat] .f64 .f64 : D S1
@@ -269,7 +269,8 @@ slct [.ftz] ANY .f32 : d s s s1
 ld [.weak] [LDSPACE] [.ca|.cg|.cs|.lu|.cv] [VEC] DATA : V a
 ld [.weak] [.global] [.ca|.cg|.cs|.lu|.cv] [AHEAD] [VEC] DATA : V a
 ld [.weak] [.global] [EVICT] [AHEAD] [VEC] DATA : V a
-ld [.weak] .global [.ca|.cg|.cs] .nc [EVICT] [AHEAD] [VEC] DATA : V a
+ld .global [.ca|.cg|.cs] .nc [AHEAD] [VEC] DATA : V a
+ld .global .nc [EVICT] [AHEAD] [VEC] DATA : V a
 ld .volatile [.global|.shared|.shared::cta] [VEC] DATA : V a
 ld .relaxed|.acquire SCOPE [.global] [EVICT] [AHEAD] [VEC] DATA : V a
 ld .relaxed|.acquire SCOPE .shared|.shared::cta [VEC] DATA : V a
