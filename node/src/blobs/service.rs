@@ -252,7 +252,11 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
 impl Shared {
     async fn keep(&self, mut blobs: Vec<InlineBlob>) {
         // What many jobs carry is here after the first, and no thread of its own is needed to see that.
-        blobs.retain(|blob| !self.store.is_ready(&blob.hash(), Bytes(blob.bytes.len() as u64), false));
+        blobs.retain(|blob| {
+            let hash = blob.hash();
+            self.store.keep_at_hand(hash, &blob.bytes);
+            !self.store.is_ready(&hash, Bytes(blob.bytes.len() as u64), false)
+        });
         if blobs.is_empty() {
             return;
         }

@@ -10,6 +10,7 @@
 //! power nor a decayed disk can pass for content. When room is needed, the blobs used longest ago go first; never one
 //! that is held here or in use by a job. Calls block: use them off the async threads. Tests: `tests/store.rs`.
 
+mod at_hand;
 mod hold;
 
 pub use hold::Hold;
@@ -79,6 +80,7 @@ struct State {
     whole: HashMap<BlobHash, Whole>,
     partial: HashMap<BlobHash, Remains>,
     holds: HashMap<BlobHash, usize>,
+    at_hand: at_hand::AtHand,
     /// Bytes of all whole and partial blobs and drafts, reserved ones included.
     used: u64,
     /// Counts uses, to tell which were longest ago.
@@ -141,7 +143,7 @@ impl BlobStore {
 
     /// Whether a blob of this size is here and was looked at by this run, so that it can be used at once; where that is
     /// asked, also whether it survives a loss of power. Counts as a use, and touches no disk.
-    pub(super) fn is_ready(&self, hash: &BlobHash, bytes: Bytes, durable: bool) -> bool {
+    pub fn is_ready(&self, hash: &BlobHash, bytes: Bytes, durable: bool) -> bool {
         let mut state = self.lock();
         state.clock += 1;
         let clock = state.clock;
@@ -174,7 +176,9 @@ impl BlobStore {
     /// A blob's bytes.
     pub fn read(&self, hash: &BlobHash) -> Result<Vec<u8>, BlobStoreError> {
         let path = self.path(hash)?;
-        fs::read(&path).map_err(self.io("read", &path))
+        let bytes = fs::read(&path).map_err(self.io("read", &path))?;
+        self.keep_at_hand(*hash, &bytes);
+        Ok(bytes)
     }
 
     /// A blob's open file.
@@ -186,6 +190,7 @@ impl BlobStore {
     /// Keeps `bytes`. A repeat changes nothing.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobHash, BlobStoreError> {
         let hash = BlobHash::of(bytes);
+        self.keep_at_hand(hash, bytes);
         if self.path(&hash).is_ok() {
             return Ok(hash);
         }

@@ -5,11 +5,18 @@ use crate::{
     workers::{Blobs, NewBlob},
 };
 use ion_protocol::{BlobHash, Bytes};
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    sync::Arc,
+};
 
 impl Blobs for BlobStore {
     fn open(&self, hash: &BlobHash) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(self.file(hash).map_err(io_error)?))
+    }
+
+    fn at_hand(&self, hash: &BlobHash) -> Option<Arc<[u8]>> {
+        BlobStore::at_hand(self, hash)
     }
 
     fn create(&self, _bytes: Bytes) -> io::Result<Box<dyn NewBlob>> {

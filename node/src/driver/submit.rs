@@ -42,6 +42,10 @@ impl Driver {
             return reply.error(error.to_string(), "check the job with `ion run JOB.toml --dry-run`");
         }
         let (store, chores) = (self.store.clone(), self.chores.clone());
+        if let Some(inline) = at_hand(&store, &spec) {
+            let held = store.hold(spec.program.blobs().into_iter().map(|(hash, _)| hash));
+            return self.on_imported(Imported { job, spec, reply, result: Ok(inline), held });
+        }
         tokio::task::spawn_blocking(move || {
             let held = store.hold(spec.program.blobs().into_iter().map(|(hash, _)| hash));
             let result = import(&store, &spec, &files);
@@ -74,6 +78,23 @@ impl Driver {
         }
         None
     }
+}
+
+/// The small blobs of a job whose files are all here and durable, where that can be told without the disk.
+fn at_hand(store: &BlobStore, spec: &JobSpec) -> Option<Vec<InlineBlob>> {
+    let mut room = INLINE_BYTES_MAX;
+    let mut inline = Vec::new();
+    for (hash, bytes) in spec.program.blobs() {
+        if !store.is_ready(&hash, bytes, true) {
+            return None;
+        }
+        if usize::try_from(bytes.0).is_ok_and(|bytes| bytes <= room) {
+            let content = store.at_hand(&hash)?;
+            room -= content.len();
+            inline.push(InlineBlob { bytes: content.to_vec() });
+        }
+    }
+    Some(inline)
 }
 
 fn import(store: &BlobStore, spec: &JobSpec, files: &[FileRef]) -> Result<Vec<InlineBlob>, ImportError> {

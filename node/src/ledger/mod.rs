@@ -119,6 +119,7 @@ impl Ledger {
         let (ended_tx, ended) = watch::channel(false);
         let index =
             Index::new(&dir.join(INDEX_DIR), network, journal.reader(network, node), closing_seen.clone());
+        let index_at = journal.end().offset;
         let writer = Writer {
             journal,
             queue: queue.clone(),
@@ -126,6 +127,7 @@ impl Ledger {
             durable: durable.clone(),
             asks: asks.clone(),
             told: told.clone(),
+            index_at,
             closing: closing_seen,
             failed: failed_tx,
         };

@@ -19,6 +19,10 @@ use std::sync::{
 };
 use tokio::sync::{mpsc, watch};
 
+/// How far the index may lag: it takes a journal of records in at once rather than each beside the work it tells of.
+/// Whoever asks waits for the rest, some tens of milliseconds.
+const INDEX_LAG_BYTES_MAX: u64 = 256 * 1024;
+
 /// What the journal's thread works with.
 pub(super) struct Writer {
     pub(super) journal: Journal,
@@ -29,6 +33,8 @@ pub(super) struct Writer {
     pub(super) asks: SyncSender<Ask>,
     /// Whether the index was told that more is durable, and has not begun to look.
     pub(super) told: Arc<AtomicBool>,
+    /// Where the journal ended when the index was last told.
+    pub(super) index_at: u64,
     /// True once nobody waits for answers any more.
     pub(super) closing: watch::Receiver<bool>,
     /// Why the journal ended, for whoever stops the node.
@@ -47,6 +53,11 @@ impl Writer {
             for input in self.commit(batch) {
                 self.tell(&waiter, input);
             }
+            let end = self.journal.end().offset;
+            if end < self.index_at.saturating_add(INDEX_LAG_BYTES_MAX) {
+                continue;
+            }
+            self.index_at = end;
             // A full queue means that the index is told already.
             // One such word at a time: more would take the places of people who ask.
             if !self.told.swap(true, Ordering::AcqRel) && self.asks.try_send(Ask::CatchUp).is_err() {

@@ -43,26 +43,51 @@ pub async fn feed(stdin: ChildStdin, spec: Arc<JobSpec>, blobs: Arc<dyn Blobs>) 
     if stdin.write_all(&job).await.is_err() {
         return Fed::ChildGone;
     }
-    let (to, mut pieces) = mpsc::channel(PIECES_AHEAD);
-    let reading = task::spawn_blocking(move || {
-        spec.program.blobs().into_iter().try_for_each(|(hash, bytes)| read_blob(&*blobs, hash, bytes, &to))
-    });
-    while let Some(piece) = pieces.recv().await {
-        let head = header(Kind::Bytes, Vec::len(&piece));
-        if stdin.write_all(&head).await.is_err() || stdin.write_all(&piece).await.is_err() {
-            return Fed::ChildGone;
-        }
-    }
-    match reading.await {
-        Ok(Ok(())) => {}
-        Ok(Err(message)) => return Fed::Failed(Fault::Inputs { message }.bounded()),
-        Err(error) => return Fed::Failed(Fault::Inputs { message: format!("reading them ended: {error}") }),
+    let wanted = spec.program.blobs();
+    let at_hand: Option<Vec<_>> = wanted.iter().map(|(hash, _)| blobs.at_hand(hash)).collect();
+    let passed_on = match at_hand {
+        Some(contents) => pass_on(&mut stdin, &contents).await,
+        None => read_and_pass_on(&mut stdin, wanted, blobs).await,
+    };
+    if let Err(ended) = passed_on {
+        return ended;
     }
     let start = message_frame(&ToWorker::Start);
     match async { stdin.write_all(&start).await.and(stdin.flush().await) }.await {
         Ok(()) => Fed::All(stdin.into_inner()),
         Err(_) => Fed::ChildGone,
     }
+}
+
+/// Sends blobs that are in memory.
+async fn pass_on(stdin: &mut BufWriter<ChildStdin>, contents: &[Arc<[u8]>]) -> Result<(), Fed> {
+    for piece in contents.iter().flat_map(|content| content.chunks(CHUNK_BYTES_MAX)) {
+        write_piece(stdin, piece).await?;
+    }
+    Ok(())
+}
+
+/// Sends blobs as a blocking thread reads them.
+async fn read_and_pass_on(
+    stdin: &mut BufWriter<ChildStdin>,
+    wanted: Vec<(BlobHash, Bytes)>,
+    blobs: Arc<dyn Blobs>,
+) -> Result<(), Fed> {
+    let failed = |message| Fed::Failed(Fault::Inputs { message }.bounded());
+    let (to, mut pieces) = mpsc::channel(PIECES_AHEAD);
+    let reading = task::spawn_blocking(move || {
+        wanted.into_iter().try_for_each(|(hash, bytes)| read_blob(&*blobs, hash, bytes, &to))
+    });
+    while let Some(piece) = pieces.recv().await {
+        write_piece(stdin, &piece).await?;
+    }
+    reading.await.map_err(|error| failed(format!("reading them ended: {error}")))?.map_err(failed)
+}
+
+async fn write_piece(stdin: &mut BufWriter<ChildStdin>, piece: &[u8]) -> Result<(), Fed> {
+    let head = header(Kind::Bytes, piece.len());
+    let written = async { stdin.write_all(&head).await.and(stdin.write_all(piece).await) };
+    written.await.map_err(|_| Fed::ChildGone)
 }
 
 /// Passes a blob on in pieces. The last piece is held back until the hash is known to be right, so that no child ever

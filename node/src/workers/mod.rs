@@ -41,10 +41,15 @@ use tokio_util::sync::CancellationToken;
 /// Jobs that may wait for one device: the engine sends the next when one ends, so a few are plenty.
 pub const DEVICE_QUEUE_MAX: usize = 16;
 
-/// Where blobs are read from and written to. Called from blocking threads.
+/// Where blobs are read from and written to. Called from blocking threads, unless a method says otherwise.
 pub trait Blobs: Send + Sync + 'static {
     /// The bytes of a blob, from the start; the caller checks their hash.
     fn open(&self, hash: &BlobHash) -> io::Result<Box<dyn Read + Send>>;
+
+    /// The right bytes of a blob, where nothing is to be waited for; may be called from anywhere.
+    fn at_hand(&self, _: &BlobHash) -> Option<Arc<[u8]>> {
+        None
+    }
 
     /// Room for a new blob of `bytes` bytes.
     fn create(&self, bytes: Bytes) -> io::Result<Box<dyn NewBlob>>;

@@ -180,3 +180,25 @@ fn random_use_never_exceeds_the_quota_nor_loses_count() {
     let reopened = BlobStore::open(dir.path(), Bytes(20_000)).unwrap();
     assert_eq!(reopened.used(), store.used(), "seed {seed}");
 }
+
+#[test]
+fn small_blobs_are_at_hand_and_take_bounded_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ion_protocol::limits::INLINE_BYTES_MAX;
+    let first = store(&dir);
+    let hashes: Vec<_> = (0..200).map(|number| first.put(&content(number, small)).unwrap()).collect();
+    let large = first.put(&content(1, small + 1)).unwrap();
+    let at_hand = |store: &BlobStore| hashes.iter().filter(|hash| store.at_hand(hash).is_some()).count();
+    assert_eq!(at_hand(&first) * small, 4 * 1024 * 1024);
+    assert_eq!(first.at_hand(&hashes[199]).as_deref(), Some(&content(199, small)[..]));
+    assert!(first.at_hand(&hashes[0]).is_none() && first.at_hand(&large).is_none());
+
+    let second = store(&dir);
+    let bytes = Bytes(small as u64);
+    assert!(second.at_hand(&hashes[7]).is_none() && !second.is_ready(&hashes[7], bytes, false));
+    second.read(&hashes[7]).unwrap();
+    assert!(second.at_hand(&hashes[7]).is_some() && second.is_ready(&hashes[7], bytes, false));
+    assert!(!second.is_ready(&hashes[7], bytes, true) && !second.is_ready(&hashes[7], Bytes(1), false));
+    second.make_durable(&[hashes[7]]).unwrap();
+    assert!(second.is_ready(&hashes[7], bytes, true));
+}
