@@ -102,6 +102,41 @@ async fn every_fault_of_a_program_is_told_and_the_next_job_runs() {
     rig.expect_good().await;
 }
 
+/// Registers of called functions have their place all the time, so a modest text asks for much of them.
+fn registers(functions: usize, each: usize) -> String {
+    let head = ".version 7.0\n.target sm_52\n.address_size 64\n".to_owned();
+    let body =
+        (0..each).fold(format!(".reg .b64 %x<{each}>;\n"), |body, n| body + &format!("mov.u64 %x{n}, 0;\n"));
+    let functions = 0..functions;
+    let text = functions.clone().fold(head, |text, f| text + &format!(".func f{f}()\n{{\n{body}}}\n"));
+    functions.fold(text + ".visible .entry k()\n{\n", |text, f| text + &format!("call f{f};\n")) + "}\n"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_grow_are_told_by_name_and_the_largest_state_fits_a_child() {
+    let mut rig = Rig::start(ION).await;
+    // Whatever a job's own memory is, its registers fit beside it, or are refused before any is taken.
+    for (functions, fits) in [(2, true), (3, false)] {
+        let mut spec = programs::text(&rig.blobs, &registers(functions, 60_000), "k");
+        spec.limits.memory = Bytes(MIB);
+        match rig.run(spec).await {
+            Ok(_) => assert!(fits, "{functions} functions"),
+            Err(fault) => assert!(!fits && matches!(fault, Fault::Memory { .. }), "{functions}: {fault:?}"),
+        }
+        rig.expect_good().await;
+    }
+    // Each function calls the one before twice, and the first does nothing.
+    let twice = |f: usize| format!(".func f{f}()\n{{\ncall f{0};\ncall f{0};\n}}\n", f - 1);
+    let calls: String = (1..31).map(twice).collect();
+    let text = format!(
+        "{}\n.func f0()\n{{\n}}\n{calls}.visible .entry k()\n{{\ncall f30;\n}}\n",
+        ".version 7.0\n.target sm_52\n.address_size 64"
+    );
+    let fault = rig.run(programs::text(&rig.blobs, &text, "k")).await.unwrap_err();
+    assert!(matches!(&fault, Fault::Ptx { message, .. } if message.contains("written out")), "{fault:?}");
+    rig.expect_good().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blobs_that_are_absent_or_wrong_never_run() {
     let mut rig = Rig::start(ION).await;

@@ -25,6 +25,9 @@ use std::sync::{
 /// Instructions between two looks at the clock on one core.
 const CLOCK_EVERY: u64 = 50_000;
 
+/// Bytes of a block's state that are cleared in the time of one instruction: clearing counts as work before the next
+/// look at the clock, or else large blocks that do nothing would run long past it.
+const CLEARED_PER_INSTRUCTION: u64 = 128;
 /// Registers, shared and local memory of all blocks that run at once: half of what a worker has beside the program's
 /// own memory. Fewer cores work on a kernel of which more would not fit.
 const STATE_BYTES_MAX: u64 = 256 << 20;
@@ -108,12 +111,14 @@ impl Launch<'_, '_> {
                 return failure.note(0, Fault::Room { message });
             }
         };
+        let clearing = Block::bytes(self.kernel, &self.extents) / CLEARED_PER_INSTRUCTION;
         let mut since_clock = CLOCK_EVERY;
         loop {
             let number = next.fetch_add(1, Relaxed);
             if number >= self.extents.blocks() || number > failure.first.load(Relaxed) {
                 return;
             }
+            since_clock += clearing;
             let on = |executed: u64| {
                 self.spent.fetch_add(executed, Relaxed);
                 since_clock += executed + 1;

@@ -1,17 +1,13 @@
 //! Small texts that stand for much: each is refused by name before it costs what it stands for, or does what it says
 //! within its limits.
 
-use super::{Case, Ends, SHORT, kernel, module};
+use super::{Case, Ends, SHORT, kernel, many, module};
 use crate::cpu_bench::{Bench, LIMITS};
 use ion_gpu::{backend::RunLimits, ptx::limits};
 use ion_protocol::{
     Bytes,
     job::{Buffer, Init, Phase, Step},
 };
-
-fn many(count: usize, each: impl Fn(usize) -> String) -> String {
-    (0..count).map(each).collect()
-}
 
 /// Functions `f0` to `f{depth - 1}`, each of which calls the one before `width` times; `f0` has this body.
 fn calls(depth: usize, width: usize, last: &str) -> String {
@@ -49,6 +45,12 @@ fn recursion() -> Vec<Case> {
             "calls of nothing by the hundred",
             module(&calls(8, 250, ""), "call f7;"),
             Ends::Refused("written out"),
+        ),
+        // Each call finds what belongs to the function, but does not copy it.
+        case(
+            "calls of a function with a thousand variables",
+            module(&calls(16, 2, &many(1000, |n| format!(".local .b8 l{n};\n"))), "call f15;"),
+            Ends::Well,
         ),
         case(
             "a long chain of calls",

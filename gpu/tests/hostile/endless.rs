@@ -1,6 +1,6 @@
 //! Programs that do not end, and barriers at which somebody is always missing.
 
-use super::{Case, Ends, SHORT, kernel, module};
+use super::{Case, Ends, SHORT, kernel, many, module};
 use crate::cpu_bench::{Bench, LIMITS};
 use ion_gpu::backend::RunLimits;
 use ion_protocol::job::{Phase, Step};
@@ -99,6 +99,12 @@ pub fn cases() -> Vec<Case> {
         [i32::MAX as u32, 1, 1],
         [1024, 1, 1],
     ));
+    // Each block does nothing, after its large state was cleared: slow work that no budget of instructions sees.
+    let state =
+        format!("bra END;\n.reg .b64 %x<60000>;\n{}END:", many(60_000, |n| format!("mov.u64 %x{n}, 0;\n")));
+    let [by_time, _] =
+        Case::endless("a giant grid of large blocks", &kernel(&state), [i32::MAX as u32, 1, 1], [32, 1, 1]);
+    cases.push(by_time);
     cases.extend(programs());
     cases
 }

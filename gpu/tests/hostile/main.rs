@@ -92,6 +92,11 @@ pub fn module(before: &str, body: &str) -> String {
     )
 }
 
+/// Many pieces of text.
+fn many(count: usize, each: impl Fn(usize) -> String) -> String {
+    (0..count).map(each).collect()
+}
+
 /// The engines under test.
 fn engines() -> Vec<Box<dyn Backend>> {
     vec![Box::new(CpuBackend::default())]

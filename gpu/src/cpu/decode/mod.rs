@@ -20,7 +20,7 @@ use crate::ptx::{
     words::{Mod, Special},
 };
 use ion_protocol::fault::Fault;
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 /// Instructions of a kernel with all calls written out, counted both as they are read and as they are made: a call of
 /// an empty function makes none.
@@ -97,7 +97,7 @@ struct Decoder<'a> {
     globals: Vec<Option<u64>>,
     constants: Vec<Option<u64>>,
     shared: Vec<Option<u64>>,
-    units: HashMap<usize, Unit>,
+    units: HashMap<usize, Rc<Unit>>,
     fills: HashMap<Fill, u32>,
     kernel: Kernel,
     /// Slots for values that live within one instruction.
@@ -186,7 +186,7 @@ impl<'a> Decoder<'a> {
                 local = returns + function.returns.last().map_or(0, |p| u64::from(p.offset + p.bytes()));
             }
             let index = self.module.functions.iter().position(|f| std::ptr::eq(f, *function)).unwrap_or(0);
-            self.units.insert(index, Unit { registers, variables, params, returns });
+            self.units.insert(index, Rc::new(Unit { registers, variables, params, returns }));
         }
         let used = ptx::used_variables(self.module, functions);
         for (v, used) in self.module.variables.iter().zip(used) {
@@ -226,7 +226,7 @@ impl<'a> Decoder<'a> {
         }
         let module = self.module;
         let function = &module.functions[index];
-        let unit = self.units[&index].clone();
+        let unit = Rc::clone(&self.units[&index]);
         let mut starts = Vec::with_capacity(function.instructions.len() + 1);
         // Branches to be aimed when all places are known: code and label, or code and the function's end.
         let mut aims: Vec<(usize, Option<u32>)> = Vec::new();

@@ -187,7 +187,7 @@ impl Site<'_, '_, '_> {
             let returned: Vec<Operand> = self.function.parts(returned).to_vec();
             return self.external(target, &given, &returned);
         }
-        let unit = self.decoder.units[&index].clone();
+        let unit = std::rc::Rc::clone(&self.decoder.units[&index]);
         // Lanes that do not call go round everything.
         let (guard, negated, line) = (self.decoder.guard, self.decoder.negated, self.decoder.line);
         let around = (guard != NONE).then(|| {
