@@ -150,12 +150,12 @@ async fn answer_to(dir: &Path, bytes: &[u8]) -> String {
 async fn nonsense_is_answered_and_floods_are_cut() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path(), |_| panic!("nothing of this reaches the driver"));
-    let hello = "{\"ion_control\":1,\"release\":\"x\"}\n";
+    let hello = format!("{{\"ion_control\":{CONTROL_VERSION},\"release\":\"x\"}}\n");
     assert!(answer_to(dir.path(), b"hello\n").await.contains("not understood"));
     assert!(
         answer_to(dir.path(), b"{\"ion_control\":99,\"release\":\"x\"}\n")
             .await
-            .contains("version 1, not 99")
+            .contains(&format!("version {CONTROL_VERSION}, not 99"))
     );
     let unknown = format!("{hello}{{\"request\":\"explode\"}}\n");
     assert!(answer_to(dir.path(), unknown.as_bytes()).await.contains("not understood"));

@@ -113,6 +113,7 @@ fn a_journal_that_failed_is_told_to_all() {
         durable,
         asks,
         told: Arc::default(),
+        index_at: 0,
         closing,
         failed,
     };
