@@ -228,6 +228,14 @@ fn spelling_and_order_do_not_change_what_a_module_is() {
     let other = body(
         ".reg .f32 p, q, r; .reg .u32 counter;\nmov.u32 counter, 16;\n{ add.rn.f32 p, q, r; }\nL: bra L;",
     );
+    // A vector of one is what it holds.
+    let [bare, braced] = ["%r", "{%r}"].map(|r| {
+        let text = body(&format!(
+            ".reg .b32 %r; .reg .b64 %d;\nld.global.cs.u32 {r}, [%d];\nst.global.u32 [%d], {r};"
+        ));
+        ptx::canonical(&ptx::parse(&text).unwrap())
+    });
+    assert_eq!(bare, braced);
     let [one, other] = [one, other].map(|t| ptx::canonical(&ptx::parse(&t).unwrap()));
     assert_eq!(one, other);
     assert!(one.text.contains("add.rn.f32"), "{}", one.text);

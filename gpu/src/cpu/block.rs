@@ -124,6 +124,7 @@ impl<'a, 'g> Block<'a, 'g> {
             local_stride: stride as usize,
             params: block,
             printed: Vec::new(),
+            print_work: 0,
             assertion: String::new(),
         };
         let mut warps: Vec<Warp> = (0..lanes / LANES).map(|w| Warp::new(kernel, w * LANES)).collect();
@@ -184,6 +185,11 @@ impl<'a, 'g> Block<'a, 'g> {
         std::mem::take(&mut self.private.printed)
     }
 
+    /// Whether the last block printed, which takes time that its instructions do not show.
+    pub fn has_printed(&self) -> bool {
+        self.private.print_work > 0
+    }
+
     /// The words of the assertion that broke the last block.
     pub fn assertion(&self) -> &str {
         &self.private.assertion
@@ -198,6 +204,7 @@ impl<'a, 'g> Block<'a, 'g> {
             self.private.local.clear();
         }
         self.executed = 0;
+        self.private.print_work = 0;
         self.arrived = [0; BARRIERS];
         let at = self.extents.block_at(number);
         for warp in &mut self.warps {

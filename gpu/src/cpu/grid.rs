@@ -133,6 +133,9 @@ impl Launch<'_, '_> {
                 number <= failure.first.load(Relaxed)
             };
             let ended = block.run(number, on);
+            if block.has_printed() {
+                since_clock = CLOCK_EVERY;
+            }
             let text = block.take_printed();
             if !text.is_empty() {
                 self.printed.lock().unwrap_or_else(PoisonError::into_inner).add(number, text);

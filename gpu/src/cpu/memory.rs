@@ -154,6 +154,8 @@ pub struct Private {
     pub params: Bytes,
     /// What the block has printed, and the words of an assertion that did not hold.
     pub printed: Vec<u8>,
+    /// Bytes that printing has read and written.
+    pub print_work: usize,
     pub assertion: String,
 }
 

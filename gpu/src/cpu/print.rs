@@ -3,7 +3,7 @@
 //! Owns: the formatting of C's `printf` as CUDA has it. A block's text is kept with the block, so that the text of a
 //! launch can be put together in the order of its blocks, whatever the cores did.
 //! Never: writes anywhere; reads memory but through the same checks as a load.
-//! Limits: [`PRINTED_BYTES_MAX`], [`TEXT_BYTES_MAX`], [`FIELD_MAX`].
+//! Limits: [`PRINTED_BYTES_MAX`], [`WORK_BYTES_MAX`], [`TEXT_BYTES_MAX`], [`FIELD_MAX`].
 //! Tests: `gpu/tests/cpu_print.rs`.
 
 use super::{
@@ -15,6 +15,11 @@ use super::{
 
 /// Text of one run: some pages of it. What is more is dropped, and a line says so.
 pub const PRINTED_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that one block's printing may read and write: some times what is kept of it. A format of a thousand long strings
+/// is a single instruction, so instructions do not bound its time.
+const WORK_BYTES_MAX: usize = 1024 * 1024;
+/// What `vprintf` gives for what is no longer printed: CUDA's answer to trouble of its own.
+const UNPRINTED: u32 = -2i32 as u32;
 /// One format or string argument: longer ones are cut.
 const TEXT_BYTES_MAX: usize = 4096;
 /// Characters of one field: a width or precision beyond is taken as this.
@@ -70,6 +75,7 @@ struct Reader<'m, 'a, 'g> {
 impl Reader<'_, '_, '_> {
     fn byte(&mut self, address: u64) -> Result<u8, BadAccess> {
         let (m, lane) = (&mut *self.memory, self.lane);
+        m.private.print_work += 1;
         let one = Access {
             area: Area::Generic,
             addresses: &[address; LANES],
@@ -107,7 +113,7 @@ struct Arguments {
 
 impl Arguments {
     fn next(&mut self, reader: &mut Reader<'_, '_, '_>, bytes: u64) -> Result<u64, BadAccess> {
-        self.at = self.at.next_multiple_of(bytes);
+        self.at = self.at.wrapping_add(bytes - 1) & !(bytes - 1);
         let value = reader.number(self.at, bytes)?;
         self.at = self.at.wrapping_add(bytes);
         self.count += 1;
@@ -250,7 +256,9 @@ fn write(
 ) -> Result<u32, BadAccess> {
     let mut arguments = Arguments { at: arguments, count: 0 };
     let mut rest = format;
-    while let Some((first, after)) = rest.split_first() {
+    while reader.memory.private.print_work + out.len() < WORK_BYTES_MAX
+        && let Some((first, after)) = rest.split_first()
+    {
         rest = after;
         if *first != b'%' {
             out.push(*first);
@@ -366,10 +374,15 @@ pub fn print(m: &mut Memory<'_, '_>, f: &mut Frame, i: &Code) -> Result<(), BadA
     let (formats, arguments) = (*f.wides(i.a), *f.wides(i.b));
     let mut counts = [0u32; LANES];
     for lane in lanes_of(f.mask) {
+        if m.private.print_work >= WORK_BYTES_MAX {
+            counts[lane] = UNPRINTED;
+            continue;
+        }
         let mut reader = Reader { memory: m, lane };
         let format = reader.text(formats[lane])?;
         let mut text = Vec::new();
         counts[lane] = write(&mut reader, &format, arguments[lane], &mut text)?;
+        m.private.print_work += text.len();
         let printed = &mut m.private.printed;
         // One byte too many shows that something was cut.
         let room = (PRINTED_BYTES_MAX + 1).saturating_sub(printed.len());

@@ -14,6 +14,14 @@ impl<'a> Parser<'a> {
             Tok::Punct(b'{') => {
                 self.bump()?;
                 let (first, count) = self.parts(b'}', op, function, body)?;
+                // A vector of one, as some inline assembly writes it, is what it holds.
+                if count == 1
+                    && matches!(op, Op::Ld | Op::St)
+                    && let Some(only) = function.operands.pop()
+                {
+                    self.operands -= 1;
+                    return Ok(only);
+                }
                 Ok(Operand::Vector(first, count))
             }
             Tok::Punct(b'(') if op == Op::Call => {
