@@ -155,7 +155,7 @@ fn variables_begin_with_addresses() {
     let text = format!(
         ".version 8.0\n.target sm_75\n.address_size 64\n.global .align 4 .u32 a = 41;\n\
          .const .align 4 .u32 b[2] = {{7, 42}};\n.global .align 8 .u64 whole[3] = {{0, generic(a), generic(b)+4}};\n\
-         .const .align 8 .b8 packed[24] = {{1, 0, 0, 0, 0, 0, 0, 0, {}, 9}};\n\
+         .const .align 8 .u8 packed[24] = {{1, 0, 0, 0, 0, 0, 0, 0, {}, 9}};\n\
          .visible .entry k(.param .u64 out) {{\n.reg .b64 %d<3>; .reg .b32 %r<4>;\nld.param.u64 %d0, [out];\n\
          ld.global.u64 %d1, [whole+8]; ld.u32 %r0, [%d1]; ld.global.u64 %d1, [whole+16]; ld.u32 %r1, [%d1];\n\
          ld.const.u64 %d1, [packed+8]; ld.u32 %r2, [%d1]; ld.const.u8 %r3, [packed+16];\n\

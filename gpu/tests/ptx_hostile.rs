@@ -112,7 +112,7 @@ fn what_is_not_covered_is_named_with_its_place() {
         (".global .u32 g = h;", "variable `h` is not declared"),
         (".func f() {}\n.global .u64 g = f;", "addresses of functions are not covered"),
         (".global .u32 h;\n.global .u32 g = h;", "found an address, expected a .u32 value"),
-        (".global .u32 h;\n.global .b8 g[9] = {0xFF(h), 0xFF00(h)};", "all eight bytes of the address"),
+        (".global .u32 h;\n.global .u8 g[9] = {0xFF(h), 0xFF00(h)};", "all eight bytes of the address"),
     ] {
         let text = format!("{HEAD}{text}");
         let said = refusal(&text).render(&text);

@@ -58,6 +58,8 @@ pub struct Variable {
     pub element: Mod,
     /// Elements; 0 stands for dynamic shared memory, whose size the launch gives.
     pub count: u64,
+    /// An argument or result of a call that is no array: an assembler tells the two apart.
+    pub scalar: bool,
     /// First bytes; the rest is zero.
     pub init: Vec<u8>,
     /// Addresses among the first values, whose bytes are zero in `init`; in order.

@@ -10,6 +10,7 @@
 //! `gpu/tests/ptx_fuzz`; meaning in `gpu/tests/cpu_*.rs`.
 
 pub mod error;
+mod exact;
 mod forms;
 mod inspect;
 pub mod ir;
@@ -25,6 +26,7 @@ mod tests;
 pub mod words;
 
 pub use error::{At, Refusal, What};
+pub use exact::exact;
 pub use inspect::{Inspection, KernelSummary, inspect};
 pub use ir::{Function, Module};
 pub use parse::parse;

@@ -8,6 +8,7 @@
 //! Tests: `ptx/tests.rs`.
 
 use super::{
+    exact,
     ir::{Base, Class, Function, Instruction, Module, Operand, Param, Pointer, SINK, Symbol, Variable},
     words::{Mod, Op},
 };
@@ -22,7 +23,7 @@ pub struct Canonical {
 }
 
 pub fn print(module: &Module) -> String {
-    Printer { module, rounding: false, out: String::new() }.module()
+    Printer { module, form: Form::AsRead, out: String::new() }.module()
 }
 
 pub fn canonical(module: &Module) -> Canonical {
@@ -32,12 +33,24 @@ pub fn canonical(module: &Module) -> Canonical {
 }
 
 pub(super) fn canonical_text(module: &Module) -> String {
-    Printer { module, rounding: true, out: String::new() }.module()
+    Printer { module, form: Form::Canonical, out: String::new() }.module()
+}
+
+/// With the routines of `exact.rs`, and calls of them in place of approximate instructions.
+pub(super) fn exact_text(module: &Module) -> String {
+    Printer { module, form: Form::Exact, out: String::new() }.module()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    AsRead,
+    Canonical,
+    Exact,
 }
 
 struct Printer<'a> {
     module: &'a Module,
-    rounding: bool,
+    form: Form,
     out: String,
 }
 
@@ -53,6 +66,9 @@ impl Printer<'_> {
         put!(self, ".address_size 64\n");
         for (n, variable) in module.variables.iter().enumerate() {
             self.variable(variable, &format!("$m{n}"));
+        }
+        if self.form == Form::Exact {
+            put!(self, "{}", exact::ROUTINES);
         }
         // Functions are declared at their place and defined at the end, so that any may call any other.
         for (n, function) in module.functions.iter().enumerate() {
@@ -73,6 +89,10 @@ impl Printer<'_> {
     }
 
     fn variable(&mut self, v: &Variable, name: &str) {
+        if v.scalar {
+            put!(self, ".param .align {} .{} {name};\n", v.align, v.element.text());
+            return;
+        }
         let external = if v.is_dynamic() { ".extern " } else { "" };
         put!(self, "{external}.{} .align {} .{} {name}", v.space.text(), v.align, v.element.text());
         if v.is_dynamic() {
@@ -195,12 +215,15 @@ impl Printer<'_> {
     }
 
     fn instruction(&mut self, f: &Function, numbers: &[String], i: &Instruction) {
+        if self.form == Form::Exact && exact::is_approximate(i) {
+            return self.exactly(f, numbers, i);
+        }
         put!(self, "\t");
         if let Some(guard) = i.guard {
             put!(self, "@{}{} ", if guard.negated { "!" } else { "" }, numbers[guard.register as usize]);
         }
         put!(self, "{}", i.op.text());
-        if self.rounding && lacks_rounding(i) {
+        if self.form == Form::Canonical && lacks_rounding(i) {
             put!(self, ".rn");
         }
         for m in i.mods.as_slice() {
@@ -216,6 +239,21 @@ impl Printer<'_> {
             self.operand(f, numbers, operand);
         }
         put!(self, ";\n");
+    }
+
+    fn exactly(&mut self, f: &Function, numbers: &[String], i: &Instruction) {
+        let operands: Vec<String> = f.operands_of(i).iter().map(|o| self.apart(f, numbers, o)).collect();
+        let unless = i.guard.map_or(String::new(), |g| {
+            format!("@{}{}", if g.negated { "" } else { "!" }, numbers[g.register as usize])
+        });
+        put!(self, "\t{}\n", exact::lines(i, &unless, &operands));
+    }
+
+    /// An operand's text, apart from the module's.
+    fn apart(&mut self, f: &Function, numbers: &[String], operand: &Operand) -> String {
+        let start = self.out.len();
+        self.operand(f, numbers, operand);
+        self.out.split_off(start)
     }
 
     fn operand(&mut self, f: &Function, numbers: &[String], operand: &Operand) {

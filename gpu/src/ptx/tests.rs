@@ -2,7 +2,7 @@
 
 mod samples;
 
-use super::*;
+use super::{words::Mod, *};
 
 const KERNELS: [(&str, &str); 6] = [
     ("saxpy", include_str!("../../kernels/saxpy.ptx")),
@@ -80,6 +80,64 @@ fn every_form_is_taken_by_an_assembler() {
     assert!(left.is_empty(), "{} of {} samples are refused", left.len(), samples.len());
 }
 
+/// Calls with every kind of argument, what devices bring along, and variables that begin with addresses.
+const CALLS: &str = ".version 8.0\n.target sm_80\n.address_size 64\n\
+    .extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n\
+    .extern .func __assertfail(.param .b64 m, .param .b64 f, .param .b32 l, .param .b64 n, .param .b64 c);\n\
+    .global .align 1 .b8 text[3] = {104, 105, 0};\n.const .align 8 .u64 at[2] = {generic(text), generic(text)+1};\n\
+    .global .align 8 .u8 parts[9] = {1, 0xFF(text), 0xFF00(text), 0xFF0000(text), 0xFF000000(text), 0xFF00000000(text),\n\
+    0xFF0000000000(text), 0xFF000000000000(text), 0xFF00000000000000(text)};\n\
+    .func (.param .align 8 .b8 r[24]) many(.param .align 8 .b8 a[24], .param .f32 b, .param .b64 c)\n{\n\
+    .reg .b64 x; .reg .f32 y; ld.param.b64 x, [a+8]; ld.param.f32 y, [b]; st.param.b64 [r+16], x; st.param.f32 [r], y; ret;\n}\n\
+    .visible .entry k(.param .u64 out)\n{\n.reg .b64 d<4>; .reg .f32 f; .reg .b32 n; mov.f32 f, 0f3F800000;\n\
+    mov.u64 d0, text; cvta.global.u64 d0, d0; ld.const.u64 d1, [at+8]; mov.u32 n, 1;\n\
+    { .param .align 8 .b8 a[24]; .param .f32 b; .param .b64 c; .param .align 8 .b8 r[24]; st.param.b64 [a+8], d0;\n\
+    st.param.f32 [b], f; st.param.b64 [c], d1; call.uni (r), many, (a, b, c); ld.param.b64 d2, [r+16]; }\n\
+    { .param .b64 a; .param .b64 b; .param .b32 r; st.param.b64 [a], d0; st.param.b64 [b], d1;\n\
+    call.uni (r), vprintf, (a, b); ld.param.b32 n, [r]; }\n\
+    { .param .b64 a; .param .b64 b; .param .b32 c; .param .b64 d; .param .b64 e; st.param.b64 [a], d0; st.param.b64 [b], d0;\n\
+    st.param.b32 [c], n; st.param.b64 [d], d0; st.param.b64 [e], d1; call.uni __assertfail, (a, b, c, d, e); }\n\
+    ret;\n}\n";
+
+/// Whole modules too: calls, and the routines of the exact form at each of their places.
+#[test]
+fn whole_modules_are_taken_by_an_assembler() {
+    let module = read(CALLS);
+    assert_eq!(read(&print(&module)), module);
+    let samples = samples::all(&mut fastrand::Rng::with_seed(23));
+    let approximate = samples.iter().filter(|s| s.mods.iter().any(|m| matches!(m, Mod::Approx | Mod::Full)));
+    let exact_forms: Vec<String> = approximate
+        .map(|s| canonical(&exact(&read(&around("9.0", 90, &format!("@%p1 {}\n", s.text)))).unwrap()).text)
+        .collect();
+    assert!(
+        exact_forms.len() > 30 && exact_forms.iter().all(|t| !t.contains(".approx") && !t.contains(".full"))
+    );
+    let Some(ptxas) = std::env::var_os("PTXAS") else {
+        eprintln!("skipped: $PTXAS names no assembler");
+        return;
+    };
+    let kernels = KERNELS.iter().map(|(_, text)| canonical(&read(text)).text);
+    for text in kernels.chain([canonical(&module).text]).chain(exact_forms) {
+        assert!(assembled(&ptxas, 90, &text), "{text}");
+    }
+}
+
+fn assembled(ptxas: &std::ffi::OsStr, target: u32, text: &str) -> bool {
+    let file = std::env::temp_dir().join(format!(
+        "ion-{}-{:?}.ptx",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    std::fs::write(&file, text).unwrap();
+    // Assemblers of today know no device older than this, but take texts for older ones.
+    let arch = target.max(75);
+    let mut command = std::process::Command::new(ptxas);
+    command.arg(format!("-arch=sm_{arch}")).arg("-o").arg("/dev/null").arg(&file);
+    let taken = command.output().unwrap().status.success();
+    std::fs::remove_file(&file).unwrap();
+    taken
+}
+
 /// The samples that the assembler does not take for this target.
 fn refused<'a>(
     ptxas: &std::ffi::OsStr,
@@ -87,18 +145,9 @@ fn refused<'a>(
     target: u32,
     samples: &[&'a samples::Sample],
 ) -> Vec<&'a samples::Sample> {
-    let mut refused = Vec::new();
-    for sample in samples {
+    let refuses = |sample: &&&samples::Sample| {
         let body = format!("{{ .param .align 16 .b8 given[64];\n{}\n}}\n", sample.text);
-        let text = canonical(&read(&around(version, target, &body))).text;
-        let file = std::env::temp_dir().join(format!("ion-form-{}.ptx", std::process::id()));
-        std::fs::write(&file, text).unwrap();
-        let arch = if target < 75 { 75 } else { target };
-        let mut command = std::process::Command::new(ptxas);
-        command.arg(format!("-arch=sm_{arch}")).arg("-o").arg("/dev/null").arg(&file);
-        if !command.output().unwrap().status.success() {
-            refused.push(*sample);
-        }
-    }
-    refused
+        !assembled(ptxas, target, &canonical(&read(&around(version, target, &body))).text)
+    };
+    samples.iter().filter(refuses).copied().collect()
 }

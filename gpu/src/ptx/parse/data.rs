@@ -162,7 +162,8 @@ impl<'a> Parser<'a> {
             ));
         }
         let align = align.unwrap_or(1).max(element.bits() / 8 * lanes as u32);
-        Ok(Variable { space, align, element, count, init, pointers })
+        let scalar = space == Space::Param && dims.is_empty();
+        Ok(Variable { space, align, element, count, scalar, init, pointers })
     }
 
     /// A value, or values in nested braces; rows that are cut short are filled with zero.
@@ -253,7 +254,7 @@ impl<'a> Parser<'a> {
             _ => return self.unexpected(&format!("a .{} value", element.text())),
         };
         self.bump()?;
-        if self.is(b'(') && !negative && element.bits() == 8 {
+        if self.is(b'(') && !negative && element == Mod::U8 {
             return self.pointer_byte(bits, bytes, pointers);
         }
         self.whole_pointers(bytes, pointers)?;
@@ -265,8 +266,9 @@ impl<'a> Parser<'a> {
     fn pointer(&mut self, element: Mod, bytes: &mut Vec<u8>, pointers: &mut Vec<Pointer>) -> Parsed<()> {
         let at = self.tok.at;
         let pointer = self.pointer_value(bytes.len() as u64)?;
-        if element.bits() != 64 || element.is_float() {
-            return Err(Refusal::unexpected(at, "an address", &format!("a .{} value", element.text())));
+        if element != Mod::U64 {
+            let expected = format!("a .{} value: addresses are .u64", element.text());
+            return Err(Refusal::unexpected(at, "an address", &expected));
         }
         pointers.push(pointer);
         bytes.extend_from_slice(&[0; 8]);
