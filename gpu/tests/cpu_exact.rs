@@ -88,7 +88,8 @@ fn halves_and_doubles_too() {
     for op in ["ex2.approx.f16", "tanh.approx.f16", "tanh.approx.bf16", "ex2.approx.ftz.bf16"] {
         same(&format!("{op} d, a;"), "b16", &halves);
     }
-    let pairs: Vec<[u64; 2]> = (0..=0xffff).step_by(13).map(|v| [(v << 16) | ((v * 7) & 0xffff), 0]).collect();
+    let pairs: Vec<[u64; 2]> =
+        (0..=0xffff).step_by(13).map(|v| [(v << 16) | ((v * 7) & 0xffff), 0]).collect();
     for op in ["ex2.approx.f16x2", "tanh.approx.f16x2", "tanh.approx.bf16x2", "ex2.approx.ftz.bf16x2"] {
         same(&format!("{op} d, a;"), "b32", &pairs);
     }
