@@ -23,7 +23,7 @@ use std::sync::{
 };
 
 /// Instructions between two looks at the clock on one core.
-const CLOCK_EVERY: u64 = 50_000;
+const CLOCK_EVERY: u64 = 4096;
 
 /// Bytes of a block's state that are cleared in the time of one instruction: clearing counts as work before the next
 /// look at the clock, or else large blocks that do nothing would run long past it.

@@ -17,6 +17,9 @@ use super::{
     transfer::{self, Memory},
 };
 
+/// Instructions that one product of matrices counts for in a warp's turn, so that a loop of them is stopped in time.
+const MATRIX_TURNS: u32 = 256;
+
 /// What ends a block before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
@@ -99,7 +102,9 @@ impl Warp {
     /// Runs up to `turn` instructions, to a barrier or to the end.
     pub fn run(&mut self, s: &mut Surroundings<'_, '_>, turn: u32) -> Result<(), Broken> {
         let codes = &s.kernel.codes;
-        for _ in 0..turn {
+        let mut left = turn;
+        while left > 0 {
+            left -= 1;
             if self.pc >= self.next {
                 self.regroup();
             }
@@ -128,6 +133,11 @@ impl Warp {
                     self.state = State::Waiting(self.wait(i, what, negate));
                     self.pc += 1;
                     return Ok(());
+                }
+                Kind::Mma(_) => {
+                    self.execute(i, s)?;
+                    self.pc += 1;
+                    left = left.saturating_sub(MATRIX_TURNS);
                 }
                 _ => {
                     self.execute(i, s)?;

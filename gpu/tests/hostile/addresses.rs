@@ -111,6 +111,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.extend(wrapped());
     cases.extend(disguised());
+    cases.extend(matrices());
     cases
 }
 
@@ -149,6 +150,55 @@ fn wrapped() -> Vec<Case> {
         cases.push(Case::new(format!("narrow {address}"), Bench::new(&text, "k").buffer(vec![0; 8]), ends));
     }
     cases
+}
+
+/// Instructions that move whole matrices, or copy from one space to another.
+const MATRICES: &[(&str, &str, Ends)] = &[
+    (
+        "a matrix beyond shared memory",
+        "mov.u32 %r5, s; ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r5+1024];",
+        Ends::OutOfBounds("shared"),
+    ),
+    (
+        "a matrix between two addresses",
+        "mov.u32 %r5, s; ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1}, [%r5+2];",
+        Ends::Misaligned("shared"),
+    ),
+    (
+        "rows half a world apart",
+        "wmma.load.a.sync.aligned.row.m16n16k16.global.f16 {%r1, %r2, %r3, %r4, %r5, %r6, %r7, %r8}, [%d0], 2147483640;",
+        Ends::OutOfBounds("global"),
+    ),
+    (
+        "a matrix stored over the end",
+        "wmma.store.d.sync.aligned.row.m16n16k16.global.f32 [%d0], {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7}, 16;",
+        Ends::OutOfBounds("global"),
+    ),
+    (
+        "a copy from nowhere",
+        "mov.u32 %r5, s; cp.async.ca.shared.global [%r5], [64], 4;",
+        Ends::OutOfBounds("global"),
+    ),
+    (
+        "a copy to nowhere",
+        "mov.u32 %r5, -16; cp.async.cg.shared.global [%r5], [%d0], 16;",
+        Ends::OutOfBounds("shared"),
+    ),
+    (
+        "a copy across the end",
+        "mov.u32 %r5, s; cp.async.ca.shared.global [%r5+40], [%d0], 8;",
+        Ends::OutOfBounds("shared"),
+    ),
+    (
+        "a copy of odd places",
+        "mov.u32 %r5, s; cp.async.ca.shared.global [%r5+2], [%d0], 4;",
+        Ends::Misaligned("shared"),
+    ),
+];
+
+fn matrices() -> Vec<Case> {
+    let space = Space { access: "", fault: "", base: "", written: true, atomics: true };
+    MATRICES.iter().map(|(name, text, ends)| Case::new(*name, bench(&space, text, ""), *ends)).collect()
 }
 
 /// Addresses of one space used as those of another, and writes to what is only read.

@@ -215,7 +215,7 @@ fn sizes() -> Vec<Case> {
 /// Modest texts whose programs ask for much.
 pub fn programs() -> Vec<Case> {
     let giants = calls(11, 3, &"add.u32 %a, %a, 1;\n".repeat(16).replacen("add", ".reg .b32 %a;\nadd", 1));
-    let kernels = many(8, |n| format!(".visible .entry k{n}()\n{{\ncall f10;\n}}\n"));
+    let kernels = many(4, |n| format!(".visible .entry k{n}()\n{{\ncall f10;\n}}\n"));
     let text = module(&(giants + &kernels), "");
     let bench = || Bench::new(&text, "k").buffer(vec![0; 64]);
     let mut large = bench().program();
@@ -228,7 +228,7 @@ pub fn programs() -> Vec<Case> {
         }
         step
     };
-    large.phases = vec![Phase { times: 1, steps: (0..8).map(named).collect() }];
+    large.phases = vec![Phase { times: 1, steps: (0..4).map(named).collect() }];
     let mut cases = vec![Case {
         program: Some(large),
         ..Case::new("many kernels of a million instructions", bench(), Ends::Well)

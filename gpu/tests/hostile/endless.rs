@@ -53,6 +53,21 @@ const LOOPS: &[(&str, &str, u32, u32)] = &[
         1,
         64,
     ),
+    (
+        "matrices without end",
+        "L: wmma.mma.sync.aligned.row.col.m16n16k16.f32.f32 {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7}, \
+         {%r1, %r2, %r3, %r4, %r5, %r6, %r7, %r8}, {%r1, %r2, %r3, %r4, %r5, %r6, %r7, %r8}, \
+         {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7}; bra L;",
+        4,
+        128,
+    ),
+    (
+        "matrices of bits without end",
+        "L: mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.xor.popc {%r1, %r2, %r3, %r4}, {%r1, %r2, %r3, %r4}, \
+         {%r5, %r6}, {%r1, %r2, %r3, %r4}; bra L;",
+        4,
+        128,
+    ),
     ("arrivals that nobody awaits", "L: bar.arrive 1, 64; bra L;", 1, 32),
     (
         "a subnormal flood",

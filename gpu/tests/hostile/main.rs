@@ -70,7 +70,7 @@ impl Case {
             bench.limits = limits;
             Case::new(format!("{name}, {word}"), bench, ends)
         };
-        let fuel = RunLimits { fuel: Some(200_000), ..LIMITS };
+        let fuel = RunLimits { fuel: Some(20_000), ..LIMITS };
         [
             case(RunLimits { run: SHORT, ..LIMITS }, "by time", Ends::RunTime),
             case(fuel, "by budget", Ends::Fuel),
