@@ -20,6 +20,7 @@ pub mod identity;
 pub mod ledger;
 pub mod manifest;
 pub mod net;
+pub mod owner;
 pub mod show;
 pub mod tasks;
 pub mod workers;

@@ -56,6 +56,21 @@ async fn a_child_serves_one_tenant_and_is_gone_before_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_at_rest_holds_no_children_and_works_again_when_asked() {
+    let mut rig = Rig::start(ION).await;
+    rig.expect_good().await;
+    let before = rig.children();
+    assert!(!before.is_empty());
+    rig.handle.rest(0);
+    // The same tenant's next job, and after it the next: both come after the rest.
+    rig.expect_good().await;
+    let after = rig.children();
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} and then {after:?}");
+    rig.handle.wake(0);
+    rig.expect_good().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn children_are_shut_in_as_the_probe_says() {
     let mut rig = Rig::start(ION).await;
     rig.expect_good().await;

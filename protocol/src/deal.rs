@@ -3,6 +3,7 @@
 use crate::{
     advert::Advert,
     codec::{Decode, Encode},
+    hardware::Withheld,
     ids::{Attempt, BlobHash, DocHash, JobId, NodeId},
     job::{JobSpec, Unmet},
     limits,
@@ -145,4 +146,6 @@ pub enum RefusalReason {
     Delivery { message: String },
     #[error("too many requests at once")]
     Overloaded,
+    #[error("the ordered device takes no jobs for now: {why}")]
+    Withheld { why: Withheld },
 }

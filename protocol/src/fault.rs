@@ -95,6 +95,9 @@ pub enum Fault {
     /// Somebody asked for it to stop.
     #[error("cancelled")]
     Cancelled,
+    /// The provider's owner took the device back.
+    #[error("cancelled by the provider's owner, who took the device back")]
+    Withdrawn,
 }
 
 /// Whose fault a fault is: decides whether the job is tried elsewhere.
@@ -132,7 +135,8 @@ impl Fault {
             | Fault::Driver { .. }
             | Fault::NoDevice { .. }
             | Fault::Inputs { .. }
-            | Fault::Room { .. } => Blame::Host,
+            | Fault::Room { .. }
+            | Fault::Withdrawn => Blame::Host,
             Fault::Cancelled => Blame::Cancelled,
         }
     }
@@ -159,7 +163,8 @@ impl Fault {
             | Fault::Memory { .. }
             | Fault::Output { .. }
             | Fault::WorkerHung { .. }
-            | Fault::Cancelled => return self,
+            | Fault::Cancelled
+            | Fault::Withdrawn => return self,
         };
         let end = text.floor_char_boundary(crate::limits::TEXT_BYTES_MAX);
         text.truncate(end);

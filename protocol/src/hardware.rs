@@ -46,6 +46,23 @@ impl fmt::Display for Engine {
     }
 }
 
+/// Why a provider's device takes no jobs for now. Told to those who order, so it says nothing of what the owner does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Withheld {
+    #[error("its owner paused it")]
+    Paused,
+    #[error("its owner lends it at other hours")]
+    Hours,
+    #[error("its owner is using it")]
+    InUse,
+    #[error("it has {celsius} degrees, {limit} are allowed")]
+    Hot { celsius: u16, limit: u16 },
+    #[error("it draws {watts} W, {limit} are allowed")]
+    Power { watts: u32, limit: u32 },
+}
+
 /// CUDA compute capability, e.g. 9.0.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,

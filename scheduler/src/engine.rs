@@ -100,6 +100,10 @@ impl Engine {
             }
             OwnerInput::Cancel { job } => with!(self, now, requester, cx => requester.cancel(job, cx)),
             OwnerInput::Drain => self.provider.drain(),
+            OwnerInput::Withhold { device, why } => {
+                with!(self, now, provider, cx => provider.withhold(device, why, cx));
+            }
+            OwnerInput::Evict { device } => with!(self, now, provider, cx => provider.evict(device, cx)),
         }
     }
 

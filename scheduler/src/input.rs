@@ -6,7 +6,7 @@ use ion_protocol::{
     advert::Advert,
     deal::{Acceptance, InlineBlob, Order, RefusalReason},
     fault::Fault,
-    hardware::{Device, Engine},
+    hardware::{Device, Engine, Withheld},
     job::JobSpec,
     message::LeaseState,
     receipt::{Countersignature, Output, Receipt},
@@ -121,6 +121,19 @@ pub enum OwnerInput {
     },
     /// Take no new orders, finish what runs, then say [`crate::event::Event::Drained`].
     Drain,
+    /// Lend a device no more, for this reason, or again where there is none. What runs on it is finished; its advert goes
+    /// at once.
+    Withhold {
+        /// Its index.
+        device: u16,
+        /// `None`: it is lent again.
+        why: Option<Withheld>,
+    },
+    /// Stop what runs on a device; it ends with [`Fault::Withdrawn`].
+    Evict {
+        /// Its index.
+        device: u16,
+    },
 }
 
 /// What a peer can say unasked.

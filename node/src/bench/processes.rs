@@ -153,7 +153,7 @@ async fn devices_offered(provider: &NodeProcess) -> anyhow::Result<()> {
     let mut client = ControlClient::connect(&provider.data_dir).await?;
     loop {
         match client.ask(ControlRequest::Devices).await? {
-            ControlResponse::Devices(devices) if !devices.is_empty() => return Ok(()),
+            ControlResponse::Devices(view) if !view.devices.is_empty() => return Ok(()),
             ControlResponse::Devices(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             other => bail!("unexpected answer {other:?}"),
         }

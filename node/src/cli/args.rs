@@ -1,6 +1,9 @@
 //! What can be typed.
 
-use crate::config::{self, quantity};
+use crate::{
+    config::{self, KeepFree, quantity},
+    owner::Hours,
+};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use ion_protocol::{Bytes, NanoIo};
 use std::path::PathBuf;
@@ -55,8 +58,8 @@ pub enum Verb {
     Node(NodeArgs),
     /// How the running node is
     Status,
-    /// The running node's devices, and what was measured of them
-    Devices,
+    /// The running node's devices: what is offered, what not, and why; pause and resume them
+    Devices(DevicesArgs),
     /// The offers of others that the running node knows
     Offers,
     /// Run a job somewhere in the network and fetch its results
@@ -126,6 +129,30 @@ pub struct NodeArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = config::MEMORY_PERCENT_DEFAULT,
           value_parser = clap::value_parser!(u8).range(1..=95))]
     pub memory_percent: u8,
+    /// What stays yours.
+    #[command(flatten)]
+    pub owner: OwnerArgs,
+}
+
+/// What an owner keeps, and when; for nodes that offer devices.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Owner first")]
+pub struct OwnerArgs {
+    /// Memory of each device that no job gets: a share, or a size (`20%`, `2 GiB`)
+    #[arg(long, value_name = "SHARE", value_parser = quantity::keep_free, conflicts_with_all = ["light", "relay"])]
+    pub keep_free: Option<KeepFree>,
+    /// When devices are lent, in UTC (`22:00-07:00`); what runs at the end is finished
+    #[arg(long, value_name = "FROM-TO", value_parser = Hours::parse, conflicts_with_all = ["light", "relay"])]
+    pub hours: Option<Hours>,
+    /// Warmest at which a GPU works for others, in degrees Celsius; needs NVIDIA's management library
+    #[arg(long, value_name = "DEGREES", value_parser = clap::value_parser!(u16).range(30..=120), conflicts_with_all = ["light", "relay"])]
+    pub celsius_max: Option<u16>,
+    /// Draw above which a GPU takes no more jobs, in watts; needs NVIDIA's management library
+    #[arg(long, value_name = "WATTS", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["light", "relay"])]
+    pub watts_max: Option<u32>,
+    /// Go on when other programs compute on a GPU too
+    #[arg(long, conflicts_with_all = ["light", "relay"])]
+    pub no_yield: bool,
 }
 
 /// How a node joins.
@@ -158,6 +185,38 @@ impl From<Backend> for config::Backend {
             Backend::Cpu => config::Backend::Cpu,
         }
     }
+}
+
+/// `ion devices`
+#[derive(Debug, ClapArgs)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  ion devices\n  ion devices pause 0           what runs is finished\n  ion devices pause 0 --now     what runs is stopped, and runs elsewhere\n  ion devices resume 0\n\nA pause holds until it is taken back, over restarts too."
+)]
+pub struct DevicesArgs {
+    /// What to do with one.
+    #[command(subcommand)]
+    pub verb: Option<DevicesVerb>,
+}
+
+/// What an owner can do with a device.
+#[derive(Debug, Subcommand)]
+pub enum DevicesVerb {
+    /// Lend a device no more
+    Pause {
+        /// Its number in `ion devices`
+        #[arg(value_name = "DEVICE")]
+        device: u16,
+        /// Stop what runs, rather than finish it
+        #[arg(long)]
+        now: bool,
+    },
+    /// Lend a device again
+    Resume {
+        /// Its number in `ion devices`
+        #[arg(value_name = "DEVICE")]
+        device: u16,
+    },
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -1,25 +1,71 @@
 //! `ion devices`
 
-use super::{CliError, args::Common, block_on, output, start};
+use super::{
+    CliError,
+    args::{Common, DevicesArgs, DevicesVerb},
+    block_on, output, start,
+};
 use crate::control::{
     ControlError,
-    api::{ControlRequest, ControlResponse},
+    api::{ControlRequest, ControlResponse, DeviceView, DevicesView},
 };
+use serde::Serialize;
 
-/// The running node's devices.
-pub fn devices(common: &Common) -> Result<(), CliError> {
-    let devices = block_on(async {
+/// The running node's devices, or what the owner wants of one.
+pub fn devices(common: &Common, args: DevicesArgs) -> Result<(), CliError> {
+    match args.verb {
+        None => list(common),
+        Some(DevicesVerb::Pause { device, now }) => {
+            let said = if now {
+                "paused; what ran on it is stopped, and runs elsewhere"
+            } else {
+                "paused; what runs on it is finished"
+            };
+            change(common, ControlRequest::Pause { device, now }, Changed { device, paused: true }, said)
+        }
+        Some(DevicesVerb::Resume { device }) => {
+            let said = "lent again, as far as other rules allow";
+            change(common, ControlRequest::Resume { device }, Changed { device, paused: false }, said)
+        }
+    }
+}
+
+/// What `--json` prints of a pause or its end.
+#[derive(Serialize)]
+struct Changed {
+    device: u16,
+    paused: bool,
+}
+
+fn change(common: &Common, request: ControlRequest, to: Changed, said: &str) -> Result<(), CliError> {
+    block_on(async {
+        match start::connect(common).await?.ask(request).await? {
+            ControlResponse::Noted if common.json => output::json(&to),
+            ControlResponse::Noted => output::line(&format!("device {} is {said}", to.device)),
+            other => Err(ControlError::unexpected("a note", &other).into()),
+        }
+    })
+}
+
+fn list(common: &Common) -> Result<(), CliError> {
+    let view = block_on(async {
         match start::connect(common).await?.ask(ControlRequest::Devices).await? {
-            ControlResponse::Devices(devices) => Ok(devices),
+            ControlResponse::Devices(view) => Ok(*view),
             other => Err(ControlError::unexpected("devices", &other).into()),
         }
     })?;
     if common.json {
-        return output::json(&devices);
+        return output::json(&view);
     }
-    if devices.is_empty() {
-        return output::line("no devices: this node offers none, or they are still being probed");
+    if view.devices.is_empty() {
+        output::line("no devices: this node offers none, or they are still being probed")?;
+    } else {
+        table(&view.devices)?;
     }
+    notes(&view).iter().try_for_each(|line| output::line(&output::printable(line)))
+}
+
+fn table(devices: &[DeviceView]) -> Result<(), CliError> {
     let mut table = output::Table::new(&[
         "DEVICE",
         "ENGINE",
@@ -29,7 +75,7 @@ pub fn devices(common: &Common) -> Result<(), CliError> {
         "MEMORY GB/s",
         "DOES",
     ]);
-    for view in &devices {
+    for view in devices {
         let d = &view.device;
         table.row([
             format!("{} {}", d.index, d.model),
@@ -38,10 +84,37 @@ pub fn devices(common: &Common) -> Result<(), CliError> {
             d.memory.to_string(),
             tenths(d.power.f32_mflops),
             tenths(d.power.memory_mbps),
-            view.job.map_or("free".to_owned(), |job| format!("job {}", job.short())),
+            doing(view),
         ]);
     }
     table.print()
+}
+
+/// What a device does, and why it takes no more.
+pub fn doing(view: &DeviceView) -> String {
+    let job = view.job.map(|job| format!("job {}", job.short()));
+    match (job, view.withheld) {
+        (None, None) => "free".to_owned(),
+        (Some(job), None) => job,
+        (None, Some(why)) => format!("not lent: {why}"),
+        (Some(job), Some(why)) => format!("{job}, then not lent: {why}"),
+    }
+}
+
+/// What is not in the table.
+fn notes(view: &DevicesView) -> Vec<String> {
+    let mut lines = Vec::new();
+    for missing in &view.not_offered {
+        lines.push(format!("not offered: {}: {}", missing.what, missing.why));
+        if !missing.hint.is_empty() {
+            lines.push(format!("  hint: {}", missing.hint));
+        }
+    }
+    if let Some(isolation) = &view.isolation {
+        lines.push(format!("isolation: {isolation}"));
+        lines.extend(isolation.hint().map(|hint| format!("  hint: {hint}")));
+    }
+    lines
 }
 
 /// Thousandths as tenths; `-` where nothing was measured.

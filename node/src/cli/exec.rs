@@ -13,7 +13,7 @@ use super::{
 use crate::{
     manifest::{self, Job},
     show,
-    workers::{self, NewBlob, WorkersConfig, WorkersHandle},
+    workers::{self, KeepFree, NewBlob, WorkersConfig, WorkersHandle},
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis, Nanos, NodeId,
@@ -68,7 +68,12 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
                 "start it by its full path",
             )
         })?;
-        let config = WorkersConfig { exe, backend: args.backend.into(), memory_max: Bytes::ZERO };
+        let config = WorkersConfig {
+            exe,
+            backend: args.backend.into(),
+            memory_max: Bytes::ZERO,
+            keep_free: KeepFree::NOTHING,
+        };
         let (tell, inputs) = mpsc::channel(INPUTS_CAPACITY);
         let (workers, report) = workers::start(config, Arc::new(blobs), tell).await;
         let device = report.devices.first().ok_or_else(|| {

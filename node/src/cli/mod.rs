@@ -61,7 +61,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
     match args.verb {
         Verb::Node(args) => node::node(common, args),
         Verb::Status => status::status(common),
-        Verb::Devices => devices::devices(common),
+        Verb::Devices(args) => devices::devices(common, args),
         Verb::Offers => offers::offers(common),
         Verb::Run(args) => run::run(common, args),
         Verb::Jobs(args) => jobs::jobs(common, args),

@@ -11,6 +11,7 @@ use crate::{
     config::{NodeConfig, PRICE_PER_SECOND_DEFAULT, Role},
     control::{ControlClient, ControlError, api::ControlRequest},
     events::EventLine,
+    owner::Rules,
 };
 use ion_protocol::NodeId;
 use serde::Serialize;
@@ -117,6 +118,15 @@ fn settle(common: &Common, args: NodeArgs) -> Result<NodeConfig, CliError> {
     config.backend = args.backend.into();
     config.region = args.region.unwrap_or_default();
     config.memory_percent = args.memory_percent;
+    if let Some(keep_free) = args.owner.keep_free {
+        config.keep_free = keep_free;
+    }
+    config.rules = Rules {
+        hours: args.owner.hours,
+        celsius_max: args.owner.celsius_max,
+        watts_max: args.owner.watts_max,
+        yields: !args.owner.no_yield,
+    };
     if let Some(quota) = args.blob_quota {
         config.blob_quota = quota;
     }

@@ -1,6 +1,6 @@
 //! `ion status`
 
-use super::{CliError, args::Common, block_on, output, start};
+use super::{CliError, args::Common, block_on, devices::doing, output, start};
 use crate::control::{
     ControlError,
     api::{ControlRequest, ControlResponse, StatusView},
@@ -27,7 +27,7 @@ fn text(view: &StatusView) -> String {
     lines.extend(view.addresses.iter().map(|a| format!("reachable  {}", output::printable(a))));
     lines.push(format!("peers      {} connected, {} offers known", view.peers, view.offers));
     for device in &view.devices {
-        let doing = device.job.map_or("free".to_owned(), |job| format!("runs job {}", job.short()));
+        let doing = doing(device);
         let label = output::printable(&device.device.label());
         lines.push(format!("device {}   {label}, {}, {doing}", device.device.index, device.device.memory));
     }

@@ -3,6 +3,7 @@
 
 pub mod quantity;
 
+use crate::owner::Rules;
 use ion_protocol::{Bytes, NanoIo};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
@@ -30,6 +31,35 @@ pub struct NodeConfig {
     pub blob_quota: Bytes,
     /// Share of the machine's memory that jobs on the CPU engine may use, in percent.
     pub memory_percent: u8,
+    /// Memory of each device that no job gets.
+    pub keep_free: KeepFree,
+    /// When and how devices are lent.
+    pub rules: Rules,
+}
+
+/// Memory that stays the owner's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepFree {
+    /// A share of the device's.
+    Percent(u8),
+    /// So much.
+    Bytes(Bytes),
+}
+
+impl KeepFree {
+    /// All of it is for jobs.
+    pub const NOTHING: Self = KeepFree::Percent(0);
+
+    /// What of `memory` is left for jobs.
+    pub fn of(self, memory: Bytes) -> Bytes {
+        let kept = match self {
+            KeepFree::Percent(percent) => {
+                Bytes(u64::try_from(u128::from(memory.0) * u128::from(percent) / 100).unwrap_or(u64::MAX))
+            }
+            KeepFree::Bytes(bytes) => bytes,
+        };
+        memory.saturating_sub(kept)
+    }
 }
 
 /// Network that a node joins unless told otherwise.
@@ -68,6 +98,8 @@ impl NodeConfig {
             network: NETWORK_DEFAULT.to_owned(),
             blob_quota: BLOB_QUOTA_DEFAULT,
             memory_percent: MEMORY_PERCENT_DEFAULT,
+            keep_free: KeepFree::NOTHING,
+            rules: Rules::default(),
         }
     }
 }

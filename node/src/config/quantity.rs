@@ -1,6 +1,7 @@
 //! Sizes, durations, prices and compute capabilities as people write them: `16 GiB`, `50 ms`, `0.01 IO`, `8.0`.
 //! Durations and prices are exact; sizes round down to a byte. Tests: below.
 
+use super::KeepFree;
 use ion_protocol::{Bytes, Millis, NanoIo, hardware::ComputeCapability};
 
 /// A text that is no quantity of the kind expected.
@@ -32,6 +33,8 @@ const TOKENS: &[(&str, u64)] = &[("IO", 1_000_000_000), ("nIO", 1)];
 
 /// What [`bytes`] takes.
 pub const BYTES_EXPECTED: &str = "a size with its unit, like \"16 GiB\" or \"512 MiB\"";
+/// What [`keep_free`] takes.
+pub const KEEP_FREE_EXPECTED: &str = "a share up to 95% or a size, like \"20%\" or \"2 GiB\"";
 /// What [`millis`] takes.
 pub const MILLIS_EXPECTED: &str = "a duration with its unit, like \"50 ms\", \"60 s\" or \"2 h\"";
 /// What [`price`] takes.
@@ -42,6 +45,15 @@ pub const CAPABILITY_EXPECTED: &str = "a compute capability like \"8.0\"";
 /// `16 GiB`, `1.5 GB`, `4096 B`.
 pub fn bytes(text: &str) -> Result<Bytes, QuantityError> {
     quantity(text, BYTES, false).map(Bytes).ok_or_else(|| not(text, BYTES_EXPECTED))
+}
+
+/// `20%`, or a size.
+pub fn keep_free(text: &str) -> Result<KeepFree, QuantityError> {
+    let wrong = || not(text, KEEP_FREE_EXPECTED);
+    match text.trim().strip_suffix('%') {
+        Some(percent) => digits(percent.trim()).filter(|p| *p <= 95).map(KeepFree::Percent).ok_or_else(wrong),
+        None => bytes(text).map(KeepFree::Bytes).map_err(|_| wrong()),
+    }
 }
 
 /// `50 ms`, `1.5 s`, `2 h`.
@@ -105,6 +117,19 @@ mod tests {
         assert_eq!(price("18.4 IO"), Ok(NanoIo(18_400_000_000)));
         assert_eq!(price("500 nIO"), Ok(NanoIo(500)));
         assert_eq!(capability("9.0"), Ok(ComputeCapability { major: 9, minor: 0 }));
+    }
+
+    #[test]
+    fn what_is_kept_free_is_a_share_or_a_size() {
+        let memory = Bytes(1_000_000);
+        let left = |text: &str| keep_free(text).map(|keep| keep.of(memory).0);
+        assert_eq!(left("20%"), Ok(800_000));
+        assert_eq!(left("0 %"), Ok(1_000_000));
+        assert_eq!(left("100 kB"), Ok(900_000));
+        assert_eq!(left("2 GiB"), Ok(0));
+        for text in ["", "%", "96%", "-1%", "20", "half", "1.5%"] {
+            assert_eq!(keep_free(text).unwrap_err().expected, KEEP_FREE_EXPECTED, "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{config::Role, events::EventLine};
 use ion_gpu::worker::isolation::Isolation;
 use ion_protocol::{
     BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, NetworkId, NodeId,
-    hardware::Device,
+    hardware::{Device, Withheld},
     job::JobSpec,
     receipt::{Countersignature, Receipt},
 };
@@ -44,6 +44,19 @@ pub enum ControlRequest {
     Status,
     /// Which devices has it? Answered by [`ControlResponse::Devices`].
     Devices,
+    /// Lend a device no more, over restarts too. Answered by [`ControlResponse::Noted`] once that is durable; it holds at
+    /// once.
+    Pause {
+        /// Its index.
+        device: u16,
+        /// Stop what runs, rather than finish it.
+        now: bool,
+    },
+    /// Lend it again. Answered like [`ControlRequest::Pause`].
+    Resume {
+        /// Its index.
+        device: u16,
+    },
     /// Whose offers does it know? Answered by [`ControlResponse::Offers`].
     Offers,
     /// Run this. Answered by [`ControlResponse::Submitted`] once the job is durable. A repeat with the same job id is
@@ -113,6 +126,8 @@ impl ControlRequest {
             ControlRequest::Watch { .. } | ControlRequest::Events => true,
             ControlRequest::Status
             | ControlRequest::Devices
+            | ControlRequest::Pause { .. }
+            | ControlRequest::Resume { .. }
             | ControlRequest::Offers
             | ControlRequest::Submit { .. }
             | ControlRequest::Jobs
@@ -168,7 +183,7 @@ pub enum ControlResponse {
     /// To [`ControlRequest::Status`].
     Status(Box<StatusView>),
     /// To [`ControlRequest::Devices`].
-    Devices(Vec<DeviceView>),
+    Devices(Box<DevicesView>),
     /// To [`ControlRequest::Offers`].
     Offers(Vec<OfferView>),
     /// To [`ControlRequest::Submit`]: the job is durable and will end.
@@ -242,6 +257,30 @@ pub struct StatusView {
     pub draining: bool,
 }
 
+/// What this node has to offer, and what it does not offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicesView {
+    /// Whether the machine was looked at already.
+    pub probed: bool,
+    /// The devices, lent now or not.
+    pub devices: Vec<DeviceView>,
+    /// What else there is or could be.
+    pub not_offered: Vec<NotOffered>,
+    /// How well the children that run foreign kernels are shut in.
+    pub isolation: Option<Isolation>,
+}
+
+/// Something that is no device here, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotOffered {
+    /// What.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+    /// What to do about it; may be empty.
+    pub hint: String,
+}
+
 /// A device of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceView {
@@ -250,6 +289,8 @@ pub struct DeviceView {
     pub device: Device,
     /// What runs on it now.
     pub job: Option<JobId>,
+    /// Why it is not lent now; `None` if it is.
+    pub withheld: Option<Withheld>,
 }
 
 /// One receipt in a list.

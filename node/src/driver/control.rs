@@ -7,8 +7,8 @@ use crate::{
     control::{
         ControlCall,
         api::{
-            ControlRequest, ControlResponse, DeviceView, OutputView, ReceiptView, SignedParts,
-            SignedReceiptView, StatusView,
+            ControlRequest, ControlResponse, OutputView, ReceiptView, SignedParts, SignedReceiptView,
+            StatusView,
         },
     },
     events::{EventLine, job_of},
@@ -55,7 +55,9 @@ impl Driver {
         let reply = Reply(call.reply);
         match call.request {
             ControlRequest::Status => self.answer_status(reply),
-            ControlRequest::Devices => reply.send(ControlResponse::Devices(self.device_views())),
+            ControlRequest::Devices => reply.send(ControlResponse::Devices(Box::new(self.devices_view()))),
+            ControlRequest::Pause { device, now } => self.on_pause(device, true, now, reply),
+            ControlRequest::Resume { device } => self.on_pause(device, false, false, reply),
             ControlRequest::Offers => {
                 reply.send(ControlResponse::Offers(self.engine.offers(self.clock.now())));
             }
@@ -189,14 +191,6 @@ impl Driver {
             return watcher.reply.error(format!("{WATCHERS_MAX} programs watch already"), "stop one of them");
         }
         self.watchers.push(watcher);
-    }
-
-    fn device_views(&self) -> Vec<DeviceView> {
-        let leases = self.engine.leases();
-        let running =
-            |index: u16| leases.iter().find(|l| l.device == index && l.state == "running").map(|l| l.job);
-        let devices = self.devices.iter().flat_map(|report| report.devices.iter());
-        devices.map(|device| DeviceView { device: device.clone(), job: running(device.index) }).collect()
     }
 
     fn answer_status(&self, reply: Reply) {

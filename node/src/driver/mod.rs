@@ -6,6 +6,7 @@
 mod control;
 mod effects;
 mod error;
+mod owner;
 mod stores;
 mod submit;
 
@@ -20,6 +21,7 @@ use crate::{
     identity,
     ledger::Ledger,
     net::{self, Net, NetConfig, NetHandle},
+    owner::{Owner, Paused},
     tasks::{Shutdown, Tasks},
     workers::{self, WorkersConfig, WorkersHandle},
 };
@@ -81,6 +83,8 @@ impl Node {
         let server = ControlServer::bind(&config.data_dir)?;
         let events = Events::open(&config.data_dir)
             .map_err(|source| NodeError::DataDir { path: config.data_dir.clone(), source })?;
+        let paused = Paused::open(&config.data_dir)
+            .map_err(|source| NodeError::DataDir { path: config.data_dir.clone(), source })?;
         let store = BlobStore::open(&config.data_dir, config.blob_quota)?;
         store.keep_while(ask_engine(chores_tx.clone()));
         let Net { handle: net, blob_streams, task: swarm } =
@@ -122,8 +126,8 @@ impl Node {
         tasks.spawn("journal", watch_journal(ledger.clone(), shutdown.clone()));
         tasks.spawn("blob service", watch_blobs(blobs.clone(), shutdown.clone()));
         tasks.spawn("swarm", async move { swarm.await.map_err(|error| error.to_string())? });
+        let looks = tokio::time::interval(owner::LOOK_EVERY);
         let driver = Driver {
-            config,
             network,
             id,
             engine,
@@ -132,6 +136,8 @@ impl Node {
             ledger,
             blobs,
             store,
+            owner: Owner::new(config.rules, paused),
+            config,
             workers: None,
             devices: None,
             events,
@@ -142,7 +148,7 @@ impl Node {
             chores: chores_tx,
             shutdown: shutdown.clone(),
         };
-        let queues = Queues { local, peers, chores, control, wishes };
+        let queues = Queues { local, peers, chores, control, wishes, looks };
         tasks.spawn("driver", driver.run(first, queues));
         Ok(Node { id, shutdown, tasks, wishes: wishes_tx, addresses, events: live })
     }
@@ -232,7 +238,8 @@ fn engine_config(config: &NodeConfig, network: NetworkId) -> Config {
 
 fn worker_config(config: &NodeConfig) -> Result<WorkersConfig, NodeError> {
     let exe = std::env::current_exe().map_err(NodeError::OwnProgram)?;
-    Ok(WorkersConfig { exe, backend: config.backend, memory_max: memory_share(config.memory_percent) })
+    let memory_max = memory_share(config.memory_percent).min(config.keep_free.of(memory_share(100)));
+    Ok(WorkersConfig { exe, backend: config.backend, memory_max, keep_free: config.keep_free })
 }
 
 fn random_seed() -> u64 {
@@ -308,6 +315,7 @@ struct Queues {
     chores: mpsc::Receiver<Chore>,
     control: mpsc::Receiver<ControlCall>,
     wishes: mpsc::Receiver<Wish>,
+    looks: tokio::time::Interval,
 }
 
 struct Driver {
@@ -320,6 +328,7 @@ struct Driver {
     ledger: Arc<Ledger>,
     blobs: BlobsHandle,
     store: BlobStore,
+    owner: Owner,
     workers: Option<WorkersHandle>,
     devices: Option<Box<ProbeReport>>,
     events: Events,
@@ -346,6 +355,7 @@ impl Driver {
                 Some(input) = queues.local.recv() => self.on_local(input, &mut queues.local),
                 Some(chore) = queues.chores.recv() => self.on_chore(chore),
                 Some(call) = queues.control.recv() => self.on_control(call),
+                _ = queues.looks.tick(), if self.owner.rules.hours.is_some() => self.look_at_owner(),
                 Some(input) = queues.peers.recv() => self.feed(input),
                 // One turn of settling was not enough: the next follows at once, after a look at everything above.
                 () = future::ready(()), if !self.undelivered.is_empty() => {}
@@ -378,6 +388,8 @@ impl Driver {
                 let devices = report.devices.clone();
                 self.workers = Some(handle);
                 self.devices = Some(report);
+                // What is not lent is never on offer, not even for a moment.
+                self.look_at_owner();
                 self.feed(Input::Devices(devices));
             }
             Chore::Needed(hash, reply) => {

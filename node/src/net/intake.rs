@@ -327,6 +327,7 @@ fn check_refusal(reason: &RefusalReason) -> Result<(), Offence> {
         RefusalReason::Spec { message } | RefusalReason::Delivery { message } => message.len(),
         RefusalReason::Busy { .. }
         | RefusalReason::Draining
+        | RefusalReason::Withheld { .. }
         | RefusalReason::NotAProvider
         | RefusalReason::NotForMe
         | RefusalReason::Expired

@@ -2,10 +2,10 @@
 //!
 //! A child that ended a job well serves the next of the same requester, which saves small jobs the start of a process.
 //! Another requester gets a child that never held anything, and only once the old one is gone; after a fault everybody
-//! does.
+//! does. While the owner has the device, no child holds anything of it.
 
 use super::{
-    Stops, Work,
+    Ask, Stops, Work,
     child::Child,
     job::{Finished, Host},
 };
@@ -18,16 +18,28 @@ use tokio::{sync::mpsc, task::JoinHandle};
 type Spare = JoinHandle<Result<Child, Fault>>;
 
 /// Runs the jobs that come for a device until nobody can send more.
-pub async fn supervise(
-    host: Host,
-    mut jobs: mpsc::Receiver<Work>,
-    stops: Stops,
-    inputs: mpsc::Sender<Input>,
-) {
+pub async fn supervise(host: Host, mut asks: mpsc::Receiver<Ask>, stops: Stops, inputs: mpsc::Sender<Input>) {
     let host = Arc::new(host);
-    let mut spare = make_spare(&host);
+    let mut spare = Some(make_spare(&host));
     let mut kept: Option<(NodeId, Child)> = None;
-    while let Some(Work { work, tenant, spec, stop }) = jobs.recv().await {
+    while let Some(ask) = asks.recv().await {
+        let Work { work, tenant, spec, stop } = match ask {
+            Ask::Run(work) => work,
+            Ask::Rest => {
+                if let Some(spare) = spare.take() {
+                    // Its child is dropped with it, which kills it.
+                    spare.abort();
+                }
+                if let Some((_, child)) = kept.take() {
+                    child.end().await;
+                }
+                continue;
+            }
+            Ask::Wake => {
+                spare.get_or_insert_with(|| make_spare(&host));
+                continue;
+            }
+        };
         let known = match kept.take() {
             Some((whose, child)) if whose == tenant && child.is_idle() => Some(child),
             Some((_, child)) => {
@@ -77,7 +89,7 @@ fn report(host: &Host, finished: Finished) -> WorkReport {
 async fn run(
     host: &Arc<Host>,
     mut known: Option<Child>,
-    spare: &mut Spare,
+    spare: &mut Option<Spare>,
     spec: &Arc<ion_protocol::job::JobSpec>,
     stop: &tokio_util::sync::CancellationToken,
     progress: &mut (dyn FnMut(u64, u64) + Send),
@@ -96,7 +108,7 @@ async fn run(
         let ready = match known.take() {
             Some(child) => Ok(Ok(child)),
             None => {
-                let taken = std::mem::replace(spare, make_spare(host));
+                let taken = spare.replace(make_spare(host)).unwrap_or_else(|| make_spare(host));
                 tokio::select! {
                     ready = taken => ready,
                     () = stop.cancelled() => return (None, Err(Fault::Cancelled)),

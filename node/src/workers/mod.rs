@@ -20,7 +20,7 @@ mod job;
 mod outputs;
 mod probe;
 
-pub use crate::config::Backend as BackendChoice;
+pub use crate::config::{Backend as BackendChoice, KeepFree};
 pub use exec::{ExecReport, exec};
 pub use ion_gpu::probe::{CudaState, ProbeReport};
 
@@ -71,6 +71,8 @@ pub struct WorkersConfig {
     /// Most memory the worker of the CPU device may use, half of it for a job's buffers (what comes out is held twice
     /// while it is delivered); zero for half of what the machine has.
     pub memory_max: Bytes,
+    /// Memory of each GPU that no job gets.
+    pub keep_free: KeepFree,
 }
 
 /// How long a child may take for what.
@@ -108,6 +110,15 @@ struct Work {
     stop: CancellationToken,
 }
 
+/// What a device is asked.
+enum Ask {
+    Run(Work),
+    /// Hold nothing of the device any more, once what runs has ended.
+    Rest,
+    /// Be ready for a job.
+    Wake,
+}
+
 /// The jobs that are queued or running, with what stops each.
 #[derive(Clone, Debug, Default)]
 struct Stops(Arc<Mutex<BTreeMap<WorkId, CancellationToken>>>);
@@ -122,7 +133,7 @@ impl Stops {
 /// Gives work to the devices. Clones share the devices; when the last is gone the children end.
 #[derive(Clone, Debug)]
 pub struct WorkersHandle {
-    devices: Vec<mpsc::Sender<Work>>,
+    devices: Vec<mpsc::Sender<Ask>>,
     stops: Stops,
 }
 
@@ -135,7 +146,7 @@ impl WorkersHandle {
         })?;
         let stop = CancellationToken::new();
         self.stops.lock().insert(work, stop.clone());
-        queue.try_send(Work { work, tenant, spec, stop }).map_err(|error| {
+        queue.try_send(Ask::Run(Work { work, tenant, spec, stop })).map_err(|error| {
             self.stops.lock().remove(&work);
             let message = match error {
                 mpsc::error::TrySendError::Full(_) => {
@@ -145,6 +156,23 @@ impl WorkersHandle {
             };
             Fault::NoDevice { message }
         })
+    }
+
+    /// Ends the idle children of a device, so that its owner has all of it; one at work is let be.
+    pub fn rest(&self, device: u16) {
+        self.ask(device, Ask::Rest);
+    }
+
+    /// Has a child made ready again.
+    pub fn wake(&self, device: u16) {
+        self.ask(device, Ask::Wake);
+    }
+
+    fn ask(&self, device: u16, ask: Ask) {
+        if let Some(queue) = self.devices.get(usize::from(device)) {
+            // A queue full of jobs has no idle child, and what it holds ends soon: the owner's jobs come through the engine.
+            let _ = queue.try_send(ask);
+        }
     }
 
     /// Kills a job; it ends with [`Fault::Cancelled`]. One that has ended is let be.

@@ -52,7 +52,9 @@ pub async fn probe(
     let no_gpus = cuda.devices.is_empty();
     let of_cpu = cpu.as_ref().and_then(|cpu| cpu.isolation.clone());
     let isolation = if no_gpus { of_cpu } else { cuda.isolation };
-    let gpus = cuda.devices.into_iter().map(|(ordinal, device)| (EngineChoice::Cuda { ordinal }, device));
+    let lent = |device: Device| Device { memory: config.keep_free.of(device.memory), ..device };
+    let gpus =
+        cuda.devices.into_iter().map(|(ordinal, device)| (EngineChoice::Cuda { ordinal }, lent(device)));
     let mut found: Vec<(EngineChoice, Device)> = gpus.collect();
     if found.is_empty() {
         found.extend(

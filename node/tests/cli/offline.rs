@@ -43,7 +43,11 @@ fn every_verb_explains_itself() {
 #[test]
 fn mistyped_words_are_understood_and_cost_2() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 12] = [
+        (&["node", "--hours", "22-7"], "like `22:00-07:00`"),
+        (&["node", "--keep-free", "half"], "like \"20%\" or \"2 GiB\""),
+        (&["node", "--light", "--hours", "22:00-07:00"], "cannot be used with"),
+        (&["devices", "pause", "first"], "invalid digit"),
         (&["run", "job.toml", "--dryrun"], "--dry-run"),
         (&["node", "--lihgt"], "--light"),
         (&["statsu"], "status"),

@@ -2,16 +2,19 @@
 //! kind.
 
 use super::{Said, example, ion, ion_in, node_stub::NodeStub, signed_receipt};
-use ion_gpu::worker::isolation::{Isolation, Wall};
+use ion_gpu::{
+    probe::CudaState,
+    worker::isolation::{Hole, Isolation, Wall},
+};
 use ion_node::control::api::{
-    ControlRequest, ControlResponse, Explanation, JobView, OfferView, OutputView, ReceiptView, Side,
-    StatusView,
+    ControlRequest, ControlResponse, DeviceView, DevicesView, Explanation, JobView, NotOffered, OfferView,
+    OutputView, ReceiptView, Side, StatusView,
 };
 use ion_node::{events::EventLine, show::ReceiptFile};
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
     fault::Fault,
-    hardware::{ComputeCapability, Device, Engine, MeasuredPower},
+    hardware::{ComputeCapability, Device, Engine, MeasuredPower, Withheld},
     message::LeaseState,
     record::JobEnd,
 };
@@ -119,6 +122,26 @@ fn status(dir: &Path) -> StatusView {
     }
 }
 
+/// One device that is paused while something runs on it, and a driver that sees no other.
+fn devices() -> DevicesView {
+    let view = DeviceView { device: device(), job: Some(JobId([7; 16])), withheld: Some(Withheld::Paused) };
+    let state = CudaState::NoDevice;
+    DevicesView {
+        probed: true,
+        devices: vec![view],
+        not_offered: vec![NotOffered {
+            what: "CUDA devices".to_owned(),
+            why: state.to_string(),
+            hint: state.hint().unwrap_or_default().to_owned(),
+        }],
+        isolation: Some(Isolation {
+            files: Wall::Stands { version: 7 },
+            calls: Wall::Absent { why: "this kernel takes no filter".to_owned() },
+            holes: vec![Hole::Sockets],
+        }),
+    }
+}
+
 #[test]
 fn questions_are_answered_in_tables_and_in_json() {
     let dir = tempfile::tempdir().unwrap();
@@ -127,7 +150,10 @@ fn questions_are_answered_in_tables_and_in_json() {
         vec![match request {
             ControlRequest::Status => ControlResponse::Status(Box::new(view.clone())),
             ControlRequest::Offers => ControlResponse::Offers(vec![offer()]),
-            ControlRequest::Devices => ControlResponse::Devices(Vec::new()),
+            ControlRequest::Devices => ControlResponse::Devices(Box::new(devices())),
+            ControlRequest::Pause { device: 0, now: true } | ControlRequest::Resume { device: 0 } => {
+                ControlResponse::Noted
+            }
             ControlRequest::Jobs => ControlResponse::Jobs(vec![
                 job(JobId([0xab; 16]), None),
                 job(JobId([0xac; 16]), Some(JobEnd::Cancelled)),
@@ -161,8 +187,26 @@ fn questions_are_answered_in_tables_and_in_json() {
     assert!(offers.contains("CUDA: NVIDIA H100") && offers.contains("0.0005 IO"), "{offers}");
     assert!(!offers.contains('\u{1b}'), "a peer's text does not reach the terminal raw");
     assert_eq!(json(&["offers"])[0]["devices"][0]["engine"], "cuda");
-    assert!(ask(&["devices"]).out.contains("no devices"));
-    assert_eq!(json(&["devices"]), json!([]));
+    let devices = ask(&["devices"]).out;
+    for words in [
+        "job 07070707, then not lent: its owner paused it",
+        "not offered: CUDA devices: the NVIDIA driver works and sees no GPU",
+        "hint: check `nvidia-smi -L`",
+        "isolation: a worker that is taken over could open sockets",
+        "hint: run the node as a user of its own",
+    ] {
+        assert!(devices.contains(words), "{words} in {devices}");
+    }
+    assert_eq!(json(&["devices"])["devices"][0]["withheld"]["why"], "paused");
+    assert!(
+        ask(&["devices", "pause", "0", "--now"])
+            .out
+            .contains("device 0 is paused; what ran on it is stopped")
+    );
+    assert!(ask(&["devices", "resume", "0"]).out.contains("device 0 is lent again"));
+    assert_eq!(json(&["devices", "pause", "0", "--now"]), json!({ "device": 0, "paused": true }));
+    ask(&["devices", "pause", "1"]).failed(3, "no Pause");
+    ask(&["devices", "pause"]).failed(2, "DEVICE");
     let jobs = ask(&["jobs"]).out;
     assert!(jobs.contains("abababab  saxpy  leased") && jobs.contains("cancelled"), "{jobs}");
     assert_eq!(json(&["jobs"]).as_array().unwrap().len(), 2);

@@ -2,7 +2,7 @@
 
 use super::programs;
 use ion_node::workers::{
-    BackendChoice, Blobs, NewBlob, Patience, ProbeReport, WorkersConfig, WorkersHandle, start_with,
+    BackendChoice, Blobs, KeepFree, NewBlob, Patience, ProbeReport, WorkersConfig, WorkersHandle, start_with,
 };
 use ion_protocol::{BlobHash, Bytes, NodeId, fault::Fault, job::JobSpec};
 use ion_scheduler::input::{Input, WorkId, WorkReport};
@@ -124,7 +124,7 @@ impl Rig {
     pub async fn start_with(exe: &str, backend: BackendChoice, patience: Patience) -> Self {
         let blobs = Arc::new(TestBlobs { dir: tempfile::tempdir().unwrap(), room: AtomicU64::new(u64::MAX) });
         let memory_max = Bytes(NEXT_MEMORY.fetch_add(2, Ordering::SeqCst));
-        let config = WorkersConfig { exe: exe.into(), backend, memory_max };
+        let config = WorkersConfig { exe: exe.into(), backend, memory_max, keep_free: KeepFree::NOTHING };
         let (to, inputs) = mpsc::channel(256);
         let (handle, report) = start_with(config.clone(), patience, blobs.clone(), to).await;
         let tenant = NodeId([1; 32]);

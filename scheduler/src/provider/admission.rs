@@ -7,7 +7,7 @@ use crate::{
 use ion_protocol::{
     Millis, NanoIo, NodeId, Now,
     deal::{Order, RefusalReason},
-    hardware::Device,
+    hardware::{Device, Withheld},
     limits,
 };
 
@@ -18,6 +18,8 @@ pub(super) struct Room<'a> {
     pub(super) draining: bool,
     /// As in the own advert, in its order.
     pub(super) devices: &'a [Device],
+    /// Why devices are not among these, if some are withheld.
+    pub(super) withheld: Option<Withheld>,
     /// Whether a price was asked in an advert that still holds.
     pub(super) asked: bool,
     /// Accepted jobs that no device is free for.
@@ -55,7 +57,10 @@ pub(super) fn admit(order: &Order, room: &Room<'_>, now: Now) -> Result<Device, 
     if order.price_per_second != config.price_per_second && !room.asked {
         return Err(RefusalReason::Price { price_per_second: config.price_per_second });
     }
-    let no_device = || RefusalReason::NoSuchDevice { device: order.device };
+    let no_device = || match room.withheld {
+        Some(why) => RefusalReason::Withheld { why },
+        None => RefusalReason::NoSuchDevice { device: order.device },
+    };
     let device = room.devices.get(usize::from(order.device)).ok_or_else(no_device)?;
     let spec = &order.spec;
     spec.check().map_err(|error| RefusalReason::Spec { message: bounded(&error.to_string()) })?;

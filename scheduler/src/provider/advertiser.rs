@@ -83,7 +83,7 @@ impl Advertiser {
             None => (true, true, Millis::ZERO),
             Some((advert, at)) => (
                 self.differs(advert, offering),
-                offering.devices.is_empty() && !advert.devices.is_empty(),
+                offering.devices.len() < advert.devices.len(),
                 at.saturating_add(CHANGE_EVERY),
             ),
         };

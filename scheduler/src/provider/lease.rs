@@ -125,6 +125,8 @@ pub(crate) enum Stop {
     Unwanted(String),
     /// It had its time.
     Overrun,
+    /// The owner wants the device now.
+    Withdrawn,
 }
 
 /// A finished attempt.

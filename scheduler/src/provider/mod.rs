@@ -13,6 +13,7 @@ mod numbers;
 mod outcome;
 mod replay;
 mod steps;
+mod withhold;
 
 use crate::{
     deadline::Topic,
@@ -30,7 +31,7 @@ use ion_protocol::{
     advert::Advert,
     deal::{Acceptance, Order, Refusal, RefusalReason},
     fault::Fault,
-    hardware::Device,
+    hardware::{Device, Withheld},
     limits,
     message::{LeaseState, Notice, Response},
     receipt::Countersignature,
@@ -51,7 +52,12 @@ const DRAIN_EVERY: Millis = Millis(500);
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Provider {
+    /// What the machine has.
+    owned: Vec<Device>,
+    /// What of it is lent now.
     devices: Vec<Device>,
+    /// Why the rest is not.
+    withheld: BTreeMap<u16, Withheld>,
     leases: BTreeMap<LeaseKey, Lease>,
     /// Accepted and not in a worker, in order of acceptance.
     waiting: BTreeMap<u64, LeaseKey>,
@@ -77,28 +83,6 @@ struct Drain {
 }
 
 impl Provider {
-    /// The machine has these devices now. Leases that no device of theirs is left for fail, so that they run elsewhere.
-    pub(crate) fn devices_are(&mut self, devices: Vec<Device>, cx: &mut Cx<'_>) {
-        self.devices = devices.into_iter().take(limits::DEVICES_MAX).collect();
-        let stranded: Vec<LeaseKey> =
-            self.waiting.values().filter(|key| self.is_stranded(key)).copied().collect();
-        for key in stranded {
-            self.turn(key, cx, |head, phase, cx| match phase {
-                Phase::Staging(staging) => {
-                    cx.out.stop_fetch(staging.fetch);
-                    Some(steps::stranded_lease(head, cx))
-                }
-                Phase::Ready => Some(steps::stranded_lease(head, cx)),
-                other => Some(other),
-            });
-        }
-    }
-
-    fn is_stranded(&self, key: &LeaseKey) -> bool {
-        let wanted = self.leases.get(key).and_then(|lease| lease.head.device.as_ref());
-        wanted.is_some_and(|wanted| !self.devices.iter().any(|device| admission::alike(wanted, device)))
-    }
-
     pub(crate) fn reachable_at(&mut self, addresses: Vec<String>) {
         self.advertiser.reachable_at(addresses);
     }
@@ -147,6 +131,7 @@ impl Provider {
             me: cx.out.me,
             draining: self.drain.is_some(),
             devices: &self.devices,
+            withheld: self.withheld.values().next().copied(),
             asked: self.advertiser.has_asked(order.price_per_second, cx.now.wall),
             queued: usize::from(self.queued()),
             queued_by_asker: self.queued_by(&order.requester),

@@ -33,18 +33,18 @@ impl Provider {
 
     /// Devices nobody uses or waits for.
     pub(super) fn free(&self) -> u16 {
-        self.devices.len().saturating_sub(self.running.len()).saturating_sub(self.waiting.len()) as u16
+        self.devices.len().saturating_sub(self.occupied()).saturating_sub(self.waiting.len()) as u16
     }
 
     /// Accepted jobs beyond what idle devices will take.
     pub(super) fn queued(&self) -> u16 {
-        let idle = self.devices.len().saturating_sub(self.running.len());
+        let idle = self.devices.len().saturating_sub(self.occupied());
         u16::try_from(self.waiting.len().saturating_sub(idle)).unwrap_or(u16::MAX)
     }
 
     /// The same, of one requester's.
     pub(super) fn queued_by(&self, requester: &NodeId) -> usize {
-        let idle = self.devices.len().saturating_sub(self.running.len());
+        let idle = self.devices.len().saturating_sub(self.occupied());
         self.waiting.values().filter(|key| key.requester == *requester).count().saturating_sub(idle)
     }
 }

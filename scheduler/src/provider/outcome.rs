@@ -48,10 +48,11 @@ pub(super) fn worked(
         (Some(Stop::Overrun), Err(Fault::Cancelled)) => {
             Err(Fault::RunTime { limit: head.spec.as_ref().map_or(Millis::ZERO, |spec| spec.limits.run) })
         }
+        (Some(Stop::Withdrawn), Err(Fault::Cancelled)) => Err(Fault::Withdrawn),
         (None, Err(Fault::Cancelled)) => {
             return release(head, "the run was stopped on this machine".to_owned(), cx);
         }
-        (Some(Stop::Overrun) | None, other) => other,
+        (Some(Stop::Overrun | Stop::Withdrawn) | None, other) => other,
     };
     let ran = cx.now.mono.saturating_sub(running.since);
     match result.and_then(|report| plausible(head, report)) {
@@ -205,6 +206,7 @@ pub(super) fn answered(
             | RefusalReason::Conflict => return unpaid(head, delivering.done, &reason.to_string(), cx),
             RefusalReason::Busy { .. }
             | RefusalReason::Draining
+            | RefusalReason::Withheld { .. }
             | RefusalReason::NotAProvider
             | RefusalReason::Expired
             | RefusalReason::Price { .. }

@@ -192,8 +192,3 @@ pub(super) fn on_due(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
         | Phase::Released { .. } => phase,
     }
 }
-
-pub(super) fn stranded_lease(head: &mut Head, cx: &mut Cx<'_>) -> Phase {
-    let fault = Fault::NoDevice { message: "the ordered device is gone".to_owned() };
-    outcome::failed(head, fault, cx.now.mono, Millis::ZERO, cx)
-}

@@ -211,6 +211,7 @@ pub(super) fn refused(head: &mut Head, live: Live, reason: RefusalReason, cx: &m
         | RefusalReason::NoSuchDevice { .. }
         | RefusalReason::Conflict => (false, REST_REFUSED),
         RefusalReason::Draining
+        | RefusalReason::Withheld { .. }
         | RefusalReason::NotAProvider
         | RefusalReason::NotForMe
         | RefusalReason::Unmet { .. }
