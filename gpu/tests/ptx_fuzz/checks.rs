@@ -5,7 +5,7 @@ use super::{
     cpu_bench::{Bench, LIMITS},
 };
 use ion_gpu::{
-    backend::RunLimits,
+    backend::{Report, RunLimits},
     program::accepts,
     ptx::{self, Function, Module, limits::MEMORY_PER_TEXT_BYTE_MAX},
 };
@@ -25,6 +25,8 @@ const TIME_PER_BYTE: Duration = Duration::from_micros(5);
 const FIXED_TIME: Duration = Duration::from_secs(2);
 /// Warp instructions that an accepted kernel is run for.
 const FUEL: u64 = 5_000;
+/// And for its exact form, in which one instruction becomes a hundred or two.
+const EXACT_FUEL: u64 = 1000 * FUEL;
 
 /// What became of a text.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -84,14 +86,7 @@ fn printed(module: &Module) -> Result<(), String> {
 
 /// The engine takes what the reader accepts, and runs it to some end. Gives 1, or 0 for what no launch can name.
 fn ran(text: &str, module: &Module, kernel: &Function) -> Result<u64, String> {
-    let mut bench = Bench::new(text, &kernel.name).grid([2, 1, 1], kernel.reqntid.unwrap_or([40, 1, 1]));
-    bench.cores = Some(1);
-    bench.limits = RunLimits { fuel: Some(FUEL), ..LIMITS };
-    bench.buffers = vec![(0..=255).cycle().take(4096).collect()];
-    for (n, param) in kernel.params.iter().enumerate() {
-        let Some(arg) = args(n as u64).find(|arg| accepts(param, arg)) else { return Ok(0) };
-        bench.args.push(arg);
-    }
+    let Some(bench) = bench(text, kernel, FUEL) else { return Ok(0) };
     let Ok(loaded) = bench.load(bench.program()) else { return Ok(0) };
     debug_assert_eq!(loaded.modules()[0].module, *module, "the same text is read");
     match bench.run() {
@@ -100,8 +95,37 @@ fn ran(text: &str, module: &Module, kernel: &Function) -> Result<u64, String> {
         {
             Err(format!("the reader accepts what the engine refuses: line {line}: {message}"))
         }
-        _ => Ok(1),
+        Err(_) => Ok(1),
+        Ok(report) => exact(module, kernel, &report).map(|()| 1),
     }
+}
+
+/// The exact form computes what the engine computes for the instructions that it stands for.
+fn exact(module: &Module, kernel: &Function, report: &Report) -> Result<(), String> {
+    let Ok(exact) = ptx::exact(module) else { return Ok(()) };
+    if exact == *module {
+        return Ok(());
+    }
+    let text = ptx::print(&exact);
+    let Some(bench) = bench(&text, kernel, EXACT_FUEL) else { return Ok(()) };
+    match bench.run() {
+        Ok(found) if found.outputs == report.outputs => Ok(()),
+        Ok(_) => Err(format!("its exact form computes something else:\n{text}")),
+        Err(fault) => Err(format!("its exact form ends otherwise: {fault}\n{text}")),
+    }
+}
+
+/// A launch of the kernel with arguments of some kind; `None` where no launch can give them.
+fn bench(text: &str, kernel: &Function, fuel: u64) -> Option<Bench> {
+    let mut bench = Bench::new(text, &kernel.name).grid([2, 1, 1], kernel.reqntid.unwrap_or([40, 1, 1]));
+    bench.cores = Some(1);
+    bench.limits = RunLimits { fuel: Some(fuel), ..LIMITS };
+    bench.buffers = vec![(0..=255).cycle().take(4096).collect()];
+    for (n, param) in kernel.params.iter().enumerate() {
+        let arg = args(n as u64).find(|arg| accepts(param, arg))?;
+        bench.args.push(arg);
+    }
+    Some(bench)
 }
 
 /// Arguments of every kind.

@@ -205,7 +205,17 @@ impl Inputs {
             text += &pick(rng, &self.forms).write(rng);
             text.push('\n');
         }
-        text + "END:\nret;\n}\n"
+        // What the registers hold at the end is seen from outside.
+        text += "END:\nld.param.u64 %d0, [x];\nmov.u32 %r5, %tid.x;\nmad.wide.u32 %d0, %r5, 64, %d0;\n";
+        for n in 0..4 {
+            text += &format!(
+                "st.global.f32 [%d0+{}], %f{n};\nst.global.u32 [%d0+{}], %r{n};\n",
+                4 * n,
+                16 + 4 * n
+            );
+            text += &format!("st.global.u16 [%d0+{}], %h{n};\n", 32 + 2 * n);
+        }
+        text + "st.global.f64 [%d0+40], %g1;\nst.global.u64 [%d0+48], %d1;\nret;\n}\n"
     }
 
     /// One change: of a word, a line, a byte, or of how often something stands there.
