@@ -60,6 +60,8 @@ pub enum Verb {
     Status,
     /// The running node's devices: what is offered, what not, and why; pause and resume them
     Devices(DevicesArgs),
+    /// What this machine lacks for lending its devices, and what to do about it
+    Doctor(DoctorArgs),
     /// The offers of others that the running node knows
     Offers,
     /// Run a job somewhere in the network and fetch its results
@@ -185,6 +187,20 @@ impl From<Backend> for config::Backend {
             Backend::Cpu => config::Backend::Cpu,
         }
     }
+}
+
+/// `ion doctor`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  ion doctor\n  ion doctor --backend cuda --listen /ip4/0.0.0.0/tcp/4001\n  ion doctor --json | jq '.findings[] | select(.verdict == \"problem\")'\n\nExit code 0 if a node started so would offer a device, 3 if not. Nothing is changed."
+)]
+pub struct DoctorArgs {
+    /// Which devices would be offered
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// Where the node would listen, as a multiaddress; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<String>,
 }
 
 /// `ion devices`

@@ -10,6 +10,7 @@ mod bench;
 mod cancel;
 mod completions;
 mod devices;
+mod doctor;
 mod error;
 mod events;
 mod exec;
@@ -62,6 +63,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Verb::Node(args) => node::node(common, args),
         Verb::Status => status::status(common),
         Verb::Devices(args) => devices::devices(common, args),
+        Verb::Doctor(args) => doctor::doctor(common, args),
         Verb::Offers => offers::offers(common),
         Verb::Run(args) => run::run(common, args),
         Verb::Jobs(args) => jobs::jobs(common, args),

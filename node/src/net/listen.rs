@@ -79,6 +79,15 @@ async fn bound(swarm: &mut SwarmLoop, id: ListenerId) -> Result<Multiaddr, Strin
     }
 }
 
+/// Whether a listen address, as text, could be had now. A port of 0 always can.
+pub fn can_bind(address: &str) -> Result<(), NetError> {
+    let parsed = address.parse().map_err(|error: libp2p::multiaddr::Error| NetError::Listen {
+        address: address.to_owned(),
+        why: error.to_string(),
+    })?;
+    probe(&parsed)
+}
+
 /// libp2p listens with `SO_REUSEPORT`, so two nodes of one user would share a port and each get half of the connections.
 /// Binding without it first tells; and QUIC's own error hides its kind.
 fn probe(address: &Multiaddr) -> Result<(), NetError> {

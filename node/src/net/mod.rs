@@ -40,6 +40,7 @@ pub use config::{NetConfig, Role};
 pub use error::{Busy, NetError, OpenError};
 pub use handle::{NetHandle, PeerView};
 pub use ids::full_address;
+pub use listen::can_bind;
 pub use streams::{ANSWERS_MAX, BLOBS_PER_PEER_MAX, QUESTIONS_MAX};
 
 use handle::COMMANDS_MAX;

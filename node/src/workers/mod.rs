@@ -192,6 +192,12 @@ pub async fn start(
     start_with(config, Patience::default(), blobs, inputs).await
 }
 
+/// Finds out what the machine has, and starts nothing.
+pub async fn look(config: WorkersConfig) -> ProbeReport {
+    let spawner = Spawner::start(config.exe.clone());
+    probe::probe(&spawner, &config, Patience::default()).await.0
+}
+
 /// [`start`], with other patience.
 pub async fn start_with(
     config: WorkersConfig,

@@ -1,5 +1,6 @@
 //! The real binary, asked as a person or a script asks it: exit codes, words, JSON.
 
+mod doctor;
 mod node_stub;
 mod offline;
 mod online;

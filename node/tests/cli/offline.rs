@@ -4,7 +4,8 @@ use super::{Said, example, ion, ion_in, signed_receipt};
 use ion_node::show::ReceiptFile;
 use std::{fs, os::unix::fs::PermissionsExt};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
+    "doctor",
     "node",
     "status",
     "devices",
