@@ -1,7 +1,7 @@
 //! What runs a program: one trait, two engines.
 //!
 //! Owns: [`Backend`] and the words both engines speak: [`RunLimits`], [`Progress`], [`Report`].
-//! Never: knows how an engine works. `cpu::CpuBackend` interprets; the CUDA backend drives a card. Both take the same
+//! Never: knows how an engine works. `cpu::CpuBackend` runs on the processor; the CUDA backend drives a card. Both take the same
 //! [`LoadedProgram`], report in the same words and name faults by the same [`Fault`].
 //! Tests: `gpu/tests/cpu_programs.rs`.
 
@@ -52,7 +52,7 @@ pub struct Report {
     /// itself.
     pub printed: String,
     pub engine: Engine,
-    /// `CUDA: NVIDIA H100`, `CPU: ptx interpreter`.
+    /// `CUDA: NVIDIA H100`, `CPU: ptx jit`.
     pub label: String,
 }
 

@@ -5,6 +5,7 @@
 //! `node/tests/workers.rs` (stub library, hanging and crashing probes).
 
 use crate::{
+    backend::Backend,
     cpu::CpuBackend,
     cuda, power,
     worker::{EngineChoice, frame::write_message, isolation::Isolation, sandbox},
@@ -12,7 +13,7 @@ use crate::{
 use ion_protocol::{
     Bytes, Millis,
     codec::{Decode, Encode, bincode_crate},
-    hardware::{ComputeCapability, Device, Engine},
+    hardware::{ComputeCapability, Device},
     limits,
 };
 use serde::Serialize;
@@ -81,13 +82,15 @@ pub fn answer(question: Question, mut frames: File) -> ExitCode {
 
 /// The processor as a device. Its rates are measured like a GPU's; where that fails they stay zero.
 fn cpu(memory: Bytes) -> Device {
-    let power = power::measure(&mut CpuBackend::default()).unwrap_or_default();
+    let mut backend = CpuBackend::default();
+    let engine = backend.engine();
+    let power = power::measure(&mut backend).unwrap_or_default();
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor_name(&info).unwrap_or(std::env::consts::ARCH).to_owned();
-    Device { index: 0, model, engine: Engine::CpuInterpreter, capability: CPU_CAPABILITY, memory, power }
+    Device { index: 0, model, engine, capability: CPU_CAPABILITY, memory, power }
 }
 
-/// The capability whose instructions the interpreter has: what PTX without tensor cores or newer copies needs.
+/// The capability whose instructions the CPU engine has: what PTX without tensor cores or newer copies needs.
 pub const CPU_CAPABILITY: ComputeCapability = ComputeCapability { major: 7, minor: 5 };
 
 /// The processor's name in `/proc/cpuinfo` (`model name` on x86-64; some others have `Processor`).

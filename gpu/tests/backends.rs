@@ -1,4 +1,4 @@
-//! One body for both engines: each kernel is held against independent Rust on every engine this machine has, and where
+//! One body for all engines: each kernel is held against independent Rust on every engine this machine has, and where
 //! both run, their bits must be equal. A machine without a GPU says so by name.
 
 mod cpu_bench;
@@ -26,7 +26,8 @@ static DEVICE: Mutex<()> = Mutex::new(());
 
 /// Every engine of this machine.
 fn engines() -> Vec<Box<dyn Backend>> {
-    let mut engines: Vec<Box<dyn Backend>> = vec![Box::new(CpuBackend::default())];
+    let mut engines: Vec<Box<dyn Backend>> =
+        vec![Box::new(CpuBackend::default()), Box::new(CpuBackend::default().interpreting())];
     let found = survey();
     match found.devices.first() {
         Some((ordinal, _)) => engines.push(Box::new(CudaBackend::open(*ordinal).unwrap())),

@@ -16,14 +16,16 @@ fn fault(bench: &Bench) -> Fault {
 fn a_stop_from_outside_ends_an_endless_loop() {
     use ion_gpu::{backend::Backend, cpu::CpuBackend};
     let bench = Bench::new(HOSTILE, "loop_forever");
-    let loaded = bench.load(bench.program()).unwrap();
-    let cancel = std::sync::atomic::AtomicBool::new(false);
-    let mut beats = 0;
-    let found = CpuBackend::default().run(loaded, &LIMITS, &cancel, &mut |_| {
-        beats += 1;
-        cancel.store(beats == 3, std::sync::atomic::Ordering::Relaxed);
-    });
-    assert_eq!(found, Err(Fault::Cancelled));
+    for mut backend in [CpuBackend::default(), CpuBackend::default().interpreting()] {
+        let loaded = bench.load(bench.program()).unwrap();
+        let cancel = std::sync::atomic::AtomicBool::new(false);
+        let mut beats = 0;
+        let found = backend.run(loaded, &LIMITS, &cancel, &mut |_| {
+            beats += 1;
+            cancel.store(beats == 3, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(found, Err(Fault::Cancelled));
+    }
 }
 
 /// Whether an access just past a buffer, far from it, or just before it is caught, with its line and place.

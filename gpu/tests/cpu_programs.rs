@@ -34,11 +34,11 @@ fn repeats_and_swaps_carry_on_from_step_to_step() {
     let expected: Vec<u32> = (0..32).map(|n| n * 1024 + 1023).collect();
     assert_eq!(report.outputs.len(), 1);
     assert_eq!(u32s(&report.outputs[0].bytes), expected);
-    assert_eq!((report.launches.len(), report.engine), (10, Engine::CpuInterpreter));
+    assert_eq!((report.launches.len(), report.engine), (10, Engine::CpuJit));
     assert_eq!(report.launches.iter().map(|n| n.0).sum::<u64>(), report.device_time.0);
     // One warp, ten instructions, ten times.
     assert_eq!(report.instructions, Some(100));
-    assert_eq!(report.label, "CPU: ptx interpreter");
+    assert_eq!(report.label, "CPU: ptx jit");
 }
 
 #[test]

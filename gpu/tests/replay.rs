@@ -338,7 +338,8 @@ fn random_deliveries_never_accuse_the_truth() {
         "and.b32 %t, %i, 63; mad.wide.u32 %at, %t, 4, %y0; st.global.u32 [%at], %b;",
     ];
     for round in 0..200 {
-        let (bench, program) = small(bodies[round % bodies.len()]);
+        let (mut bench, program) = small(bodies[round % bodies.len()]);
+        bench.racy = true;
         let truth = honest(&bench, &program);
         let mut delivered = truth.clone();
         for _ in 0..rng.usize(0..3) {

@@ -24,14 +24,14 @@ async fn a_good_program_gives_its_outputs_and_figures() {
     let mut rig = Rig::start(ION).await;
     assert_eq!(rig.report.cuda, CudaState::NotAsked);
     let device = &rig.report.devices[0];
-    assert_eq!((device.index, device.engine), (0, Engine::CpuInterpreter));
+    assert_eq!((device.index, device.engine), (0, Engine::CpuJit));
     assert!(device.power.f32_mflops > 0 && device.power.memory_mbps > 0 && !device.model.is_empty());
 
     // 512 Ki elements are 2 MiB: more than one piece, and too large to travel inline.
     for elements in [1000, 512 * 1024] {
         let (spec, expected) = scale(&rig.blobs, elements);
         let report = rig.run(spec).await.unwrap();
-        assert_eq!(report.engine, Engine::CpuInterpreter);
+        assert_eq!(report.engine, Engine::CpuJit);
         assert_eq!(report.outputs.len(), 1);
         assert_eq!(report.outputs[0].bytes, Bytes(elements * 4));
         assert_eq!(rig.blobs.read(&report.outputs[0].hash), expected);

@@ -17,14 +17,17 @@ pub enum Engine {
     Cuda,
     /// This machine's processor, by the PTX interpreter.
     CpuInterpreter,
+    /// This machine's processor, by machine code translated from the PTX.
+    CpuJit,
 }
 
 impl Engine {
-    /// `CUDA: NVIDIA H100`, `CPU: ptx interpreter`.
+    /// `CUDA: NVIDIA H100`, `CPU: ptx jit`, `CPU: ptx interpreter`.
     pub fn label(self, device: &str) -> String {
         match self {
             Engine::Cuda => format!("CUDA: {device}"),
             Engine::CpuInterpreter => "CPU: ptx interpreter".to_owned(),
+            Engine::CpuJit => "CPU: ptx jit".to_owned(),
         }
     }
 
@@ -32,7 +35,7 @@ impl Engine {
     pub fn is_gpu(self) -> bool {
         match self {
             Engine::Cuda => true,
-            Engine::CpuInterpreter => false,
+            Engine::CpuInterpreter | Engine::CpuJit => false,
         }
     }
 }
@@ -42,6 +45,7 @@ impl fmt::Display for Engine {
         f.write_str(match self {
             Engine::Cuda => "cuda",
             Engine::CpuInterpreter => "cpu-interpreter",
+            Engine::CpuJit => "cpu-jit",
         })
     }
 }

@@ -3,6 +3,7 @@
 use ion_protocol::{
     Attempt, DocHash, JobId, NanoIo, NetworkId, NodeId, Signed, UnixMillis, codec,
     deal::Acceptance,
+    hardware::Engine,
     key::SecretKey,
     message::{Frame, LeaseState, Notice, Request, Response},
     receipt::Countersignature,
@@ -110,4 +111,13 @@ fn a_signature_is_of_one_network_and_one_kind_of_document() {
     let signed = Signed::sign(body, &here, &key());
     assert!(signed.signed().clone().verify(&here).is_ok());
     assert!(signed.signed().clone().verify(&NetworkId::named("there")).is_err());
+}
+
+#[test]
+fn engines_are_numbered_in_order_of_appearance() {
+    for (engine, golden) in
+        [(Engine::Cuda, "00000000"), (Engine::CpuInterpreter, "01000000"), (Engine::CpuJit, "02000000")]
+    {
+        assert_eq!(hex::encode(codec::encode(&engine)), golden, "{engine}");
+    }
 }

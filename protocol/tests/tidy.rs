@@ -200,11 +200,23 @@ fn sources_or_none(ending: &str) -> Vec<(String, String)> {
 
 /// Crate, what of our own it may depend on, and packages it must not.
 const DEPENDENCIES: [(&str, &[&str], &[&str]); 5] = [
-    ("protocol", &[], &["libp2p", "tokio", "sled", "cudarc", "getrandom", "clap"]),
-    ("scheduler", &["ion-protocol"], &["libp2p", "tokio", "sled", "cudarc", "getrandom", "clap"]),
+    ("protocol", &[], &["libp2p", "tokio", "sled", "cudarc", "cranelift-codegen", "getrandom", "clap"]),
+    (
+        "scheduler",
+        &["ion-protocol"],
+        &["libp2p", "tokio", "sled", "cudarc", "cranelift-codegen", "getrandom", "clap"],
+    ),
     ("gpu", &["ion-protocol"], &["libp2p", "tokio", "sled", "ed25519-dalek", "clap"]),
-    ("node", &["ion-protocol", "ion-scheduler", "ion-gpu"], &["cudarc", "bincode", "ed25519-dalek"]),
-    ("testnet", &["ion-protocol", "ion-scheduler"], &["libp2p", "sled", "cudarc", "bincode"]),
+    (
+        "node",
+        &["ion-protocol", "ion-scheduler", "ion-gpu"],
+        &["cudarc", "cranelift-codegen", "bincode", "ed25519-dalek"],
+    ),
+    (
+        "testnet",
+        &["ion-protocol", "ion-scheduler"],
+        &["libp2p", "sled", "cudarc", "cranelift-codegen", "bincode"],
+    ),
 ];
 
 #[test]

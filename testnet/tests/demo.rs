@@ -20,7 +20,7 @@ fn the_demo_ends_well_and_tells_everything() {
     let jobs = outcome["jobs"].as_array().unwrap();
     assert_eq!(jobs.len(), 5, "four jobs, and one that survives its provider");
     for job in jobs {
-        assert_eq!(job["engine"], "CPU: ptx interpreter");
+        assert_eq!(job["engine"], "CPU: ptx jit");
         assert!(job["provider"].as_str().unwrap().starts_with("provider-"), "{job}");
         assert!(job["price"].as_u64().unwrap() > 0, "{job}");
     }

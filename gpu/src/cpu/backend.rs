@@ -9,6 +9,7 @@ use super::{
     code::Kernel,
     decode::{Addresses, EXPANDED_MAX, decode, pointers},
     grid,
+    jit::{self, Tier},
     memory::{Bytes, Global},
     print::Printed,
 };
@@ -36,23 +37,46 @@ use std::{
 /// translated again, rather than have its thousand kernels of a million instructions each fill the memory.
 const CODES_KEPT_MAX: usize = 2 * EXPANDED_MAX;
 
-/// Runs programs by interpreting their PTX on all cores.
+/// Runs programs on all cores: as machine code where the processor is one it can be made for.
 #[derive(Debug, Clone)]
 pub struct CpuBackend {
     cores: usize,
+    engine: Engine,
+    at_once: bool,
 }
 
 impl Default for CpuBackend {
     fn default() -> Self {
-        CpuBackend { cores: std::thread::available_parallelism().map_or(1, usize::from) }
+        let engine = if jit::is_available() { Engine::CpuJit } else { Engine::CpuInterpreter };
+        CpuBackend {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            engine,
+            at_once: false,
+        }
     }
 }
 
 impl CpuBackend {
     /// With this many cores, at least one.
     pub fn with_cores(cores: usize) -> Self {
-        CpuBackend { cores: cores.max(1) }
+        CpuBackend { cores: cores.max(1), ..CpuBackend::default() }
     }
+
+    /// Translating every kernel before its first instruction, however little it does: for tests, and for measuring.
+    pub fn translating_at_once(self) -> Self {
+        CpuBackend { at_once: true, ..self }
+    }
+
+    /// Only interpreting: the reference, which gives the same results and takes longer.
+    pub fn interpreting(self) -> Self {
+        CpuBackend { engine: Engine::CpuInterpreter, ..self }
+    }
+}
+
+/// A kernel as it is executed.
+struct Ready {
+    kernel: Kernel,
+    tier: Option<Tier>,
 }
 
 /// Memory of a running program.
@@ -138,10 +162,12 @@ impl Device {
 struct Run<'a> {
     job: &'a LoadedProgram,
     device: Device,
-    kernels: HashMap<(u16, &'a str), Kernel>,
+    kernels: HashMap<(u16, &'a str), Ready>,
     limits: &'a RunLimits,
     stop: Stop<'a>,
     cores: usize,
+    engine: Engine,
+    at_once: bool,
     spent: AtomicU64,
     report: Vec<Nanos>,
     device_time: Nanos,
@@ -156,20 +182,21 @@ impl<'a> Run<'a> {
         let key = (launch.module, launch.kernel.as_str());
         if !self.kernels.contains_key(&key) {
             let module = &job.modules()[usize::from(launch.module)];
-            let made = decode(&module.module, function, addresses[usize::from(launch.module)])
+            let kernel = decode(&module.module, function, addresses[usize::from(launch.module)])
                 .map_err(|refused| refused.fault(&module.name))?;
-            let held: usize = self.kernels.values().map(|k| k.codes.len()).sum();
-            if held + made.codes.len() > CODES_KEPT_MAX {
+            let held: usize = self.kernels.values().map(|ready| ready.kernel.codes.len()).sum();
+            if held + kernel.codes.len() > CODES_KEPT_MAX {
                 self.kernels.clear();
             }
-            self.kernels.insert(key, made);
+            let tier = (self.engine == Engine::CpuJit).then(|| Tier::of(&kernel, self.at_once));
+            self.kernels.insert(key, Ready { kernel, tier });
         }
-        let kernel = &self.kernels[&key];
+        let ready = &self.kernels[&key];
         let params = param_block(function, launch, |n| bases.get(usize::from(n)).copied().unwrap_or(0));
         let total = job.program().launches();
         let done = self.report.len() as u64;
         let before = self.device_time;
-        // Translating a kernel is not paid for, so the clock starts after it.
+        // Decoding a kernel is not paid for, so the clock starts after it.
         let started = Instant::now();
         let mut beat = || {
             let so_far = Nanos(before.0 + started.elapsed().as_nanos() as u64);
@@ -177,7 +204,8 @@ impl<'a> Run<'a> {
         };
         let printed = Mutex::new(Printed::default());
         let grid = grid::Launch {
-            kernel,
+            kernel: &ready.kernel,
+            tier: ready.tier.as_ref(),
             global: &global,
             extents: Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes },
             params: &params,
@@ -199,11 +227,11 @@ impl<'a> Run<'a> {
 
 impl Backend for CpuBackend {
     fn engine(&self) -> Engine {
-        Engine::CpuInterpreter
+        self.engine
     }
 
     fn label(&self) -> String {
-        Engine::CpuInterpreter.label("")
+        self.engine.label("")
     }
 
     fn run(
@@ -222,6 +250,8 @@ impl Backend for CpuBackend {
             limits,
             stop,
             cores: self.cores,
+            engine: self.engine,
+            at_once: self.at_once,
             spent: AtomicU64::new(0),
             report: Vec::new(),
             device_time: Nanos::ZERO,
@@ -244,7 +274,7 @@ impl Backend for CpuBackend {
             device_time: run.device_time,
             instructions: Some(run.spent.load(Relaxed)),
             printed: run.printed,
-            engine: Engine::CpuInterpreter,
+            engine: self.engine,
             label: self.label(),
         })
     }

@@ -8,9 +8,10 @@
 
 use super::{
     code::{Barrier, Fill, Kernel, ReduceOp},
-    lanes::LANES,
+    jit::{Context, Tier, Unit},
+    lanes::{LANES, Slot},
     memory::{Bytes, Global, Private},
-    warp::{Broken, State, Surroundings, Warp},
+    warp::{Broken, Machine, State, Surroundings, Warp},
 };
 use crate::ptx::words::Special;
 
@@ -82,6 +83,9 @@ pub struct Block<'a, 'g> {
     private: Private,
     warps: Vec<Warp>,
     executed: u64,
+    tier: Option<&'a Tier>,
+    /// Room for machine code's results.
+    shadow: Vec<Slot>,
     /// Threads that arrived at each barrier without waiting.
     arrived: [u32; BARRIERS],
 }
@@ -105,6 +109,7 @@ impl<'a, 'g> Block<'a, 'g> {
     pub fn new(
         kernel: &'a Kernel,
         global: &'a Global<'g>,
+        tier: Option<&'a Tier>,
         extents: Extents,
         params: &[u8],
     ) -> Result<Self, NoRoom> {
@@ -131,13 +136,25 @@ impl<'a, 'g> Block<'a, 'g> {
         for warp in &mut warps {
             fill(kernel, warp, &extents);
         }
-        Ok(Block { kernel, global, extents, private, warps, executed: 0, arrived: [0; BARRIERS] })
+        Ok(Block {
+            kernel,
+            global,
+            extents,
+            private,
+            warps,
+            executed: 0,
+            tier,
+            shadow: Vec::new(),
+            arrived: [0; BARRIERS],
+        })
     }
 
     /// Runs block number `number`. `on` is asked after each turn, with the instructions of that turn, whether to go on.
     pub fn run(&mut self, number: u64, mut on: impl FnMut(u64) -> bool) -> Result<(), Halt> {
         self.start(number);
         let mut reported = 0;
+        let mut unit = self.unit();
+        let mut context = Context::of(self.global, &mut self.private, &mut self.shadow);
         loop {
             let mut ran = false;
             for n in 0..self.warps.len() {
@@ -150,6 +167,7 @@ impl<'a, 'g> Block<'a, 'g> {
                     global: self.global,
                     private: &mut self.private,
                     executed: &mut self.executed,
+                    native: unit.map(|unit| Machine { unit, context: &mut context }),
                 };
                 if let Err(broken) = self.warps[n].run(&mut s, TURN) {
                     on(self.executed - reported);
@@ -159,6 +177,11 @@ impl<'a, 'g> Block<'a, 'g> {
                     self.release(n);
                 }
                 let more = on(self.executed - reported);
+                if let Some(tier) = self.tier.filter(|_| unit.is_none()) {
+                    tier.warm(self.kernel, self.executed - reported);
+                    unit = self.unit();
+                    context = Context::of(self.global, &mut self.private, &mut self.shadow);
+                }
                 reported = self.executed;
                 if !more {
                     return Err(Halt::Stopped);
@@ -195,7 +218,15 @@ impl<'a, 'g> Block<'a, 'g> {
         &self.private.assertion
     }
 
+    /// The machine code, if there is some by now, with room for its results.
+    fn unit(&mut self) -> Option<&'a Unit> {
+        let unit = self.tier?.unit()?;
+        self.shadow.resize(unit.shadow as usize, Slot([0; LANES]));
+        Some(unit)
+    }
+
     fn start(&mut self, number: u64) {
+        let unit = self.tier.and_then(Tier::unit);
         let threads = self.extents.threads();
         if self.private.shared.len() > 0 {
             self.private.shared.clear();
@@ -209,7 +240,7 @@ impl<'a, 'g> Block<'a, 'g> {
         let at = self.extents.block_at(number);
         for warp in &mut self.warps {
             let lanes = (threads - warp.first_thread).min(LANES) as u32;
-            warp.start(self.kernel.registers, u32::MAX >> (32 - lanes));
+            warp.start(self.kernel.registers, unit, u32::MAX >> (32 - lanes));
             for (slot, what) in &self.kernel.fills {
                 if let Fill::Special(Special::Ctaid, part) = what {
                     warp.frame.fill(*slot, at[usize::from(*part)].into(), false);

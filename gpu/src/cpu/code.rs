@@ -507,7 +507,7 @@ pub enum Kind {
     Nothing,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
     pub kind: Kind,
     /// Predicate that must hold for a lane to take part, and whether it is negated.
@@ -546,7 +546,7 @@ pub struct Part {
 }
 
 /// A kernel ready to be executed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     pub name: String,
     pub codes: Vec<Code>,

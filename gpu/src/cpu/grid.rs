@@ -8,6 +8,7 @@
 use super::{
     block::{Block, Extents, Halt, NoRoom},
     code::Kernel,
+    jit::Tier,
     memory::Global,
     print::Printed,
     warp::Broken,
@@ -35,6 +36,8 @@ const STATE_BYTES_MAX: u64 = 256 << 20;
 /// One launch, ready to go.
 pub struct Launch<'a, 'g> {
     pub kernel: &'a Kernel,
+    /// How the kernel comes to its machine code; without it, all is interpreted.
+    pub tier: Option<&'a Tier>,
     pub global: &'a Global<'g>,
     pub extents: Extents,
     pub params: &'a [u8],
@@ -104,7 +107,7 @@ impl Launch<'_, '_> {
     }
 
     fn work(&self, next: &AtomicU64, failure: &Failure, beat: &mut dyn FnMut()) {
-        let mut block = match Block::new(self.kernel, self.global, self.extents, self.params) {
+        let mut block = match Block::new(self.kernel, self.global, self.tier, self.extents, self.params) {
             Ok(block) => block,
             Err(NoRoom { bytes }) => {
                 let message = format!("a block needs {} of shared and local memory", Bytes(bytes));

@@ -97,6 +97,20 @@ impl Frame {
         self.carry = 0;
     }
 
+    /// The same for some slots only, where nothing reads the others before they are written.
+    pub fn clear_some(&mut self, slots: &[u32]) {
+        for slot in slots {
+            self.slots[*slot as usize] = Slot([0; LANES]);
+        }
+        self.preds.fill(0);
+        self.carry = 0;
+    }
+
+    /// The slots and the predicates, for machine code.
+    pub fn pointers(&mut self) -> (*mut u8, *mut u32) {
+        (self.slots.as_mut_ptr().cast(), self.preds.as_mut_ptr())
+    }
+
     #[inline(always)]
     pub fn words(&self, slot: u32) -> &[u32; LANES] {
         &self.slots[slot as usize].0

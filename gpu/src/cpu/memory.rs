@@ -93,10 +93,11 @@ impl Bytes {
 
 /// One piece of global memory as the blocks see it.
 #[derive(Debug, Clone, Copy)]
-struct Window {
-    start: *mut u8,
-    len: u64,
-    writable: bool,
+#[repr(C)]
+pub struct Window {
+    pub start: *mut u8,
+    pub len: u64,
+    pub writable: bool,
 }
 
 /// Where the lanes of an access are that fall into one page of sparse memory, and which lanes these are; `None` if the
@@ -136,6 +137,10 @@ impl<'a> Global<'a> {
         }
         self.windows.push(Window { start: bytes.as_mut_ptr(), len, writable });
         Some(index << WINDOW_BITS)
+    }
+
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
     }
 
     fn window(&self, address: u64) -> Option<&Window> {

@@ -10,7 +10,8 @@
 use super::{
     code::{Barrier, BoolOp, Code, Kernel, Kind, NONE},
     collective, compare, convert, float, int,
-    lanes::{ALL, Frame, LANES, Lane, map1, store, test2},
+    jit::{Context, Native, Outcome, Region, Unit},
+    lanes::{ALL, BIT, Frame, LANES, Lane, map1, store, test2},
     matrix,
     memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
     print, tensor,
@@ -63,6 +64,11 @@ pub struct Warp {
     next: u32,
     pub first_thread: usize,
     pub state: State,
+    /// Whether lanes have gone different ways since the block began: then registers that should be uniform are looked at.
+    split: bool,
+    /// Instructions to be interpreted before machine code is tried again, and how often it gave up in a row.
+    patience: u32,
+    bails: u32,
 }
 
 /// What a warp sees of its block.
@@ -72,6 +78,13 @@ pub struct Surroundings<'a, 'g> {
     pub private: &'a mut Private,
     /// Instructions that the block has executed.
     pub executed: &'a mut u64,
+    pub native: Option<Machine<'a>>,
+}
+
+/// Machine code for the kernel, and what it sees of the block.
+pub struct Machine<'a> {
+    pub unit: &'a Unit,
+    pub context: &'a mut Context,
 }
 
 impl Warp {
@@ -85,12 +98,19 @@ impl Warp {
             next: u32::MAX,
             first_thread,
             state: State::Done,
+            split: false,
+            patience: 0,
+            bails: 0,
         }
     }
 
     /// Back to the first instruction with these lanes.
-    pub fn start(&mut self, registers: u32, lanes: u32) {
-        self.frame.clear(registers as usize);
+    pub fn start(&mut self, registers: u32, unit: Option<&Unit>, lanes: u32) {
+        match unit {
+            Some(unit) => self.frame.clear_some(&unit.early_slots),
+            None => self.frame.clear(registers as usize),
+        }
+        (self.split, self.patience, self.bails) = (false, 0, 0);
         self.pc = 0;
         self.mask = lanes;
         self.live = lanes;
@@ -104,10 +124,19 @@ impl Warp {
         let codes = &s.kernel.codes;
         let mut left = turn;
         while left > 0 {
-            left -= 1;
             if self.pc >= self.next {
                 self.regroup();
             }
+            if let Some(machine) = &mut s.native
+                && let Some(native) = machine.unit.at(self.pc)
+                && let Some(executed) = self.native(native, machine.context, left)
+            {
+                *s.executed += u64::from(executed);
+                left -= executed;
+                continue;
+            }
+            left -= 1;
+            self.patience = self.patience.saturating_sub(1);
             let i = &codes[self.pc as usize];
             *s.executed += 1;
             let mut mask = self.mask;
@@ -148,6 +177,53 @@ impl Warp {
         Ok(())
     }
 
+    /// Runs a region of machine code, if it may run now. Gives the instructions it executed; `None`: it did nothing.
+    fn native(&mut self, native: &Native, context: &mut Context, left: u32) -> Option<u32> {
+        let region = &native.region;
+        // A group that waits within the region has to be joined there, and a turn ends where it ends.
+        if region.total > left || self.next <= region.last || self.patience > 0 {
+            return None;
+        }
+        if self.split && !self.is_uniform(region) {
+            return None;
+        }
+        (context.slots, context.preds) = self.frame.pointers();
+        (context.mask, context.budget) = (self.mask, left);
+        context.first_thread(self.first_thread);
+        // SAFETY: the context was made for this block and kernel and now points to this warp's frame, which like the
+        // block is borrowed mutably; the unit is borrowed, so alive.
+        match unsafe { native.call(context) } {
+            Outcome::At(pc) if context.executed > 0 => {
+                self.pc = pc;
+                self.bails = 0;
+                Some(context.executed)
+            }
+            Outcome::At(_) | Outcome::Bailed => {
+                // What was undone once will often be again: the next tries come later and later.
+                self.patience = region.total << self.bails.min(8);
+                self.bails += 1;
+                None
+            }
+        }
+    }
+
+    /// Whether the registers that a region keeps once for all lanes are the same in all active ones.
+    fn is_uniform(&self, region: &Region) -> bool {
+        let first = self.mask.trailing_zeros() as usize;
+        let preds = region.uniform_preds.iter().map(|p| self.frame.preds[*p as usize] & self.mask);
+        let mut slots = region.uniform_slots.iter();
+        preds.into_iter().all(|held| held == 0 || held == self.mask)
+            && slots.all(|(slot, wide)| {
+                if *wide {
+                    let all = self.frame.wides(*slot);
+                    all.iter().enumerate().all(|(n, v)| self.mask & BIT[n] == 0 || *v == all[first])
+                } else {
+                    let all = self.frame.words(*slot);
+                    all.iter().enumerate().all(|(n, v)| self.mask & BIT[n] == 0 || *v == all[first])
+                }
+            })
+    }
+
     /// Another group stands at or before the running one: joins it, or lets it run first.
     #[cold]
     fn regroup(&mut self) {
@@ -182,6 +258,7 @@ impl Warp {
             (0, _) => self.pc += 1,
             (_, 0) => self.pc = target,
             _ => {
+                self.split = true;
                 let on = self.pc + 1;
                 let (low, high) =
                     if target < on { ((target, taken), (on, stay)) } else { ((on, stay), (target, taken)) };
@@ -345,7 +422,7 @@ fn put<T: Lane<Raw = u32>>(f: &mut Frame, i: &Code, join: impl Fn(u32, u32) -> u
 }
 
 /// Generic addresses of global and constant memory are the addresses themselves.
-fn tag(area: Area) -> u64 {
+pub fn tag(area: Area) -> u64 {
     match area {
         Area::Shared => SHARED_TAG,
         Area::Local => LOCAL_TAG,

@@ -167,7 +167,7 @@ impl<'a> Stage<'a> {
         let extents = Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes };
         let lookup = |access: &crate::cpu::memory::Access<'_>| self.sparse.places(access);
         let global = Global::sparse(&lookup);
-        let mut block = Block::new(kernel, &global, extents, &params).map_err(|NoRoom { bytes }| {
+        let mut block = Block::new(kernel, &global, None, extents, &params).map_err(|NoRoom { bytes }| {
             Fault::Room { message: format!("a block needs {} of shared and local memory", Bytes(bytes)) }
         })?;
         for number in numbers {

@@ -27,6 +27,8 @@ pub struct Bench {
     pub args: Vec<Arg>,
     pub limits: RunLimits,
     pub cores: Option<usize>,
+    /// Blocks meet in memory, so that the outputs depend on their order; they run on one core then.
+    pub racy: bool,
 }
 
 pub fn u32_arg(v: u32) -> Arg {
@@ -77,6 +79,7 @@ impl Bench {
             args: Vec::new(),
             limits: LIMITS,
             cores: None,
+            racy: false,
         }
     }
 
@@ -139,10 +142,25 @@ impl Bench {
         )
     }
 
+    /// Runs a program on both engines, which must not be told apart, and gives what the default one says.
     pub fn run_program(&self, program: Program) -> Result<Report, Fault> {
-        let loaded = self.load(program)?;
-        let mut backend = self.cores.map_or_else(CpuBackend::default, CpuBackend::with_cores);
-        backend.run(loaded, &self.limits, &AtomicBool::new(false), &mut |_| {})
+        let cores = if self.racy { Some(1) } else { self.cores };
+        let backend = || cores.map_or_else(CpuBackend::default, CpuBackend::with_cores).translating_at_once();
+        let run = |mut backend: CpuBackend| {
+            let loaded = self.load(program.clone())?;
+            backend.run(loaded, &self.limits, &AtomicBool::new(false), &mut |_| {})
+        };
+        let (native, reference) = (run(backend()), run(backend().interpreting()));
+        match (&native, &reference) {
+            (Ok(native), Ok(reference)) => {
+                assert!(native.outputs == reference.outputs, "the engines' outputs differ\n{}", self.text);
+                // Blocks side by side may have to try an atomic operation again.
+                let counted = cores == Some(1);
+                assert!(!counted || native.instructions == reference.instructions, "\n{}", self.text);
+            }
+            _ => assert_eq!(native.as_ref().err(), reference.as_ref().err(), "\n{}", self.text),
+        }
+        native
     }
 
     pub fn run(&self) -> Result<Report, Fault> {

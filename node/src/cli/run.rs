@@ -57,7 +57,7 @@ struct RunJson<'a> {
     event: &'static str,
     #[serde(flatten)]
     job: &'a JobView,
-    /// `CUDA: NVIDIA H100`, `CPU: ptx interpreter`
+    /// `CUDA: NVIDIA H100`, `CPU: ptx jit`
     device: Option<String>,
     files: &'a [Written],
 }

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn who_qualifies_is_found() {
         let node = NodeId([0x2b; 32]);
-        for engine in [Engine::Cuda, Engine::CpuInterpreter] {
+        for engine in [Engine::Cuda, Engine::CpuInterpreter, Engine::CpuJit] {
             for memory in [0, 1 << 20, 3 << 30, 4 << 30, 23_600 << 20, 24 << 30, 79 << 30, 192 << 30] {
                 let keys = offered(&node, &[device(engine, memory)]);
                 for least in [0, 1, 4 << 30, (4 << 30) - 1, 8 << 30, 23 << 30, 24 << 30, 78 << 30, memory] {

@@ -185,7 +185,7 @@ mod tests {
                 attempt: 1,
                 provider: "provider-2".to_owned(),
                 device: "Some Processor".to_owned(),
-                engine: "CPU: ptx interpreter".to_owned(),
+                engine: "CPU: ptx jit".to_owned(),
                 waiting: Millis(3),
                 moving: Millis(20),
                 running: Millis(1500),
@@ -211,7 +211,7 @@ mod tests {
         for part in [
             "provider-2",
             "Some Processor",
-            "CPU: ptx interpreter",
+            "CPU: ptx jit",
             "1.50 s",
             "0.0025 IO",
             "0123456789abcdef  provider-2",

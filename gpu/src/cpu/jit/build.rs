@@ -1,0 +1,592 @@
+//! The function of a region: the loop over passes around its instructions.
+//!
+//! Owns: what happens before, between and after them.
+//!
+//! ```text
+//! for each pass with active lanes: load live registers, run, write back what is live at the exit
+//! then once: what had to wait (shadow, uniform registers, predicates), stores
+//! ```
+//!
+//! All passes must leave by the same exit after the same number of instructions, or the region bails. Results that
+//! overwrite what the region began with wait in the shadow as long as it may bail.
+//! Never: translates an instruction; that is `emit/`.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{
+    class::Classes,
+    context::Field,
+    effects::{Effects, Reg},
+    emit::{Emitter, Ops, PASS, Val, own, parts, scalar, vector},
+    flow::Flow,
+    region::{BAILED, Exit, Plan, Region, diverges},
+};
+use crate::cpu::code::{Kernel, Kind, NONE};
+use cranelift_codegen::ir::{
+    Block, InstBuilder, Value,
+    condcodes::IntCC,
+    types::{I8, I32, I64},
+};
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_frontend::{FunctionBuilder, Variable};
+use std::collections::{BTreeSet, HashMap};
+
+/// Variables that a whole region shares.
+struct Shared {
+    pass: Variable,
+    /// Instructions executed in this pass.
+    count: Variable,
+    /// Exit and count of the first pass; no exit at first.
+    exit: Variable,
+    executed: Variable,
+}
+
+struct Builder<'a, 'f> {
+    e: Emitter<'a, 'f>,
+    plan: &'a Plan,
+    shared: Shared,
+    /// Cranelift's block for each of ours, for the way to each exit, and for what comes after all passes.
+    bodies: HashMap<usize, Block>,
+    exits: Vec<(Exit, Block, Block)>,
+    /// Ways back whose budget is to be checked, and where they lead.
+    checks: Vec<(Block, usize)>,
+    /// Registers that the region writes, and those of all it touches that it finds live.
+    written: BTreeSet<Reg>,
+    found: BTreeSet<Reg>,
+    /// Uniform registers as they are at the start.
+    entered: HashMap<Reg, Value>,
+    /// Uniform registers and predicates as the last pass left them.
+    left: HashMap<Reg, Variable>,
+    /// Where results wait in the shadow.
+    shadows: HashMap<Reg, u32>,
+    loads: bool,
+    next: Block,
+}
+
+/// Translates a region; `None` if an instruction has no translation after all.
+pub fn build(
+    b: FunctionBuilder<'_>,
+    config: TargetFrontendConfig,
+    kernel: &Kernel,
+    flow: &Flow,
+    classes: &Classes,
+    plan: &Plan,
+) -> Option<Region> {
+    let mut ops = Ops { b };
+    let entry = ops.b.create_block();
+    ops.b.append_block_params_for_function_params(entry);
+    ops.b.switch_to_block(entry);
+    let context = ops.b.block_params(entry)[0];
+    let (bail, next) = (ops.b.create_block(), ops.b.create_block());
+    let shared = Shared {
+        pass: ops.b.declare_var(I32),
+        count: ops.b.declare_var(I32),
+        exit: ops.b.declare_var(I32),
+        executed: ops.b.declare_var(I32),
+    };
+    let e = Emitter { ops, kernel, flow, classes, context, vars: HashMap::new(), pass: None, bail };
+    let live = flow.live_at(plan.entry, flow.blocks[plan.entry].start);
+    let codes = || plan.codes(flow).map(|n| n as usize);
+    let loads = codes().any(|n| matches!(kernel.codes[n].kind, Kind::Load { .. }));
+    let regs = |pick: fn(&Effects) -> &Vec<(Reg, u8)>| -> BTreeSet<Reg> {
+        codes().flat_map(|n| pick(&flow.effects[n])).map(|(reg, _)| *reg).collect()
+    };
+    let written = regs(|e| &e.writes);
+    // What is carried from pass to pass or kept through a branch is as good as read.
+    let found = regs(|e| &e.reads).union(&written).copied().filter(|reg| live.has(*reg)).collect();
+    let mut builder = Builder {
+        e,
+        plan,
+        shared,
+        bodies: HashMap::new(),
+        exits: Vec::new(),
+        checks: Vec::new(),
+        written,
+        found,
+        entered: HashMap::new(),
+        left: HashMap::new(),
+        shadows: HashMap::new(),
+        loads,
+        next,
+    };
+    let region = builder.region();
+    let mut b = builder.e.ops.b;
+    b.seal_all_blocks();
+    b.finalize(config);
+    region
+}
+
+impl Builder<'_, '_> {
+    fn varying(&self, reg: Reg) -> bool {
+        self.e.classes.varying(reg)
+    }
+
+    fn is_pred(&self, reg: Reg) -> bool {
+        reg >= self.e.kernel.slots
+    }
+
+    fn wide(&self, reg: Reg) -> bool {
+        self.e.flow.widths[reg as usize] == 2
+    }
+
+    fn region(&mut self) -> Option<Region> {
+        let shadow = self.enter();
+        let head = self.e.ops.b.create_block();
+        let (zero, none) = (self.e.ops.b.ins().iconst(I32, 0), self.e.ops.b.ins().iconst(I32, -1));
+        self.e.ops.b.def_var(self.shared.pass, zero);
+        self.e.ops.b.def_var(self.shared.exit, none);
+        self.e.ops.b.def_var(self.shared.executed, zero);
+        self.e.ops.b.ins().jump(head, &[]);
+        self.pass(head);
+        for b in self.plan.blocks.clone() {
+            self.block(b)?;
+        }
+        for (stub, t) in std::mem::take(&mut self.checks) {
+            self.check_budget(stub, t);
+        }
+        for n in 0..self.exits.len() {
+            self.leave(n);
+        }
+        self.advance(head);
+        for n in 0..self.exits.len() {
+            self.finish(n)?;
+        }
+        self.e.ops.b.switch_to_block(self.bail());
+        let bailed = self.e.ops.b.ins().iconst(I32, i64::from(BAILED as i32));
+        self.e.ops.b.ins().return_(&[bailed]);
+        let uniform: Vec<Reg> = self.entered.keys().copied().collect();
+        let (preds, slots): (Vec<Reg>, Vec<Reg>) = uniform.into_iter().partition(|reg| self.is_pred(*reg));
+        Some(Region {
+            total: self.plan.total,
+            last: self.plan.last,
+            uniform_slots: slots.into_iter().map(|reg| (reg, self.wide(reg))).collect(),
+            uniform_preds: preds.into_iter().map(|reg| reg - self.e.kernel.slots).collect(),
+            shadow,
+            exits: self.exits.iter().flat_map(|(exit, ..)| self.resumes(exit)).collect(),
+        })
+    }
+
+    /// Where other regions may begin after an exit.
+    fn resumes(&self, exit: &Exit) -> Vec<u32> {
+        let block = &self.e.flow.blocks[exit.block];
+        if !exit.stores && exit.pc == block.start { vec![exit.pc] } else { block.next.clone() }
+    }
+
+    fn bail(&self) -> Block {
+        self.e.bail
+    }
+
+    /// Before all passes: uniform registers, and room for results. Gives the slots of shadow.
+    fn enter(&mut self) -> u32 {
+        let mask = self.e.field(Field::Mask);
+        let lane = self.e.ops.b.ins().ctz(mask);
+        for reg in self.found.clone() {
+            if !self.varying(reg) && !self.e.classes.fixed(reg) {
+                let value = self.uniform(reg, lane);
+                self.entered.insert(reg, value);
+            }
+        }
+        let mut shadow = 0;
+        for reg in self.written.clone() {
+            if self.is_pred(reg) || !self.varying(reg) {
+                let ty = match (self.varying(reg), self.is_pred(reg)) {
+                    (true, _) => I32,
+                    (false, true) => I8,
+                    (false, false) => scalar(self.wide(reg)),
+                };
+                let var = self.e.ops.b.declare_var(ty);
+                let zero = self.e.ops.b.ins().iconst(ty, 0);
+                self.e.ops.b.def_var(var, zero);
+                self.left.insert(reg, var);
+            } else if self.loads && self.found.contains(&reg) {
+                self.shadows.insert(reg, shadow);
+                shadow += 1 + u32::from(self.wide(reg));
+            }
+        }
+        shadow
+    }
+
+    /// A uniform register, read from the first active lane.
+    fn uniform(&mut self, reg: Reg, lane: Value) -> Value {
+        let slots = self.e.kernel.slots;
+        if reg >= slots {
+            let preds = self.e.field(Field::Preds);
+            let bits = self.e.ops.b.ins().load(I32, own(), preds, (reg - slots) as i32 * 4);
+            let bits = self.e.ops.b.ins().ushr(bits, lane);
+            let bit = self.e.ops.b.ins().band_imm_u(bits, 1);
+            return self.e.ops.b.ins().ireduce(I8, bit);
+        }
+        let wide = self.wide(reg);
+        let frame = self.e.field(Field::Slots);
+        let lane = self.e.ops.b.ins().uextend(I64, lane);
+        let skip = self.e.ops.b.ins().imul_imm_u(lane, if wide { 8 } else { 4 });
+        let at = self.e.ops.b.ins().iadd(frame, skip);
+        self.e.ops.b.ins().load(scalar(wide), own(), at, reg as i32 * 128)
+    }
+
+    /// The head of the loop over passes, and the start of one.
+    fn pass(&mut self, head: Block) {
+        let work = self.e.ops.b.create_block();
+        self.e.ops.b.switch_to_block(head);
+        let number = self.e.ops.b.use_var(self.shared.pass);
+        self.e.begin_pass(number);
+        let bits = self.e.pass().bits;
+        self.e.ops.b.ins().brif(bits, work, &[], self.next, &[]);
+        self.e.ops.b.switch_to_block(work);
+        for reg in self.found.clone() {
+            if let Some(value) = self.entered.get(&reg) {
+                let value = Val::One(*value);
+                self.e.put(reg, &value);
+            } else if self.is_pred(reg) {
+                let preds = self.e.field(Field::Preds);
+                let at = (reg - self.e.kernel.slots) as i32 * 4;
+                let bits = self.e.ops.b.ins().load(I32, own(), preds, at);
+                let lanes = self.e.ops.b.ins().imul_imm_u(number, PASS as i64);
+                let bits = self.e.ops.b.ins().ushr(bits, lanes);
+                let masks = Val::Many(self.e.lane_masks(bits));
+                self.e.put(reg, &masks);
+            } else if !self.e.classes.fixed(reg) {
+                let wide = self.wide(reg);
+                let value = Val::Many(self.e.frame(reg, wide));
+                self.e.put(reg, &value);
+            }
+        }
+        let zero = self.e.ops.b.ins().iconst(I32, 0);
+        self.e.ops.b.def_var(self.shared.count, zero);
+        let body = self.body(self.plan.entry);
+        self.e.ops.b.ins().jump(body, &[]);
+    }
+
+    fn body(&mut self, b: usize) -> Block {
+        let ops = &mut self.e.ops;
+        *self.bodies.entry(b).or_insert_with(|| ops.b.create_block())
+    }
+
+    fn exit(&mut self, pc: u32, block: usize, stores: bool) -> Block {
+        let exit = Exit { pc, block, stores };
+        if let Some((_, stub, _)) = self.exits.iter().find(|(other, ..)| *other == exit) {
+            return *stub;
+        }
+        let (stub, after) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
+        self.exits.push((exit, stub, after));
+        stub
+    }
+
+    /// Where the way from block `from` to an instruction leads.
+    fn edge(&mut self, from: usize, pc: u32) -> Option<Block> {
+        let to = self.e.flow.at(pc)?;
+        if !self.plan.has(to) {
+            return Some(self.exit(pc, to, false));
+        }
+        if self.e.flow.blocks[to].start > self.e.flow.blocks[from].start {
+            return Some(self.body(to));
+        }
+        let check = self.e.ops.b.create_block();
+        self.checks.push((check, to));
+        Some(check)
+    }
+
+    /// On a way back: leaves if another round might take more than the turn has left.
+    fn check_budget(&mut self, stub: Block, to: usize) {
+        self.e.ops.b.switch_to_block(stub);
+        let count = self.e.ops.b.use_var(self.shared.count);
+        let most = self.e.ops.b.ins().iadd_imm_u(count, i64::from(self.plan.total));
+        let budget = self.e.field(Field::Budget);
+        let over = self.e.ops.b.ins().icmp(IntCC::UnsignedGreaterThan, most, budget);
+        let leave = self.exit(self.e.flow.blocks[to].start, to, false);
+        let on = self.body(to);
+        self.e.ops.b.ins().brif(over, leave, &[], on, &[]);
+    }
+
+    fn block(&mut self, b: usize) -> Option<()> {
+        let (flow, kernel) = (self.e.flow, self.e.kernel);
+        let block = &flow.blocks[b];
+        let body = self.body(b);
+        self.e.ops.b.switch_to_block(body);
+        let last = &kernel.codes[block.end as usize - 1];
+        let diverges = diverges(kernel, self.e.classes, block.end - 1);
+        let len = block.stores - block.start - u32::from(diverges);
+        let count = self.e.ops.b.use_var(self.shared.count);
+        let count = self.e.ops.b.ins().iadd_imm_u(count, i64::from(len));
+        self.e.ops.b.def_var(self.shared.count, count);
+        let is_branch = matches!(last.kind, Kind::Branch(_));
+        let body_end = if is_branch { block.end - 1 } else { block.stores };
+        for n in block.start..body_end {
+            self.e.instruction(&kernel.codes[n as usize])?;
+        }
+        if block.stores < block.end {
+            let stub = self.exit(block.stores, b, true);
+            self.e.ops.b.ins().jump(stub, &[]);
+            return Some(());
+        }
+        if diverges {
+            let stub = self.exit(block.end - 1, b, false);
+            self.e.ops.b.ins().jump(stub, &[]);
+            return Some(());
+        }
+        match last.kind {
+            Kind::Branch(target) if last.guard != NONE => {
+                let Val::One(taken) = self.e.read_pred(last.guard) else { return None };
+                let (to, on) = (self.edge(b, target)?, self.edge(b, block.end)?);
+                let (yes, no) = if last.negated { (on, to) } else { (to, on) };
+                self.e.ops.b.ins().brif(taken, yes, &[], no, &[]);
+            }
+            Kind::Branch(target) => {
+                let to = self.edge(b, target)?;
+                self.e.ops.b.ins().jump(to, &[]);
+            }
+            _ => {
+                let on = self.edge(b, block.end)?;
+                self.e.ops.b.ins().jump(on, &[]);
+            }
+        }
+        Some(())
+    }
+
+    /// What is written here and live at an exit.
+    fn due(&self, n: usize) -> Vec<Reg> {
+        let (exit, ..) = self.exits[n];
+        let live = self.e.flow.live_at(exit.block, exit.pc);
+        self.written.iter().copied().filter(|reg| live.has(*reg)).collect()
+    }
+
+    /// The end of a pass at an exit: writes back, and sees that all passes agree.
+    fn leave(&mut self, n: usize) {
+        let (_, stub, _) = self.exits[n];
+        self.e.ops.b.switch_to_block(stub);
+        let number = self.e.ops.b.ins().iconst(I32, n as i64);
+        let count = self.e.ops.b.use_var(self.shared.count);
+        if self.loads && (self.exits.len() > 1 || self.plan.blocks.len() > 1) {
+            let before = self.e.ops.b.use_var(self.shared.exit);
+            let executed = self.e.ops.b.use_var(self.shared.executed);
+            let first = self.e.ops.b.ins().icmp_imm_s(IntCC::Equal, before, -1);
+            let same_exit = self.e.ops.b.ins().icmp(IntCC::Equal, before, number);
+            let same_count = self.e.ops.b.ins().icmp(IntCC::Equal, executed, count);
+            let same = self.e.ops.b.ins().band(same_exit, same_count);
+            let good = self.e.ops.b.ins().bor(first, same);
+            let bad = self.e.ops.b.ins().bxor_imm_u(good, 1);
+            self.e.bail_if(bad);
+        }
+        self.e.ops.b.def_var(self.shared.exit, number);
+        self.e.ops.b.def_var(self.shared.executed, count);
+        self.write_back(n);
+        self.e.ops.b.ins().jump(self.next, &[]);
+    }
+
+    fn write_back(&mut self, n: usize) {
+        let due = self.due(n);
+        for reg in &due {
+            if let Some(var) = self.left.get(reg).copied() {
+                let value = self.outcome(*reg, var);
+                self.e.ops.b.def_var(var, value);
+            }
+        }
+        let slots: Vec<Reg> = due.into_iter().filter(|reg| !self.left.contains_key(reg)).collect();
+        if slots.is_empty() {
+            return;
+        }
+        let values: Vec<(Reg, Vec<Value>)> = slots
+            .into_iter()
+            .map(|reg| {
+                let wide = self.wide(reg);
+                let val = self.e.read(reg, wide);
+                (reg, self.e.ops.many(&val, wide))
+            })
+            .collect();
+        let bits = self.e.pass().bits;
+        let full = self.e.ops.b.ins().icmp_imm_u(IntCC::Equal, bits, (1 << PASS) - 1);
+        let (all, some, done) =
+            (self.e.ops.b.create_block(), self.e.ops.b.create_block(), self.e.ops.b.create_block());
+        self.e.ops.b.ins().brif(full, all, &[], some, &[]);
+        for (block, blend) in [(all, false), (some, true)] {
+            self.e.ops.b.switch_to_block(block);
+            for (reg, values) in &values {
+                self.store_slot(*reg, values, blend);
+            }
+            self.e.ops.b.ins().jump(done, &[]);
+        }
+        self.e.ops.b.switch_to_block(done);
+    }
+
+    /// What the pass leaves in a uniform register or a predicate.
+    fn outcome(&mut self, reg: Reg, var: Variable) -> Value {
+        let val = if self.is_pred(reg) { self.e.get(reg) } else { self.e.read(reg, self.wide(reg)) };
+        match val {
+            Val::One(one) => one,
+            Val::Many(masks) => {
+                // Bits of this pass's lanes, joined with those of the passes before.
+                let mut bits = self.e.ops.b.use_var(var);
+                let mut own = self.e.ops.b.ins().iconst(I32, 0);
+                for (n, mask) in masks.into_iter().enumerate() {
+                    let four = self.e.ops.b.ins().vhigh_bits(I32, mask);
+                    let four = self.e.ops.b.ins().ishl_imm_u(four, 4 * n as i64);
+                    own = self.e.ops.b.ins().bor(own, four);
+                }
+                let number = self.e.pass().number;
+                let lanes = self.e.ops.b.ins().imul_imm_u(number, PASS as i64);
+                let own = self.e.ops.b.ins().ishl(own, lanes);
+                bits = self.e.ops.b.ins().bor(bits, own);
+                bits
+            }
+        }
+    }
+
+    fn store_slot(&mut self, reg: Reg, values: &[Value], blend: bool) {
+        let wide = self.wide(reg);
+        let mut values = values.to_vec();
+        if blend {
+            let masks = self.e.pass().active.clone();
+            let masks = self.e.ops.masks(&masks);
+            let masks = if wide { self.e.ops.widen_all(&masks, true) } else { masks };
+            let old = self.e.frame(reg, wide);
+            for ((value, old), mask) in values.iter_mut().zip(old).zip(masks) {
+                *value = self.e.ops.b.ins().bitselect(mask, *value, old);
+            }
+        }
+        let (slot, to) = self.place(reg, wide);
+        for (n, value) in values.into_iter().enumerate() {
+            self.e.ops.b.ins().store(own(), value, to, slot as i32 * 128 + n as i32 * 16);
+        }
+    }
+
+    /// Where this pass's lanes of a result go: slot, and its base in the frame or in the shadow.
+    fn place(&mut self, reg: Reg, wide: bool) -> (u32, Value) {
+        let to = if wide { self.e.pass().wides } else { self.e.pass().words };
+        match self.shadows.get(&reg).copied() {
+            None => (reg, to),
+            Some(slot) => {
+                let (frame, shadow) = (self.e.field(Field::Slots), self.e.field(Field::Shadow));
+                let skip = self.e.ops.b.ins().isub(to, frame);
+                (slot, self.e.ops.b.ins().iadd(shadow, skip))
+            }
+        }
+    }
+
+    /// On to the next pass, or, after the last, to where the passes left.
+    fn advance(&mut self, head: Block) {
+        self.e.ops.b.switch_to_block(self.next);
+        let done = self.e.ops.b.create_block();
+        let number = self.e.ops.b.use_var(self.shared.pass);
+        let after = self.e.ops.b.ins().iadd_imm_u(number, 1);
+        self.e.ops.b.def_var(self.shared.pass, after);
+        let more = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, after, (32 / PASS) as i64);
+        self.e.ops.b.ins().brif(more, head, &[], done, &[]);
+        self.e.ops.b.switch_to_block(done);
+        for (n, (_, _, after)) in self.exits.clone().into_iter().enumerate() {
+            if n + 1 == self.exits.len() {
+                self.e.ops.b.ins().jump(after, &[]);
+                break;
+            }
+            let exit = self.e.ops.b.use_var(self.shared.exit);
+            let here = self.e.ops.b.ins().icmp_imm_u(IntCC::Equal, exit, n as i64);
+            let on = self.e.ops.b.create_block();
+            self.e.ops.b.ins().brif(here, after, &[], on, &[]);
+            self.e.ops.b.switch_to_block(on);
+        }
+        if self.exits.is_empty() {
+            // A loop without a way out still ends by its budget, so there is always an exit.
+            self.e.ops.b.ins().jump(self.e.bail, &[]);
+        }
+    }
+
+    /// After all passes: what had to wait, the stores, and the return.
+    fn finish(&mut self, n: usize) -> Option<()> {
+        let (exit, _, after) = self.exits[n];
+        self.e.ops.b.switch_to_block(after);
+        let due = self.due(n);
+        let shadowed: Vec<Reg> = due.iter().copied().filter(|reg| self.shadows.contains_key(reg)).collect();
+        if !shadowed.is_empty() {
+            self.rounds(32 / PASS, |this, number| {
+                this.e.begin_pass(number);
+                let bits = this.e.pass().bits;
+                let (copy, on) = (this.e.ops.b.create_block(), this.e.ops.b.create_block());
+                this.e.ops.b.ins().brif(bits, copy, &[], on, &[]);
+                this.e.ops.b.switch_to_block(copy);
+                for reg in &shadowed {
+                    this.copy_shadow(*reg);
+                }
+                this.e.ops.b.ins().jump(on, &[]);
+                this.e.ops.b.switch_to_block(on);
+            });
+        }
+        let mask = self.e.field(Field::Mask);
+        let preds: Vec<Reg> = due.iter().copied().filter(|reg| self.is_pred(*reg)).collect();
+        for reg in preds {
+            let value = self.e.ops.b.use_var(self.left[&reg]);
+            let bits = if self.varying(reg) { value } else { self.e.ops.b.ins().bmask(I32, value) };
+            let preds = self.e.field(Field::Preds);
+            let at = (reg - self.e.kernel.slots) as i32 * 4;
+            let old = self.e.ops.b.ins().load(I32, own(), preds, at);
+            let new = self.e.ops.b.ins().bitselect(mask, bits, old);
+            self.e.ops.b.ins().store(own(), new, preds, at);
+        }
+        let uniform: Vec<Reg> =
+            due.iter().copied().filter(|reg| !self.is_pred(*reg) && !self.varying(*reg)).collect();
+        if !uniform.is_empty() {
+            let values: Vec<(Reg, Value)> =
+                uniform.iter().map(|reg| (*reg, self.e.ops.b.use_var(self.left[reg]))).collect();
+            self.rounds(32 / PASS, |this, number| {
+                this.e.begin_pass(number);
+                for (reg, value) in &values {
+                    let wide = this.wide(*reg);
+                    let all = this.e.ops.many(&Val::One(*value), wide);
+                    this.store_slot(*reg, &all, true);
+                }
+            });
+        }
+        let executed = self.e.ops.b.use_var(self.shared.executed);
+        let mut resume = exit.pc;
+        let mut total = executed;
+        if exit.stores {
+            let block = &self.e.flow.blocks[exit.block];
+            for n in block.stores..block.end {
+                let undone = self.e.ops.b.create_block();
+                let bail = std::mem::replace(&mut self.e.bail, undone);
+                let so_far = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(n - block.stores));
+                self.e.store(&self.e.kernel.codes[n as usize])?;
+                let on = self.e.ops.b.create_block();
+                self.e.ops.b.ins().jump(on, &[]);
+                self.e.ops.b.switch_to_block(undone);
+                self.give(so_far, n);
+                self.e.ops.b.switch_to_block(on);
+                self.e.bail = bail;
+            }
+            total = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(block.end - block.stores));
+            resume = block.end;
+        }
+        self.give(total, resume);
+        Some(())
+    }
+
+    fn give(&mut self, executed: Value, resume: u32) {
+        self.e.ops.b.ins().store(own(), executed, self.e.context, Field::Executed.offset());
+        let resume = self.e.ops.b.ins().iconst(I32, i64::from(resume));
+        self.e.ops.b.ins().return_(&[resume]);
+    }
+
+    fn copy_shadow(&mut self, reg: Reg) {
+        let wide = self.wide(reg);
+        let (slot, from) = self.place(reg, wide);
+        let to = if wide { self.e.pass().wides } else { self.e.pass().words };
+        for n in 0..parts(wide) as i32 {
+            let value = self.e.ops.b.ins().load(vector(wide), own(), from, slot as i32 * 128 + n * 16);
+            self.e.ops.b.ins().store(own(), value, to, reg as i32 * 128 + n * 16);
+        }
+    }
+
+    /// A counted loop.
+    fn rounds(&mut self, count: usize, round: impl FnOnce(&mut Self, Value)) {
+        let number = self.e.ops.b.declare_var(I32);
+        let zero = self.e.ops.b.ins().iconst(I32, 0);
+        self.e.ops.b.def_var(number, zero);
+        let (head, done) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
+        self.e.ops.b.ins().jump(head, &[]);
+        self.e.ops.b.switch_to_block(head);
+        let now = self.e.ops.b.use_var(number);
+        round(self, now);
+        let after = self.e.ops.b.ins().iadd_imm_u(now, 1);
+        self.e.ops.b.def_var(number, after);
+        let more = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, after, count as i64);
+        self.e.ops.b.ins().brif(more, head, &[], done, &[]);
+        self.e.ops.b.switch_to_block(done);
+    }
+}

@@ -1,0 +1,324 @@
+//! Instructions to Cranelift's intermediate form.
+//!
+//! Owns: [`Emitter`], which holds the registers of a region as variables, and [`translates`], which says what it can
+//! do. Every instruction is translated for all lanes of a pass at once: values that are the same for all lanes stay
+//! scalars, the others are vectors of four threads.
+//! Never: leaves out a check or a rule of the interpreter's; what it can't keep it doesn't translate.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+mod compare;
+mod float;
+mod int;
+mod memory;
+mod ops;
+mod stores;
+
+pub use ops::{Ops, PASS, UNITS, Val, parts, scalar, vector};
+
+use super::{class::Classes, context::Field, effects::Reg, flow::Flow};
+use crate::cpu::{
+    code::{Code, FloatOp, FloatTy, Kernel, Kind, NONE},
+    memory::Area,
+};
+use cranelift_codegen::ir::{
+    Block, InstBuilder, MemFlagsData, Value,
+    types::{I8, I32, I32X4, I64},
+};
+use cranelift_frontend::Variable;
+use std::collections::HashMap;
+
+/// Whether the processor has fused multiply-add; without it Cranelift would call a library, lane by lane.
+fn fused() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("fma")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        true
+    }
+}
+
+/// Whether [`Emitter::instruction`] has a translation; everything else is left to the interpreter.
+pub fn translates(kernel: &Kernel, i: &Code) -> bool {
+    match i.kind {
+        Kind::Int(op, _) => int::translates_int(op),
+        Kind::Bits(op) => int::translates_bits(op),
+        Kind::Float(op, ty, how) => float::translates_float(op, ty, how, fused()),
+        Kind::Setp { cmp, ty, join, .. } | Kind::Set { cmp, ty, join, .. } => {
+            compare::translates_compare(cmp, ty) && join.is_some() == (i.c != NONE)
+        }
+        Kind::Selp { .. } | Kind::Move { .. } | Kind::PredMove | Kind::PredConst(_) | Kind::PredLogic(_) => {
+            true
+        }
+        Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing => true,
+        Kind::Convert(how) => float::translates_convert(how),
+        Kind::Load { area, .. } | Kind::Store { area, .. } => {
+            let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
+            let stored = matches!(i.kind, Kind::Load { .. }) || parts.iter().all(|part| part.slot != NONE);
+            let writable = matches!(i.kind, Kind::Load { .. }) || !matches!(area, Area::Param | Area::Const);
+            i.guard == NONE && stored && writable
+        }
+        // A branch ends a region, or is followed within it.
+        Kind::Branch(_) => true,
+        Kind::Slct { .. }
+        | Kind::Carry(..)
+        | Kind::Testp { .. }
+        | Kind::TakeHalf
+        | Kind::PutHalf
+        | Kind::TakeWord
+        | Kind::PutWord
+        | Kind::ConvertPair { .. }
+        | Kind::Clock { .. }
+        | Kind::InSpace(_)
+        | Kind::Atomic { .. }
+        | Kind::Shuffle(_)
+        | Kind::Vote { .. }
+        | Kind::Match { .. }
+        | Kind::Redux { .. }
+        | Kind::Activemask
+        | Kind::Exit
+        | Kind::Barrier { .. }
+        | Kind::Trap
+        | Kind::Assert
+        | Kind::Word(_)
+        | Kind::Narrow(_)
+        | Kind::XorSign { .. }
+        | Kind::SetHalf { .. }
+        | Kind::Elect
+        | Kind::WarpSync
+        | Kind::Mma(_)
+        | Kind::MatrixLoad { .. }
+        | Kind::MatrixStore { .. }
+        | Kind::TilesLoad { .. }
+        | Kind::TilesStore { .. }
+        | Kind::TileTranspose
+        | Kind::Copy { .. }
+        | Kind::Print
+        | Kind::Fence => false,
+    }
+}
+
+/// Values that hold during one pass over some lanes.
+pub struct Pass {
+    /// Number of the pass.
+    pub number: Value,
+    /// The pass's lanes in slots of 32 and of 64 bits.
+    pub words: Value,
+    pub wides: Value,
+    /// Active lanes: as bits, and as masks.
+    pub bits: Value,
+    pub active: Val,
+}
+
+pub struct Emitter<'a, 'f> {
+    pub ops: Ops<'f>,
+    pub kernel: &'a Kernel,
+    pub flow: &'a Flow,
+    pub classes: &'a Classes,
+    pub context: Value,
+    pub vars: HashMap<Reg, Vec<Variable>>,
+    pub pass: Option<Pass>,
+    /// Where to go when the interpreter has to do it.
+    pub bail: Block,
+}
+
+/// Frame and context, which nothing but the region itself touches.
+pub fn own() -> MemFlagsData {
+    MemFlagsData::trusted()
+}
+
+/// The same, not written while a region runs.
+pub fn fixed() -> MemFlagsData {
+    MemFlagsData::trusted().with_readonly().with_can_move()
+}
+
+impl Emitter<'_, '_> {
+    pub fn field(&mut self, field: Field) -> Value {
+        let ty = if field.is_wide() { I64 } else { I32 };
+        self.ops.b.ins().load(ty, fixed(), self.context, field.offset())
+    }
+
+    /// The variables of a register, declared at first use.
+    pub fn variables(&mut self, reg: Reg) -> Vec<Variable> {
+        if let Some(found) = self.vars.get(&reg) {
+            return found.clone();
+        }
+        let is_pred = reg >= self.kernel.slots;
+        let wide = self.flow.widths[reg as usize] == 2;
+        let made: Vec<Variable> = if !self.classes.varying(reg) {
+            vec![self.ops.b.declare_var(if is_pred { I8 } else { scalar(wide) })]
+        } else if is_pred {
+            (0..UNITS).map(|_| self.ops.b.declare_var(I32X4)).collect()
+        } else {
+            (0..parts(wide)).map(|_| self.ops.b.declare_var(vector(wide))).collect()
+        };
+        self.vars.insert(reg, made.clone());
+        made
+    }
+
+    pub fn get(&mut self, reg: Reg) -> Val {
+        let vars = self.variables(reg);
+        if !self.classes.varying(reg) {
+            return Val::One(self.ops.b.use_var(vars[0]));
+        }
+        Val::Many(vars.into_iter().map(|v| self.ops.b.use_var(v)).collect())
+    }
+
+    pub fn put(&mut self, reg: Reg, val: &Val) {
+        let vars = self.variables(reg);
+        let values = match val {
+            Val::One(one) if vars.len() == 1 && !self.classes.varying(reg) => vec![*one],
+            _ if reg >= self.kernel.slots => self.ops.masks(val),
+            _ => self.ops.many(val, self.flow.widths[reg as usize] == 2),
+        };
+        for (var, value) in vars.into_iter().zip(values) {
+            self.ops.b.def_var(var, value);
+        }
+    }
+
+    /// A register as bits that may be any NaN where one is: for arithmetic.
+    pub fn raw(&mut self, slot: u32, wide: bool) -> Val {
+        if let Some(bits) = self.classes.constant(slot) {
+            return Val::One(self.ops.konst(scalar(wide), bits));
+        }
+        if self.classes.fixed(slot) { self.special(slot) } else { self.get(slot) }
+    }
+
+    /// A register's bits.
+    pub fn read(&mut self, slot: u32, wide: bool) -> Val {
+        let val = self.raw(slot, wide);
+        if self.classes.fixed(slot) || !self.classes.lazy(slot) {
+            return val;
+        }
+        self.ops.zip(wide, &[&val], &mut |ops, v| ops.canonical(v[0]))
+    }
+
+    /// A special register: filled before the kernel began, never written.
+    fn special(&mut self, slot: u32) -> Val {
+        let at = slot as i32 * 128;
+        if !self.classes.varying(slot) {
+            let slots = self.field(Field::Slots);
+            return Val::One(self.ops.b.ins().load(I32, fixed(), slots, at));
+        }
+        let words = self.pass().words;
+        Val::Many(
+            (0..UNITS as i32).map(|n| self.ops.b.ins().load(I32X4, fixed(), words, at + n * 16)).collect(),
+        )
+    }
+
+    pub fn pass(&self) -> &Pass {
+        self.pass.as_ref().expect("instructions are emitted within a pass")
+    }
+
+    pub fn read_pred(&mut self, p: u32) -> Val {
+        self.get(self.kernel.slots + p)
+    }
+
+    /// The sources `a`, `b`, `c`, as many as there are.
+    pub fn sources(&mut self, i: &Code, wide: [bool; 3]) -> Vec<Val> {
+        let slots = [i.a, i.b, i.c].into_iter().zip(wide).filter(|(slot, _)| *slot != NONE);
+        let slots: Vec<(u32, bool)> = slots.collect();
+        slots.into_iter().map(|(slot, wide)| self.read(slot, wide)).collect()
+    }
+
+    pub fn raw_sources(&mut self, i: &Code, wide: bool) -> Vec<Val> {
+        let slots: Vec<u32> = [i.a, i.b, i.c].into_iter().filter(|slot| *slot != NONE).collect();
+        slots.into_iter().map(|slot| self.raw(slot, wide)).collect()
+    }
+
+    fn write(&mut self, i: &Code, val: Val, wide: bool) {
+        let val = if i.guard == NONE {
+            val
+        } else {
+            let old = self.get(i.d);
+            self.guarded(i, val, old, wide)
+        };
+        self.put(i.d, &val);
+    }
+
+    fn write_pred(&mut self, i: &Code, p: u32, val: Val) {
+        let reg = self.kernel.slots + p;
+        let old = if i.guard == NONE { val.clone() } else { self.get(reg) };
+        let val = self.guarded_pred(i, val, old);
+        self.put(reg, &val);
+    }
+
+    /// Translates one instruction that is no branch and no store; `None` if that is not possible.
+    pub fn instruction(&mut self, i: &Code) -> Option<()> {
+        match i.kind {
+            Kind::Int(op, ty) => {
+                let out = self.int(i, op, ty)?;
+                self.write(i, out, super::effects::wide_int(ty));
+            }
+            Kind::Bits(op) => {
+                let out = self.bits(i, op)?;
+                self.write(i, out, self.flow.widths[i.d as usize] == 2);
+            }
+            Kind::Float(op, ty, how) => {
+                let wide = ty == FloatTy::F64;
+                let mut out = self.float(i, op, ty, how)?;
+                if op != FloatOp::Copysign && !self.classes.lazy(i.d) {
+                    out = self.ops.zip(wide, &[&out], &mut |ops, v| ops.canonical(v[0]));
+                }
+                self.write(i, out, wide);
+            }
+            Kind::Setp { .. } => self.setp(i)?,
+            Kind::Set { .. } => {
+                let out = self.set(i)?;
+                self.write(i, out, false);
+            }
+            Kind::Selp { wide, negate } => {
+                let out = self.selp(i, wide, negate);
+                self.write(i, out, wide);
+            }
+            Kind::Move { wide } => {
+                let out = if self.classes.lazy(i.d) { self.raw(i.a, wide) } else { self.read(i.a, wide) };
+                self.write(i, out, wide);
+            }
+            Kind::PredMove => {
+                let out = self.read_pred(i.a);
+                self.write_pred(i, i.d, out);
+            }
+            Kind::PredConst(value) => {
+                let out = self.pred_const(value);
+                self.write_pred(i, i.d, out);
+            }
+            Kind::PredNot => {
+                let out = self.pred_not(i.a);
+                self.write_pred(i, i.d, out);
+            }
+            Kind::PredLogic(op) => {
+                let out = self.pred_logic(i, op);
+                self.write_pred(i, i.d, out);
+            }
+            Kind::Tag(area) | Kind::Untag(area) => {
+                let tag = crate::cpu::warp::tag(area);
+                let untag = matches!(i.kind, Kind::Untag(_));
+                let v = self.read(i.a, true);
+                let out = self.ops.zip(true, &[&v], &mut |ops, v| {
+                    let ty = ops.ty(v[0]);
+                    let tag = ops.konst(ty, if untag { !tag } else { tag });
+                    if untag { ops.b.ins().band(v[0], tag) } else { ops.b.ins().bor(v[0], tag) }
+                });
+                self.write(i, out, true);
+            }
+            Kind::Convert(how) => {
+                let out = self.convert(i, how)?;
+                self.write(i, out, how.register == 64);
+            }
+            Kind::Load { area, bits, signed } => self.load(i, area, bits, signed),
+            Kind::Nothing => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Leaves the region undone if the condition, a word that is not zero, holds.
+    pub fn bail_if(&mut self, cond: Value) {
+        let on = self.ops.b.create_block();
+        let bail = self.bail;
+        self.ops.b.ins().brif(cond, bail, &[], on, &[]);
+        self.ops.b.switch_to_block(on);
+    }
+}

@@ -1,0 +1,161 @@
+//! Stores, which are done for the whole warp after everything before them is.
+//!
+//! Owns: the store phase of a region: instruction by instruction, lanes in their order, from the registers in the frame.
+//! Several lanes that store to one place therefore leave what the interpreter leaves there.
+//! Never: stores for a pass whose lanes were not all checked.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{Emitter, PASS, Pass, Val, memory::Places, parts, scalar, vector};
+use crate::cpu::{
+    code::{Code, Kind, NONE, Part},
+    jit::context::Field,
+};
+use cranelift_codegen::ir::{
+    InstBuilder, MemFlagsData, Value,
+    condcodes::IntCC,
+    types::{I32, I64},
+};
+
+impl Emitter<'_, '_> {
+    /// Executes one store for all passes. If a lane's address is wrong, goes to the bail block with this store undone
+    /// in the faulting pass; doing it again from the start gives the same memory.
+    pub fn store(&mut self, i: &Code) -> Option<()> {
+        let Kind::Store { area, bits } = i.kind else { return None };
+        let count = (32 / PASS) as i64;
+        let number = self.ops.b.declare_var(I32);
+        let zero = self.ops.b.ins().iconst(I32, 0);
+        self.ops.b.def_var(number, zero);
+        let (head, work, next, done) = (
+            self.ops.b.create_block(),
+            self.ops.b.create_block(),
+            self.ops.b.create_block(),
+            self.ops.b.create_block(),
+        );
+        self.ops.b.ins().jump(head, &[]);
+        self.ops.b.switch_to_block(head);
+        let now = self.ops.b.use_var(number);
+        self.begin_pass(now);
+        let active = self.pass().bits;
+        self.ops.b.ins().brif(active, work, &[], next, &[]);
+        self.ops.b.switch_to_block(work);
+        let step = i32::from(bits / 8);
+        let addresses = self.frame_addresses(i);
+        let masks = self.pass().active.clone();
+        let places = self.check(area, addresses, i64::from(step) * i64::from(i.e), true, &masks);
+        let stored = self.kernel.parts[i.d as usize..(i.d + i.e) as usize].to_vec();
+        for (n, part) in stored.iter().enumerate() {
+            self.store_part(&places, part, bits, n as i32 * step);
+        }
+        self.ops.b.ins().jump(next, &[]);
+        self.ops.b.switch_to_block(next);
+        let one = self.ops.b.ins().iconst(I32, 1);
+        let after = self.ops.b.ins().iadd(now, one);
+        self.ops.b.def_var(number, after);
+        let more = self.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, after, count);
+        self.ops.b.ins().brif(more, head, &[], done, &[]);
+        self.ops.b.switch_to_block(done);
+        Some(())
+    }
+
+    /// Sets out on a pass: where its lanes are and which are active.
+    pub fn begin_pass(&mut self, number: Value) {
+        let slots = self.field(Field::Slots);
+        let mask = self.field(Field::Mask);
+        let lanes = self.ops.b.ins().imul_imm_u(number, PASS as i64);
+        let bits = self.ops.b.ins().ushr(mask, lanes);
+        let bits = self.ops.b.ins().band_imm_u(bits, (1 << PASS) - 1);
+        let wide_lanes = self.ops.b.ins().uextend(I64, lanes);
+        let words = self.ops.b.ins().imul_imm_u(wide_lanes, 4);
+        let wides = self.ops.b.ins().imul_imm_u(wide_lanes, 8);
+        let words = self.ops.b.ins().iadd(slots, words);
+        let wides = self.ops.b.ins().iadd(slots, wides);
+        let active = self.lane_masks(bits);
+        self.pass = Some(Pass { number, words, wides, bits, active: Val::Many(active) });
+    }
+
+    /// Bits, one a lane, as masks.
+    pub fn lane_masks(&mut self, bits: Value) -> Vec<Value> {
+        let ty = vector(false);
+        let all = self.ops.b.ins().splat(ty, bits);
+        let zero = self.ops.konst(ty, 0);
+        (0..parts(false))
+            .map(|unit| {
+                let mut each = [0u8; 16];
+                for lane in 0..4 {
+                    each[4 * lane] = 1 << (4 * unit + lane);
+                }
+                let each = self.ops.b.func.dfg.constants.insert(each.to_vec().into());
+                let each = self.ops.b.ins().vconst(ty, each);
+                let found = self.ops.b.ins().band(all, each);
+                self.ops.b.ins().icmp(IntCC::NotEqual, found, zero)
+            })
+            .collect()
+    }
+
+    /// A slot of the frame for the lanes of this pass.
+    pub fn frame(&mut self, slot: u32, wide: bool) -> Vec<Value> {
+        let from = if wide { self.pass().wides } else { self.pass().words };
+        let at = |n: usize| slot as i32 * 128 + n as i32 * 16;
+        (0..parts(wide)).map(|n| self.ops.b.ins().load(vector(wide), super::own(), from, at(n))).collect()
+    }
+
+    fn frame_addresses(&mut self, i: &Code) -> Val {
+        if i.a == NONE {
+            return Val::Many(vec![self.ops.konst(vector(true), i.imm as u64); parts(true)]);
+        }
+        let narrow = i.c == 1;
+        let base = Val::Many(self.frame(i.a, !narrow));
+        let sum = self.ops.zip(!narrow, &[&base], &mut |ops, v| {
+            let ty = ops.ty(v[0]);
+            let offset = ops.konst(ty, i.imm as u64);
+            ops.b.ins().iadd(v[0], offset)
+        });
+        if narrow { self.ops.widen(&sum, false) } else { sum }
+    }
+
+    fn store_part(&mut self, places: &Places, part: &Part, bits: u8, skip: i32) {
+        let wide = part.bits == 64;
+        let values = self.frame(part.slot, wide);
+        let lanes = if wide { 2 } else { 4 };
+        let active = self.pass().bits;
+        let full = self.ops.b.ins().icmp_imm_u(IntCC::Equal, active, (1 << PASS) - 1);
+        let (all, some, done) =
+            (self.ops.b.create_block(), self.ops.b.create_block(), self.ops.b.create_block());
+        self.ops.b.ins().brif(full, all, &[], some, &[]);
+        self.ops.b.switch_to_block(all);
+        for lane in 0..PASS {
+            let value = self.ops.b.ins().extractlane(values[lane / lanes], (lane % lanes) as u8);
+            self.store_one(places, lane, value, wide, bits, skip);
+        }
+        self.ops.b.ins().jump(done, &[]);
+        self.ops.b.switch_to_block(some);
+        for lane in 0..PASS {
+            let (mine, next) = (self.ops.b.create_block(), self.ops.b.create_block());
+            let bit = self.ops.b.ins().band_imm_u(active, 1 << lane);
+            self.ops.b.ins().brif(bit, mine, &[], next, &[]);
+            self.ops.b.switch_to_block(mine);
+            let value = self.ops.b.ins().extractlane(values[lane / lanes], (lane % lanes) as u8);
+            self.store_one(places, lane, value, wide, bits, skip);
+            self.ops.b.ins().jump(next, &[]);
+            self.ops.b.switch_to_block(next);
+        }
+        self.ops.b.ins().jump(done, &[]);
+        self.ops.b.switch_to_block(done);
+    }
+
+    fn store_one(&mut self, places: &Places, lane: usize, value: Value, wide: bool, bits: u8, skip: i32) {
+        let at = places.of(&mut self.ops, lane);
+        let flags = MemFlagsData::trusted();
+        match bits {
+            8 => self.ops.b.ins().istore8(flags, value, at, skip),
+            16 => self.ops.b.ins().istore16(flags, value, at, skip),
+            32 if wide => self.ops.b.ins().istore32(flags, value, at, skip),
+            32 => self.ops.b.ins().store(flags, value, at, skip),
+            _ if wide => self.ops.b.ins().store(flags, value, at, skip),
+            _ => {
+                let value = self.ops.b.ins().uextend(scalar(true), value);
+                self.ops.b.ins().store(flags, value, at, skip)
+            }
+        };
+    }
+}

@@ -1,0 +1,46 @@
+//! The just-in-time compiler of the CPU engine: decoded instructions to machine code, through Cranelift.
+//!
+//! Owns: which parts of a kernel become machine code, and the promise that nobody can tell. The interpreter stays in
+//! charge: it schedules warps, splits and joins their lanes, and executes whatever is not translated. Where a warp comes
+//! to the first instruction of a translated *region*, the region's function takes all active lanes through it at once,
+//! four threads a vector register, works on the interpreter's own frame, counts instructions as the interpreter does,
+//! and gives the warp back at the region's end. Memory is checked at every access; a check that fails undoes the region,
+//! and the interpreter executes the same instructions again, to serve an access that is unusual and to name one that is
+//! wrong. Bits, faults, counts and the order of everything visible are therefore those of the interpreter.
+//!
+//! ```text
+//! effects  what each instruction reads and writes      flow     blocks, liveness
+//! class    uniform registers, NaNs left for later      region   what becomes one function
+//! build    a region's function, pass by pass
+//! emit/    instructions, one by one                    context  what generated code sees of a warp
+//! unit     a kernel's machine code                     tier     when it is made;  cache  kept for the process
+//! ```
+//!
+//! A region assumes that the registers it keeps as scalars are the same in all active lanes. That follows from how they
+//! are computed as long as a warp's lanes have stayed together; once they have split, it is checked at each entry.
+//!
+//! Machine code is written to pages that are then made executable and no longer writable; nothing is ever both.
+//! Never: changes a result. An instruction that is not translated costs time, nothing else.
+//! Limits: [`flow::CODES_MAX`], [`region::REGION_CODES_MAX`], [`unit::UNIT_CODES_MAX`], [`cache::UNITS_MAX`].
+//! Tests: `gpu/tests/cpu_engines.rs`, and all of `gpu/tests/cpu_*.rs` on both engines.
+
+mod build;
+mod cache;
+mod class;
+mod context;
+mod effects;
+mod emit;
+mod flow;
+mod region;
+mod tier;
+mod unit;
+
+pub use context::Context;
+pub use region::Region;
+pub use tier::Tier;
+pub use unit::{Native, Outcome, Unit};
+
+/// Whether machine code can be made for this processor.
+pub fn is_available() -> bool {
+    unit::isa().is_some()
+}

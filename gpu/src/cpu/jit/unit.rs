@@ -1,0 +1,178 @@
+//! A kernel's machine code.
+//!
+//! Owns: [`Unit`]: the functions of its regions, the pages they are in, and what must hold before one may be called.
+//! Regions are found from the first instruction on: wherever one is left, and after every instruction that the
+//! interpreter executes, another may begin.
+//! Never: is freed while a warp may be in it: whoever runs a unit holds it.
+//! Limits: [`UNIT_CODES_MAX`].
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{
+    build::build,
+    class::Classes,
+    context::Context,
+    flow::Flow,
+    region::{BAILED, Plan, Region},
+};
+use crate::cpu::code::{Kernel, NONE};
+use cranelift_codegen::{
+    Context as Function,
+    ir::{AbiParam, types},
+    isa::OwnedTargetIsa,
+    settings::{self, Configurable},
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{FuncId, Module, default_libcall_names};
+
+/// Instructions of all regions of a kernel together. Some 20 microseconds each, so a kernel is ready in a fraction of
+/// a second whatever it is; what is beyond is interpreted.
+pub const UNIT_CODES_MAX: u32 = 16_384;
+
+type Entry = unsafe extern "C" fn(*mut Context) -> u32;
+
+/// A region that can be called.
+pub struct Native {
+    pub region: Region,
+    entry: Entry,
+}
+
+/// How a call of a region ended.
+pub enum Outcome {
+    /// At this instruction; the context tells how many were executed.
+    At(u32),
+    /// As if it had not been called.
+    Bailed,
+}
+
+impl Native {
+    /// Runs the region.
+    ///
+    /// # Safety
+    /// The context's pointers must be those of the warp's own frame and block, as `Warp::native` fills them in, with
+    /// as many slots, predicates and slots of shadow as the kernel and the region say; nobody else may use frame and
+    /// block meanwhile; and the unit must be alive.
+    pub unsafe fn call(&self, context: &mut Context) -> Outcome {
+        // SAFETY: the function was made for this signature, and the caller answers for the pointers.
+        match unsafe { (self.entry)(context) } {
+            BAILED => Outcome::Bailed,
+            pc => Outcome::At(pc),
+        }
+    }
+}
+
+pub struct Unit {
+    /// By instruction: the region that begins there, or [`NONE`].
+    begins: Vec<u32>,
+    regions: Vec<Native>,
+    /// Slots of shadow that any region needs.
+    pub shadow: u32,
+    /// Slots and predicates that a thread may read before it has written them.
+    pub early_slots: Vec<u32>,
+    module: Option<JITModule>,
+}
+
+// SAFETY: the module is not touched any more but to free its pages when the unit goes, and the functions in it may be
+// called by any thread.
+unsafe impl Send for Unit {}
+// SAFETY: as above.
+unsafe impl Sync for Unit {}
+
+impl std::fmt::Debug for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Unit({} regions)", self.regions.len())
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: whoever runs the unit's functions holds the unit.
+            unsafe { module.free_memory() };
+        }
+    }
+}
+
+/// A compiler for this processor.
+pub fn isa() -> Option<OwnedTargetIsa> {
+    let mut flags = settings::builder();
+    for (name, value) in [("opt_level", "speed"), ("is_pic", "false"), ("enable_verifier", "false")] {
+        flags.set(name, value).ok()?;
+    }
+    cranelift_native::builder().ok()?.finish(settings::Flags::new(flags)).ok()
+}
+
+impl Unit {
+    /// Translates what can be of a kernel; `None` if nothing can.
+    pub fn translate(kernel: &Kernel) -> Option<Unit> {
+        let flow = Flow::of(kernel)?;
+        let classes = Classes::of(kernel, &flow);
+        let mut module = JITModule::new(JITBuilder::with_isa(isa()?, default_libcall_names()));
+        let mut found: Vec<(u32, FuncId, Region)> = Vec::new();
+        let (mut open, mut seen) = (vec![0u32], vec![false; kernel.codes.len() + 1]);
+        let mut total = 0;
+        while let Some(pc) = open.pop() {
+            if std::mem::replace(&mut seen[pc as usize], true) {
+                continue;
+            }
+            let Some(block) = flow.at(pc) else { continue };
+            let plan = Plan::grow(kernel, &flow, &classes, block)
+                .filter(|plan| total + plan.total <= UNIT_CODES_MAX);
+            let made = plan.and_then(|plan| {
+                total += plan.total;
+                define(&mut module, kernel, &flow, &classes, &plan)
+            });
+            match made {
+                Some((id, region)) => {
+                    open.extend(&region.exits);
+                    found.push((pc, id, region));
+                }
+                None => open.extend(&flow.blocks[block].next),
+            }
+        }
+        if found.is_empty() {
+            return None;
+        }
+        module.finalize_definitions().ok()?;
+        let mut begins = vec![NONE; kernel.codes.len()];
+        let mut regions = Vec::new();
+        for (pc, id, region) in found {
+            begins[pc as usize] = regions.len() as u32;
+            let code = module.get_finalized_function(id);
+            // SAFETY: the function was defined with this signature.
+            let entry = unsafe { std::mem::transmute::<*const u8, Entry>(code) };
+            regions.push(Native { region, entry });
+        }
+        let shadow = regions.iter().map(|native| native.region.shadow).max().unwrap_or(0);
+        let live = flow.live_at_start();
+        let early_slots = (0..kernel.slots).filter(|slot| live.has(*slot) && !classes.fixed(*slot)).collect();
+        Some(Unit { begins, regions, shadow, early_slots, module: Some(module) })
+    }
+
+    /// The region that begins at this instruction.
+    #[inline(always)]
+    pub fn at(&self, pc: u32) -> Option<&Native> {
+        self.regions.get(self.begins[pc as usize] as usize)
+    }
+}
+
+fn define(
+    module: &mut JITModule,
+    kernel: &Kernel,
+    flow: &Flow,
+    classes: &Classes,
+    plan: &Plan,
+) -> Option<(FuncId, Region)> {
+    let mut signature = module.make_signature();
+    signature.params.push(AbiParam::new(types::I64));
+    signature.returns.push(AbiParam::new(types::I32));
+    let mut function = Function::new();
+    function.func.signature = signature.clone();
+    let mut builder = FunctionBuilderContext::new();
+    let config = module.target_config();
+    let b = FunctionBuilder::new(&mut function.func, &mut builder);
+    let region = build(b, config, kernel, flow, classes, plan)?;
+    let id = module.declare_anonymous_function(&signature).ok()?;
+    module.define_function(id, &mut function).ok()?;
+    Some((id, region))
+}
