@@ -141,17 +141,6 @@ impl BlobStore {
         Bytes(self.shared.quota)
     }
 
-    /// Whether a blob of this size is here and was looked at by this run, so that it can be used at once; where that is
-    /// asked, also whether it survives a loss of power. Counts as a use, and touches no disk.
-    pub fn is_ready(&self, hash: &BlobHash, bytes: Bytes, durable: bool) -> bool {
-        let mut state = self.lock();
-        state.clock += 1;
-        let clock = state.clock;
-        let Some(whole) = state.whole.get_mut(hash) else { return false };
-        whole.used_at = clock;
-        whole.bytes == bytes.0 && whole.verified && (whole.synced || !durable)
-    }
-
     /// Where a blob lies, to be read only; its content is what its hash says. A [`Hold`] keeps it there.
     pub fn path(&self, hash: &BlobHash) -> Result<PathBuf, BlobStoreError> {
         let (verified, refresh) = {

@@ -1,7 +1,8 @@
-//! Small blobs in memory too, so that what small jobs carry again and again waits for no disk. Tests: `tests/store.rs`.
+//! What can be told of blobs without the disk, and the small ones in memory too, so that what small jobs carry again and
+//! again waits for no disk. Tests: `tests/store.rs`.
 
 use super::BlobStore;
-use ion_protocol::{BlobHash, limits::INLINE_BYTES_MAX};
+use ion_protocol::{BlobHash, Bytes, limits::INLINE_BYTES_MAX};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -35,6 +36,17 @@ impl AtHand {
 }
 
 impl BlobStore {
+    /// Whether a blob of this size is here and was looked at by this run, so that it can be used at once; where that is
+    /// asked, also whether it survives a loss of power. Counts as a use, and touches no disk.
+    pub fn is_ready(&self, hash: &BlobHash, bytes: Bytes, durable: bool) -> bool {
+        let mut state = self.lock();
+        state.clock += 1;
+        let clock = state.clock;
+        let Some(whole) = state.whole.get_mut(hash) else { return false };
+        whole.used_at = clock;
+        whole.bytes == bytes.0 && whole.verified && (whole.synced || !durable)
+    }
+
     /// A blob's bytes, where no disk is needed for them.
     pub fn at_hand(&self, hash: &BlobHash) -> Option<Arc<[u8]>> {
         self.lock().at_hand.blobs.get(hash).cloned()
