@@ -5,7 +5,7 @@
 
 mod cpu_bench;
 
-use cpu_bench::{Bench, bytes_of_u32, u32_arg};
+use cpu_bench::{Bench, bytes_of_u32, u32_arg, u32s};
 use fastrand::Rng;
 use ion_gpu::{backend::Backend, cpu::CpuBackend};
 use ion_protocol::{Millis, hardware::Engine};
@@ -434,4 +434,17 @@ fn budgets_end_alike() {
             agree(&bench, &format!("seed {seed}, fuel {fuel}"));
         }
     }
+}
+
+/// What nobody wrote is zero in every thread of every block, though a block may leave something there for the next.
+#[test]
+fn registers_begin_at_zero_in_every_block() {
+    let text = ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 x)\n{\n\
+                .reg .b16 %h; .reg .b32 %r<2>; .reg .b64 %d<3>;\nld.param.u64 %d0, [x];\n\
+                cvt.sat.s16.s64 %h, %d1;\nmov.u64 %d1, 195592;\n\
+                mov.u32 %r0, %tid.x; mov.u32 %r1, %ctaid.x; mad.lo.u32 %r0, %r1, 40, %r0;\n\
+                mad.wide.u32 %d2, %r0, 8, %d0;\nst.global.u16 [%d2], %h; cvt.u32.u64 %r1, %d1; st.global.u32 [%d2+4], %r1;\nret;\n}\n";
+    let bench = Bench::new(text, "k").grid([3, 1, 1], [40, 1, 1]).buffer(vec![7; 960]);
+    let expected: Vec<u32> = [0x0707_0000, 195_592].repeat(120);
+    assert_eq!(u32s(&bench.outputs()[0]), expected);
 }

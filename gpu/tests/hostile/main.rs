@@ -97,9 +97,10 @@ fn many(count: usize, each: impl Fn(usize) -> String) -> String {
     (0..count).map(each).collect()
 }
 
-/// The engines under test.
+/// The engines under test: the second is the first again where no machine code can be made.
 fn engines() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(CpuBackend::default())]
+    let native = CpuBackend::default().translating_at_once();
+    vec![Box::new(CpuBackend::default().interpreting()), Box::new(native)]
 }
 
 fn as_said(ends: Ends, found: &Result<ion_gpu::backend::Report, Fault>, limits: &RunLimits) -> bool {

@@ -11,7 +11,7 @@ mod inputs;
 use inputs::Inputs;
 
 const SEED: u64 = 0x10_4e_1d;
-const TEXTS: u64 = 25_000;
+const TEXTS: u64 = 5_000;
 
 pub const GOOD: [&str; 6] = [
     include_str!("../../kernels/saxpy.ptx"),

@@ -145,7 +145,11 @@ impl Unit {
         }
         let shadow = regions.iter().map(|native| native.region.shadow).max().unwrap_or(0);
         let live = flow.live_at_start();
-        let early_slots = (0..kernel.slots).filter(|slot| live.has(*slot) && !classes.fixed(*slot)).collect();
+        // A wide register is two slots, of which the second is no register of its own.
+        let slots =
+            |reg: u32| reg..(reg + if flow.widths[reg as usize] == 1 { 1 } else { 2 }).min(kernel.slots);
+        let early = (0..kernel.slots).filter(|reg| live.has(*reg) && !classes.fixed(*reg));
+        let early_slots = early.flat_map(slots).filter(|slot| !classes.fixed(*slot)).collect();
         Some(Unit { begins, regions, shadow, early_slots, module: Some(module) })
     }
 
