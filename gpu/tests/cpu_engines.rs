@@ -448,3 +448,26 @@ fn registers_begin_at_zero_in_every_block() {
     let expected: Vec<u32> = [0x0707_0000, 195_592].repeat(120);
     assert_eq!(u32s(&bench.outputs()[0]), expected);
 }
+
+/// Numbers of 32 bits that grow from thread to thread, and wrap around on the way, before they become addresses.
+#[test]
+fn threads_that_wrap_around_agree() {
+    for (from, extend) in [("0xfffffffb", "u"), ("0x7ffffffc", "s"), ("0xfffffffb", "s"), ("3", "u")] {
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u32 n, .param .u64 in, .param .u64 out, .param .u64 sums)\n{{\n\
+             .reg .b32 %t, %x, %v; .reg .b64 %d<4>, %in, %out; .shared .align 4 .b8 cells[1024];\n\
+             ld.param.u64 %in, [in]; ld.param.u64 %out, [out]; mov.u32 %t, %tid.x; add.u32 %x, %t, {from};\n\
+             cvt.{extend}64.{extend}32 %d0, %x; mul.wide.{extend}32 %d1, %x, 4; mul.wide.u32 %d2, %t, 24;\n\
+             add.u64 %d3, %out, %d2; st.global.u64 [%d3], %d0; st.global.u64 [%d3+8], %d1;\n\
+             mad.wide.u32 %d0, %t, 4, %in; ld.global.u32 %v, [%d0]; st.global.u32 [%d3+16], %v;\n\
+             sub.u32 %x, %x, {from}; shl.b32 %x, %x, 2; st.shared.u32 [%x], %t; ld.shared.u32 %v, [%x];\n\
+             st.global.u32 [%d3+20], %v; ret;\n}}\n"
+        );
+        agree(&bench(&text, 7), &format!("from {from}, {extend}"));
+        let ends = result(&bench(&text, 7), Engine::CpuJit).expect("all accesses are within bounds");
+        let first = u64::from_le_bytes(ends.0[1][24 * 6..24 * 6 + 8].try_into().unwrap());
+        let sixth = u32::from_str_radix(from.trim_start_matches("0x"), 16).unwrap().wrapping_add(6);
+        assert_eq!(first, if extend == "u" { sixth.into() } else { i64::from(sixth as i32) as u64 });
+    }
+}

@@ -12,15 +12,17 @@
 //! Never: translates an instruction; that is `emit/`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
+mod finish;
+
 use super::{
     class::Classes,
     context::Field,
     effects::{Effects, Reg},
-    emit::{Emitter, Ops, PASS, Val, own, parts, scalar, vector},
+    emit::{Emitter, Ops, PASS, Val, may_wrap, own, scalar},
     flow::Flow,
     region::{BAILED, Exit, Plan, Region, diverges},
 };
-use crate::cpu::code::{Kernel, Kind, NONE};
+use crate::cpu::code::{Code, Kernel, Kind, NONE};
 use cranelift_codegen::ir::{
     Block, InstBuilder, Value,
     condcodes::IntCC,
@@ -83,10 +85,24 @@ pub fn build(
         exit: ops.b.declare_var(I32),
         executed: ops.b.declare_var(I32),
     };
-    let e = Emitter { ops, kernel, flow, classes, context, vars: HashMap::new(), pass: None, bail };
+    let e = Emitter {
+        ops,
+        kernel,
+        flow,
+        classes,
+        context,
+        vars: HashMap::new(),
+        bases: HashMap::new(),
+        pass: None,
+        bail,
+    };
     let live = flow.live_at(plan.entry, flow.blocks[plan.entry].start);
     let codes = || plan.codes(flow).map(|n| n as usize);
-    let loads = codes().any(|n| matches!(kernel.codes[n].kind, Kind::Load { .. }));
+    let bails = |i: &Code| match i.kind {
+        Kind::Load { .. } => true,
+        _ => may_wrap(i) && classes.stride(i.d).is_some(),
+    };
+    let loads = codes().any(|n| bails(&kernel.codes[n]));
     let regs = |pick: fn(&Effects) -> &Vec<(Reg, u8)>| -> BTreeSet<Reg> {
         codes().flat_map(|n| pick(&flow.effects[n])).map(|(reg, _)| *reg).collect()
     };
@@ -153,6 +169,9 @@ impl Builder<'_, '_> {
         self.e.ops.b.switch_to_block(self.bail());
         let bailed = self.e.ops.b.ins().iconst(I32, i64::from(BAILED as i32));
         self.e.ops.b.ins().return_(&[bailed]);
+        let even = self.found.iter().filter(|reg| !self.e.classes.fixed(**reg));
+        let even_slots =
+            even.filter_map(|reg| Some((*reg, self.wide(*reg), self.e.classes.stride(*reg)?))).collect();
         let uniform: Vec<Reg> = self.entered.keys().copied().collect();
         let (preds, slots): (Vec<Reg>, Vec<Reg>) = uniform.into_iter().partition(|reg| self.is_pred(*reg));
         Some(Region {
@@ -160,6 +179,7 @@ impl Builder<'_, '_> {
             last: self.plan.last,
             uniform_slots: slots.into_iter().map(|reg| (reg, self.wide(reg))).collect(),
             uniform_preds: preds.into_iter().map(|reg| reg - self.e.kernel.slots).collect(),
+            even_slots,
             shadow,
             exits: self.exits.iter().flat_map(|(exit, ..)| self.resumes(exit)).collect(),
         })
@@ -248,6 +268,11 @@ impl Builder<'_, '_> {
                 let wide = self.wide(reg);
                 let value = Val::Many(self.e.frame(reg, wide));
                 self.e.put(reg, &value);
+                if let Some(stride) = self.e.classes.stride(reg) {
+                    let base = self.e.frame_base(reg, wide, stride);
+                    let var = self.e.base_variable(reg);
+                    self.e.ops.b.def_var(var, base);
+                }
             }
         }
         let zero = self.e.ops.b.ins().iconst(I32, 0);
@@ -486,107 +511,5 @@ impl Builder<'_, '_> {
             // A loop without a way out still ends by its budget, so there is always an exit.
             self.e.ops.b.ins().jump(self.e.bail, &[]);
         }
-    }
-
-    /// After all passes: what had to wait, the stores, and the return.
-    fn finish(&mut self, n: usize) -> Option<()> {
-        let (exit, _, after) = self.exits[n];
-        self.e.ops.b.switch_to_block(after);
-        let due = self.due(n);
-        let shadowed: Vec<Reg> = due.iter().copied().filter(|reg| self.shadows.contains_key(reg)).collect();
-        if !shadowed.is_empty() {
-            self.rounds(32 / PASS, |this, number| {
-                this.e.begin_pass(number);
-                let bits = this.e.pass().bits;
-                let (copy, on) = (this.e.ops.b.create_block(), this.e.ops.b.create_block());
-                this.e.ops.b.ins().brif(bits, copy, &[], on, &[]);
-                this.e.ops.b.switch_to_block(copy);
-                for reg in &shadowed {
-                    this.copy_shadow(*reg);
-                }
-                this.e.ops.b.ins().jump(on, &[]);
-                this.e.ops.b.switch_to_block(on);
-            });
-        }
-        let mask = self.e.field(Field::Mask);
-        let preds: Vec<Reg> = due.iter().copied().filter(|reg| self.is_pred(*reg)).collect();
-        for reg in preds {
-            let value = self.e.ops.b.use_var(self.left[&reg]);
-            let bits = if self.varying(reg) { value } else { self.e.ops.b.ins().bmask(I32, value) };
-            let preds = self.e.field(Field::Preds);
-            let at = (reg - self.e.kernel.slots) as i32 * 4;
-            let old = self.e.ops.b.ins().load(I32, own(), preds, at);
-            let new = self.e.ops.b.ins().bitselect(mask, bits, old);
-            self.e.ops.b.ins().store(own(), new, preds, at);
-        }
-        let uniform: Vec<Reg> =
-            due.iter().copied().filter(|reg| !self.is_pred(*reg) && !self.varying(*reg)).collect();
-        if !uniform.is_empty() {
-            let values: Vec<(Reg, Value)> =
-                uniform.iter().map(|reg| (*reg, self.e.ops.b.use_var(self.left[reg]))).collect();
-            self.rounds(32 / PASS, |this, number| {
-                this.e.begin_pass(number);
-                for (reg, value) in &values {
-                    let wide = this.wide(*reg);
-                    let all = this.e.ops.many(&Val::One(*value), wide);
-                    this.store_slot(*reg, &all, true);
-                }
-            });
-        }
-        let executed = self.e.ops.b.use_var(self.shared.executed);
-        let mut resume = exit.pc;
-        let mut total = executed;
-        if exit.stores {
-            let block = &self.e.flow.blocks[exit.block];
-            for n in block.stores..block.end {
-                let undone = self.e.ops.b.create_block();
-                let bail = std::mem::replace(&mut self.e.bail, undone);
-                let so_far = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(n - block.stores));
-                self.e.store(&self.e.kernel.codes[n as usize])?;
-                let on = self.e.ops.b.create_block();
-                self.e.ops.b.ins().jump(on, &[]);
-                self.e.ops.b.switch_to_block(undone);
-                self.give(so_far, n);
-                self.e.ops.b.switch_to_block(on);
-                self.e.bail = bail;
-            }
-            total = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(block.end - block.stores));
-            resume = block.end;
-        }
-        self.give(total, resume);
-        Some(())
-    }
-
-    fn give(&mut self, executed: Value, resume: u32) {
-        self.e.ops.b.ins().store(own(), executed, self.e.context, Field::Executed.offset());
-        let resume = self.e.ops.b.ins().iconst(I32, i64::from(resume));
-        self.e.ops.b.ins().return_(&[resume]);
-    }
-
-    fn copy_shadow(&mut self, reg: Reg) {
-        let wide = self.wide(reg);
-        let (slot, from) = self.place(reg, wide);
-        let to = if wide { self.e.pass().wides } else { self.e.pass().words };
-        for n in 0..parts(wide) as i32 {
-            let value = self.e.ops.b.ins().load(vector(wide), own(), from, slot as i32 * 128 + n * 16);
-            self.e.ops.b.ins().store(own(), value, to, reg as i32 * 128 + n * 16);
-        }
-    }
-
-    /// A counted loop.
-    fn rounds(&mut self, count: usize, round: impl FnOnce(&mut Self, Value)) {
-        let number = self.e.ops.b.declare_var(I32);
-        let zero = self.e.ops.b.ins().iconst(I32, 0);
-        self.e.ops.b.def_var(number, zero);
-        let (head, done) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
-        self.e.ops.b.ins().jump(head, &[]);
-        self.e.ops.b.switch_to_block(head);
-        let now = self.e.ops.b.use_var(number);
-        round(self, now);
-        let after = self.e.ops.b.ins().iadd_imm_u(now, 1);
-        self.e.ops.b.def_var(number, after);
-        let more = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, after, count as i64);
-        self.e.ops.b.ins().brif(more, head, &[], done, &[]);
-        self.e.ops.b.switch_to_block(done);
     }
 }

@@ -14,16 +14,16 @@ pub const UNITS_MAX: usize = 64;
 /// Instructions of their kernels together: some 20 MB.
 const CODES_MAX: usize = 1 << 18;
 
-/// A kernel and its machine code; `None` where nothing of it can be translated.
-type Known = (Kernel, Option<Arc<Unit>>);
+/// A kernel, whether each pass's threads lie in one row of the block, and its machine code; `None` where nothing of it can be translated.
+type Known = ((Kernel, bool), Option<Arc<Unit>>);
 
 /// The units, the one used last at the end.
 static UNITS: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
 /// What is known of a kernel, if it was translated before.
-pub fn find(kernel: &Kernel) -> Option<Option<Arc<Unit>>> {
+pub fn find(kernel: &Kernel, rows: bool) -> Option<Option<Arc<Unit>>> {
     let mut units = UNITS.lock().unwrap_or_else(PoisonError::into_inner);
-    let at = units.iter().position(|(known, _)| known == kernel)?;
+    let at = units.iter().position(|((known, known_rows), _)| *known_rows == rows && known == kernel)?;
     let found = units.remove(at);
     let unit = found.1.clone();
     units.push(found);
@@ -31,14 +31,14 @@ pub fn find(kernel: &Kernel) -> Option<Option<Arc<Unit>>> {
 }
 
 /// Keeps what was made of a kernel; what is too large to be translated is not worth keeping.
-pub fn keep(kernel: &Kernel, unit: Option<Arc<Unit>>) {
+pub fn keep(kernel: &Kernel, rows: bool, unit: Option<Arc<Unit>>) {
     if kernel.codes.len() > flow::CODES_MAX {
         return;
     }
     let mut units = UNITS.lock().unwrap_or_else(PoisonError::into_inner);
-    let codes = |units: &[Known]| units.iter().map(|(known, _)| known.codes.len()).sum::<usize>();
+    let codes = |units: &[Known]| units.iter().map(|((known, _), _)| known.codes.len()).sum::<usize>();
     while units.len() >= UNITS_MAX || codes(&units) + kernel.codes.len() > CODES_MAX {
         units.remove(0);
     }
-    units.push((kernel.clone(), unit));
+    units.push(((kernel.clone(), rows), unit));
 }

@@ -7,7 +7,7 @@
 //! Never: looks at control flow; the answers hold at every instruction.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{effects::Reg, flow::Flow};
+use super::{effects::Reg, flow::Flow, stride::Strides};
 use crate::{
     cpu::{
         code::{Code, Fill, FloatOp, FloatTy, Kernel, Kind, NONE},
@@ -22,10 +22,12 @@ pub struct Classes {
     lazy: Vec<bool>,
     constants: Vec<Option<u64>>,
     fixed: Vec<bool>,
+    strides: Strides,
 }
 
 impl Classes {
-    pub fn of(kernel: &Kernel, flow: &Flow) -> Classes {
+    /// `rows`: the threads of a pass always lie in one row of the block.
+    pub fn of(kernel: &Kernel, flow: &Flow, rows: bool) -> Classes {
         let registers = flow.widths.len();
         let mut constants = vec![None; registers];
         let mut fixed = vec![false; registers];
@@ -42,9 +44,10 @@ impl Classes {
                 }
             }
         }
-        let mut classes = Classes { varying, lazy, constants, fixed };
+        let mut classes = Classes { varying, lazy, constants, fixed, strides: Strides::default() };
         while classes.spread(kernel, flow) {}
         while classes.settle(kernel, flow) {}
+        classes.strides = Strides::of(kernel, flow, &classes, rows);
         classes
     }
 
@@ -54,6 +57,11 @@ impl Classes {
 
     pub fn lazy(&self, reg: Reg) -> bool {
         self.lazy[reg as usize]
+    }
+
+    /// By how much a varying register grows from lane to lane of a pass, if always by the same.
+    pub fn stride(&self, reg: Reg) -> Option<i64> {
+        self.strides.get(reg)
     }
 
     /// Whether the register is filled before the first instruction and never written.

@@ -10,8 +10,9 @@
 //!
 //! ```text
 //! effects  what each instruction reads and writes      flow     blocks, liveness
-//! class    uniform registers, NaNs left for later      region   what becomes one function
-//! build    a region's function, pass by pass
+//! class    uniform registers, NaNs left for later      stride   registers that grow evenly from lane to lane
+//! region   what becomes one function
+//! build    a region's function, pass by pass, and (`build/finish`) what it does once after all of them
 //! emit/    instructions, one by one                    context  what generated code sees of a warp
 //! unit     a kernel's machine code                     tier     when it is made;  cache  kept for the process
 //! ```
@@ -32,10 +33,12 @@ mod effects;
 mod emit;
 mod flow;
 mod region;
+mod stride;
 mod tier;
 mod unit;
 
 pub use context::Context;
+pub use emit::PASS;
 pub use region::Region;
 pub use tier::Tier;
 pub use unit::{Native, Outcome, Unit};

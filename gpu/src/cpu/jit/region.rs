@@ -46,6 +46,8 @@ pub struct Region {
     /// Registers that must be the same in all active lanes: slot and width, and predicates.
     pub uniform_slots: Vec<(u32, bool)>,
     pub uniform_preds: Vec<u32>,
+    /// Registers that must grow by so much from lane to lane of a pass, as far as lanes are active.
+    pub even_slots: Vec<(u32, bool, i64)>,
     /// Slots of shadow it needs.
     pub shadow: u32,
     /// Where it may be left, as entries for further regions.

@@ -21,15 +21,17 @@ const WARM: u64 = 100_000;
 /// How a kernel comes to its machine code.
 #[derive(Debug)]
 pub struct Tier {
+    rows: bool,
     unit: OnceLock<Option<Arc<Unit>>>,
     executed: AtomicU64,
 }
 
 impl Tier {
-    /// Takes what the process has of this kernel; `at_once` translates it now if there is nothing.
-    pub fn of(kernel: &Kernel, at_once: bool) -> Tier {
-        let tier = Tier { unit: OnceLock::new(), executed: AtomicU64::new(0) };
-        if let Some(known) = cache::find(kernel) {
+    /// Takes what the process has of this kernel; `at_once` translates it now if there is nothing. `rows`: each
+    /// pass's threads lie in one row of the block.
+    pub fn of(kernel: &Kernel, rows: bool, at_once: bool) -> Tier {
+        let tier = Tier { rows, unit: OnceLock::new(), executed: AtomicU64::new(0) };
+        if let Some(known) = cache::find(kernel, rows) {
             let _ = tier.unit.set(known);
         } else if at_once {
             tier.translate(kernel);
@@ -51,8 +53,8 @@ impl Tier {
     }
 
     fn translate(&self, kernel: &Kernel) {
-        let unit = Unit::translate(kernel).map(Arc::new);
-        cache::keep(kernel, unit.clone());
+        let unit = Unit::translate(kernel, self.rows).map(Arc::new);
+        cache::keep(kernel, self.rows, unit.clone());
         let _ = self.unit.set(unit);
     }
 }

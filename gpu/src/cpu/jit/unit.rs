@@ -103,10 +103,11 @@ pub fn isa() -> Option<OwnedTargetIsa> {
 }
 
 impl Unit {
-    /// Translates what can be of a kernel; `None` if nothing can.
-    pub fn translate(kernel: &Kernel) -> Option<Unit> {
+    /// Translates what can be of a kernel; `None` if nothing can. `rows`: each pass's threads lie in one row of the
+    /// block.
+    pub fn translate(kernel: &Kernel, rows: bool) -> Option<Unit> {
         let flow = Flow::of(kernel)?;
-        let classes = Classes::of(kernel, &flow);
+        let classes = Classes::of(kernel, &flow, rows);
         let mut module = JITModule::new(JITBuilder::with_isa(isa()?, default_libcall_names()));
         let mut found: Vec<(u32, FuncId, Region)> = Vec::new();
         let (mut open, mut seen) = (vec![0u32], vec![false; kernel.codes.len() + 1]);

@@ -102,7 +102,7 @@ impl Ops<'_> {
     }
 
     /// Shifts by an amount that may be the width or more.
-    fn shift(&mut self, v: Value, by: Value, left: bool, signed: bool) -> Value {
+    pub fn shift(&mut self, v: Value, by: Value, left: bool, signed: bool) -> Value {
         let ty = self.ty(v);
         let bits = self.b.ins().iconst(I32, i64::from(ty.lane_bits()));
         if !left && signed {

@@ -5,7 +5,7 @@
 //! them one by one or names the fault.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, Val, scalar, vector};
+use super::{Emitter, Ops, PASS, Val, scalar, vector};
 use crate::cpu::{
     code::{Code, NONE, Part},
     jit::context::{Field, WINDOW},
@@ -30,12 +30,21 @@ pub struct Piece {
 /// Where checked bytes are: at `start` plus the offset of each lane.
 pub struct Places {
     pub start: Value,
-    pub offsets: Val,
+    offsets: Val,
+    /// Bytes from each lane to the next, if always the same; then there are no offsets.
+    pub stride: Option<i64>,
 }
 
 impl Places {
+    pub fn even(start: Value, stride: i64) -> Places {
+        Places { start, offsets: Val::One(start), stride: Some(stride) }
+    }
+
     /// The address of one lane of a pass.
     pub fn of(&self, ops: &mut Ops<'_>, lane: usize) -> Value {
+        if let Some(stride) = self.stride {
+            return ops.b.ins().iadd_imm_s(self.start, stride * lane as i64);
+        }
         let offset = match &self.offsets {
             Val::One(one) => *one,
             Val::Many(all) => ops.b.ins().extractlane(all[lane / 2], (lane % 2) as u8),
@@ -67,6 +76,81 @@ impl Emitter<'_, '_> {
             ops.b.ins().iadd(v[0], offset)
         });
         if narrow { self.ops.widen(&sum, false) } else { sum }
+    }
+
+    /// The address of the pass's first lane in 64 bits, and by how much it grows from lane to lane, if it does so evenly.
+    fn even_address(&mut self, i: &Code, area: Area, size: i64) -> Option<(Value, i64)> {
+        let narrow = i.c == 1;
+        let stride = self.even_stride(i, area, size)?;
+        let (base, _) = self.base(i.a, !narrow)?;
+        Some((self.with_offset(base, i, narrow), stride))
+    }
+
+    /// By how much the addresses of an access grow from lane to lane, if evenly and in steps of its size.
+    pub fn even_stride(&self, i: &Code, area: Area, size: i64) -> Option<i64> {
+        if i.a == NONE || area == Area::Local || !self.classes.varying(i.a) {
+            return None;
+        }
+        self.classes.stride(i.a).filter(|by| *by >= 0 && by % size == 0)
+    }
+
+    pub fn with_offset(&mut self, base: Value, i: &Code, narrow: bool) -> Value {
+        let ty = self.ops.ty(base);
+        let offset = self.ops.konst(ty, i.imm as u64);
+        let sum = self.ops.b.ins().iadd(base, offset);
+        if narrow { self.ops.b.ins().uextend(I64, sum) } else { sum }
+    }
+
+    /// Checks the first and the last lane of a pass whose addresses grow evenly, in steps of its size: then all are
+    /// within the piece, aligned, and none has wrapped around. Gives where the first lane's bytes are.
+    pub fn check_even(&mut self, area: Area, first: Value, stride: i64, size: i64, write: bool) -> Value {
+        let piece = self.piece(area, &Val::One(first), write);
+        let size_value = self.ops.konst(I64, size as u64);
+        let room = self.ops.b.ins().isub(piece.len, size_value);
+        let offset = self.ops.b.ins().isub(first, piece.base);
+        let most = self.ops.konst(I64, (stride * (PASS as i64 - 1)) as u64);
+        let last = self.ops.b.ins().iadd(offset, most);
+        let left = self.ops.b.ins().isub(room, last);
+        let over = self.ops.b.ins().bor(offset, last);
+        let over = self.ops.b.ins().bor(over, left);
+        let zero = self.ops.konst(I64, 0);
+        let out = self.ops.b.ins().icmp(IntCC::SignedLessThan, over, zero);
+        self.bail_if(out);
+        if size > 1 {
+            let within = self.ops.konst(I64, size as u64 - 1);
+            let crooked = self.ops.b.ins().band(offset, within);
+            self.bail_if(crooked);
+        }
+        self.ops.b.ins().iadd(piece.start, offset)
+    }
+
+    /// Loads one part of a pass whose lanes are `stride` bytes apart.
+    fn load_even(&mut self, at: Value, stride: i64, part: &Part, bits: u8, signed: bool, skip: i32) -> Val {
+        let wide = part.bits == 64;
+        if stride == 0 {
+            return Val::One(self.load_one(at, skip, part.bits, bits, signed));
+        }
+        let lanes = if wide { 2 } else { 4 };
+        let packed = i64::from(bits / 8) == stride && u32::from(bits) == vector(wide).lane_bits();
+        let out = (0..PASS).step_by(lanes).map(|first| {
+            let offset = |lane: usize| skip + (stride * lane as i64) as i32;
+            if packed {
+                return self.ops.b.ins().load(
+                    vector(wide),
+                    MemFlagsData::new().with_notrap(),
+                    at,
+                    offset(first),
+                );
+            }
+            let one = self.load_one(at, offset(first), part.bits, bits, signed);
+            let mut joined = self.ops.b.ins().scalar_to_vector(vector(wide), one);
+            for lane in 1..lanes {
+                let one = self.load_one(at, offset(first + lane), part.bits, bits, signed);
+                joined = self.ops.b.ins().insertlane(joined, one, lane as u8);
+            }
+            joined
+        });
+        Val::Many(out.collect())
     }
 
     /// The piece that the addresses of active lanes point into, if it is one.
@@ -179,7 +263,7 @@ impl Emitter<'_, '_> {
     /// Each thread's local memory is a piece of its own.
     fn apart(&mut self, piece: Piece, offsets: Val) -> Places {
         if piece.stride == 0 {
-            return Places { start: piece.start, offsets };
+            return Places { start: piece.start, offsets, stride: None };
         }
         let all = self.ops.many(&offsets, true);
         let number = self.pass().number;
@@ -196,14 +280,23 @@ impl Emitter<'_, '_> {
             let pair = self.ops.b.ins().insertlane(pair, second, 1u8);
             out.push(self.ops.b.ins().iadd(v, pair));
         }
-        Places { start, offsets: Val::Many(out) }
+        Places { start, offsets: Val::Many(out), stride: None }
     }
 
     pub fn load(&mut self, i: &Code, area: Area, bits: u8, signed: bool) {
         let parts = self.kernel.parts[i.d as usize..(i.d + i.e) as usize].to_vec();
+        let step = i32::from(bits / 8);
+        let size = i64::from(step) * i64::from(i.e);
+        if let Some((first, stride)) = self.even_address(i, area, size) {
+            let at = self.check_even(area, first, stride, size, false);
+            let mut loaded = Vec::new();
+            for (n, part) in parts.iter().enumerate().filter(|(_, part)| part.slot != NONE) {
+                loaded.push((part.slot, self.load_even(at, stride, part, bits, signed, n as i32 * step)));
+            }
+            return loaded.into_iter().for_each(|(slot, val)| self.put(slot, &val));
+        }
         let addresses = self.addresses(i);
         let active = self.pass().active.clone();
-        let step = i32::from(bits / 8);
         let places = self.check(area, addresses, i64::from(step) * i64::from(i.e), false, &active);
         let mut loaded = Vec::new();
         for (n, part) in parts.iter().enumerate() {

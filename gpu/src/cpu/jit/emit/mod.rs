@@ -12,8 +12,10 @@ mod int;
 mod memory;
 mod ops;
 mod stores;
+mod stride;
 
 pub use ops::{Ops, PASS, UNITS, Val, parts, scalar, vector};
+pub use stride::may_wrap;
 
 use super::{class::Classes, context::Field, effects::Reg, flow::Flow};
 use crate::cpu::{
@@ -118,6 +120,8 @@ pub struct Emitter<'a, 'f> {
     pub classes: &'a Classes,
     pub context: Value,
     pub vars: HashMap<Reg, Vec<Variable>>,
+    /// Of registers that grow evenly from lane to lane.
+    pub bases: HashMap<Reg, Variable>,
     pub pass: Option<Pass>,
     /// Where to go when the interpreter has to do it.
     pub bail: Block,
@@ -246,6 +250,30 @@ impl Emitter<'_, '_> {
 
     /// Translates one instruction that is no branch and no store; `None` if that is not possible.
     pub fn instruction(&mut self, i: &Code) -> Option<()> {
+        let even = !matches!(i.kind, Kind::Load { .. }) && i.d < self.kernel.slots && self.has_slot_result(i);
+        let base = if even && self.classes.stride(i.d).is_some() { Some(self.result_base(i)?) } else { None };
+        self.translate(i)?;
+        if let Some(base) = base {
+            let var = self.base_variable(i.d);
+            self.ops.b.def_var(var, base);
+        }
+        Some(())
+    }
+
+    /// Whether `d` is a slot, rather than a predicate or a place in the table of parts.
+    fn has_slot_result(&self, i: &Code) -> bool {
+        matches!(
+            i.kind,
+            Kind::Int(..)
+                | Kind::Bits(_)
+                | Kind::Convert(_)
+                | Kind::Move { .. }
+                | Kind::Tag(_)
+                | Kind::Untag(_)
+        )
+    }
+
+    fn translate(&mut self, i: &Code) -> Option<()> {
         match i.kind {
             Kind::Int(op, ty) => {
                 let out = self.int(i, op, ty)?;

@@ -9,6 +9,7 @@ use super::{Emitter, PASS, Pass, Val, memory::Places, parts, scalar, vector};
 use crate::cpu::{
     code::{Code, Kind, NONE, Part},
     jit::context::Field,
+    memory::Area,
 };
 use cranelift_codegen::ir::{
     InstBuilder, MemFlagsData, Value,
@@ -39,10 +40,9 @@ impl Emitter<'_, '_> {
         self.ops.b.ins().brif(active, work, &[], next, &[]);
         self.ops.b.switch_to_block(work);
         let step = i32::from(bits / 8);
-        let addresses = self.frame_addresses(i);
-        let masks = self.pass().active.clone();
-        let places = self.check(area, addresses, i64::from(step) * i64::from(i.e), true, &masks);
+        let size = i64::from(step) * i64::from(i.e);
         let stored = self.kernel.parts[i.d as usize..(i.d + i.e) as usize].to_vec();
+        let places = self.store_places(i, area, size);
         for (n, part) in stored.iter().enumerate() {
             self.store_part(&places, part, bits, n as i32 * step);
         }
@@ -99,6 +99,20 @@ impl Emitter<'_, '_> {
         (0..parts(wide)).map(|n| self.ops.b.ins().load(vector(wide), super::own(), from, at(n))).collect()
     }
 
+    /// Where the lanes of a pass store, checked.
+    fn store_places(&mut self, i: &Code, area: Area, size: i64) -> Places {
+        if let Some(stride) = self.even_stride(i, area, size) {
+            let narrow = i.c == 1;
+            let base = self.frame_base(i.a, !narrow, stride);
+            let first = self.with_offset(base, i, narrow);
+            let at = self.check_even(area, first, stride, size, true);
+            return Places::even(at, stride);
+        }
+        let addresses = self.frame_addresses(i);
+        let masks = self.pass().active.clone();
+        self.check(area, addresses, size, true, &masks)
+    }
+
     fn frame_addresses(&mut self, i: &Code) -> Val {
         if i.a == NONE {
             return Val::Many(vec![self.ops.konst(vector(true), i.imm as u64); parts(true)]);
@@ -123,9 +137,18 @@ impl Emitter<'_, '_> {
             (self.ops.b.create_block(), self.ops.b.create_block(), self.ops.b.create_block());
         self.ops.b.ins().brif(full, all, &[], some, &[]);
         self.ops.b.switch_to_block(all);
-        for lane in 0..PASS {
-            let value = self.ops.b.ins().extractlane(values[lane / lanes], (lane % lanes) as u8);
-            self.store_one(places, lane, value, wide, bits, skip);
+        let packed =
+            places.stride == Some(i64::from(bits / 8)) && u32::from(bits) == vector(wide).lane_bits();
+        if packed {
+            for (n, value) in values.iter().enumerate() {
+                let flags = MemFlagsData::new().with_notrap();
+                self.ops.b.ins().store(flags, *value, places.start, skip + 16 * n as i32);
+            }
+        } else {
+            for lane in 0..PASS {
+                let value = self.ops.b.ins().extractlane(values[lane / lanes], (lane % lanes) as u8);
+                self.store_one(places, lane, value, wide, bits, skip);
+            }
         }
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(some);

@@ -1,0 +1,120 @@
+//! What a region does once, after all passes.
+//!
+//! Owns: the end of a region's function: results out of the shadow, uniform registers and predicates into the frame,
+//! the stores, and where the warp goes on.
+//! Never: bails; what fails here is a store, and the warp goes on at that store.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{
+    super::{
+        context::Field,
+        effects::Reg,
+        emit::{PASS, Val, own, parts, vector},
+    },
+    Builder,
+};
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::I32};
+
+impl Builder<'_, '_> {
+    /// After all passes: what had to wait, the stores, and the return.
+    pub(super) fn finish(&mut self, n: usize) -> Option<()> {
+        let (exit, _, after) = self.exits[n];
+        self.e.ops.b.switch_to_block(after);
+        let due = self.due(n);
+        let shadowed: Vec<Reg> = due.iter().copied().filter(|reg| self.shadows.contains_key(reg)).collect();
+        if !shadowed.is_empty() {
+            self.rounds(32 / PASS, |this, number| {
+                this.e.begin_pass(number);
+                let bits = this.e.pass().bits;
+                let (copy, on) = (this.e.ops.b.create_block(), this.e.ops.b.create_block());
+                this.e.ops.b.ins().brif(bits, copy, &[], on, &[]);
+                this.e.ops.b.switch_to_block(copy);
+                for reg in &shadowed {
+                    this.copy_shadow(*reg);
+                }
+                this.e.ops.b.ins().jump(on, &[]);
+                this.e.ops.b.switch_to_block(on);
+            });
+        }
+        let mask = self.e.field(Field::Mask);
+        let preds: Vec<Reg> = due.iter().copied().filter(|reg| self.is_pred(*reg)).collect();
+        for reg in preds {
+            let value = self.e.ops.b.use_var(self.left[&reg]);
+            let bits = if self.varying(reg) { value } else { self.e.ops.b.ins().bmask(I32, value) };
+            let preds = self.e.field(Field::Preds);
+            let at = (reg - self.e.kernel.slots) as i32 * 4;
+            let old = self.e.ops.b.ins().load(I32, own(), preds, at);
+            let new = self.e.ops.b.ins().bitselect(mask, bits, old);
+            self.e.ops.b.ins().store(own(), new, preds, at);
+        }
+        let uniform: Vec<Reg> =
+            due.iter().copied().filter(|reg| !self.is_pred(*reg) && !self.varying(*reg)).collect();
+        if !uniform.is_empty() {
+            let values: Vec<(Reg, Value)> =
+                uniform.iter().map(|reg| (*reg, self.e.ops.b.use_var(self.left[reg]))).collect();
+            self.rounds(32 / PASS, |this, number| {
+                this.e.begin_pass(number);
+                for (reg, value) in &values {
+                    let wide = this.wide(*reg);
+                    let all = this.e.ops.many(&Val::One(*value), wide);
+                    this.store_slot(*reg, &all, true);
+                }
+            });
+        }
+        let executed = self.e.ops.b.use_var(self.shared.executed);
+        let mut resume = exit.pc;
+        let mut total = executed;
+        if exit.stores {
+            let block = &self.e.flow.blocks[exit.block];
+            for n in block.stores..block.end {
+                let undone = self.e.ops.b.create_block();
+                let bail = std::mem::replace(&mut self.e.bail, undone);
+                let so_far = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(n - block.stores));
+                self.e.store(&self.e.kernel.codes[n as usize])?;
+                let on = self.e.ops.b.create_block();
+                self.e.ops.b.ins().jump(on, &[]);
+                self.e.ops.b.switch_to_block(undone);
+                self.give(so_far, n);
+                self.e.ops.b.switch_to_block(on);
+                self.e.bail = bail;
+            }
+            total = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(block.end - block.stores));
+            resume = block.end;
+        }
+        self.give(total, resume);
+        Some(())
+    }
+
+    fn give(&mut self, executed: Value, resume: u32) {
+        self.e.ops.b.ins().store(own(), executed, self.e.context, Field::Executed.offset());
+        let resume = self.e.ops.b.ins().iconst(I32, i64::from(resume));
+        self.e.ops.b.ins().return_(&[resume]);
+    }
+
+    fn copy_shadow(&mut self, reg: Reg) {
+        let wide = self.wide(reg);
+        let (slot, from) = self.place(reg, wide);
+        let to = if wide { self.e.pass().wides } else { self.e.pass().words };
+        for n in 0..parts(wide) as i32 {
+            let value = self.e.ops.b.ins().load(vector(wide), own(), from, slot as i32 * 128 + n * 16);
+            self.e.ops.b.ins().store(own(), value, to, reg as i32 * 128 + n * 16);
+        }
+    }
+
+    /// A counted loop.
+    fn rounds(&mut self, count: usize, round: impl FnOnce(&mut Self, Value)) {
+        let number = self.e.ops.b.declare_var(I32);
+        let zero = self.e.ops.b.ins().iconst(I32, 0);
+        self.e.ops.b.def_var(number, zero);
+        let (head, done) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
+        self.e.ops.b.ins().jump(head, &[]);
+        self.e.ops.b.switch_to_block(head);
+        let now = self.e.ops.b.use_var(number);
+        round(self, now);
+        let after = self.e.ops.b.ins().iadd_imm_u(now, 1);
+        self.e.ops.b.def_var(number, after);
+        let more = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, after, count as i64);
+        self.e.ops.b.ins().brif(more, head, &[], done, &[]);
+        self.e.ops.b.switch_to_block(done);
+    }
+}
