@@ -49,8 +49,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
-/// Warp instructions that launches before the last may take: about a second of one core.
-pub const EARLIER_INSTRUCTIONS_MAX: u64 = 50_000_000;
+/// Warp instructions that launches before the last may take: about half a second of one core.
+pub const EARLIER_INSTRUCTIONS_MAX: u64 = 20_000_000;
 /// Warp instructions that the chosen blocks and their neighbours may take together.
 pub const BLOCKS_INSTRUCTIONS_MAX: u64 = 1_000_000_000;
 /// Warp instructions of other blocks that are run before a provider is accused.

@@ -288,13 +288,13 @@ fn launches_before_the_last_are_run_whole() {
 fn dear_launches_before_the_last_are_told_and_not_run() {
     let body = "mov.u32 %v, 0;\nL: add.u32 %v, %v, 1; setp.lt.u32 %p, %v, 40000; @%p bra L;\nst.global.u32 [%y], %v;";
     let (mut bench, _) = small(body);
-    bench.buffers[1] = vec![0; 128 * 430];
-    bench.grid = [430, 1, 1];
+    bench.buffers[1] = vec![0; 128 * 180];
+    bench.grid = [180, 1, 1];
     let mut program = bench.program();
     program.phases[0].times = 2;
     let delivered = vec![bench.buffers[0].clone(), Vec::new()];
     let reason = why(found(&bench, &program, &delivered, &[1]));
-    assert_eq!(reason, "the 1 launches before the last take more than 50000000 instructions");
+    assert_eq!(reason, "the 1 launches before the last take more than 20000000 instructions");
 }
 
 #[test]

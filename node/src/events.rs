@@ -174,6 +174,9 @@ pub fn job_of(event: &Event) -> Option<JobId> {
         | Event::Progress { job, .. }
         | Event::AttemptLost { job, .. }
         | Event::Delivering { job, .. }
+        | Event::Checking { job, .. }
+        | Event::Checked { job, .. }
+        | Event::DeliveryFalse { job, .. }
         | Event::JobEnded { job, .. } => Some(*job),
         Event::LeaseTaken { .. }
         | Event::LeaseRefused { .. }

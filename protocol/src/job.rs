@@ -357,6 +357,17 @@ impl Program {
         self.phases.iter().fold(0, |sum: u64, p| sum.saturating_add(per(p).saturating_mul(p.times.into())))
     }
 
+    /// Blocks of the last launch; zero where there is none.
+    pub fn last_blocks(&self) -> u64 {
+        let steps =
+            self.phases.iter().filter(|phase| phase.times > 0).rev().flat_map(|p| p.steps.iter().rev());
+        let last = steps.into_iter().find_map(|step| match step {
+            Step::Launch(launch) => Some(launch.grid),
+            Step::Swap { .. } => None,
+        });
+        last.map_or(0, |grid| grid.iter().fold(1, |blocks: u64, n| blocks.saturating_mul(u64::from(*n))))
+    }
+
     /// Steps with repeats counted out.
     fn steps(&self) -> u64 {
         let per = |phase: &Phase| u64::from(phase.times).saturating_mul(phase.steps.len() as u64);

@@ -1,6 +1,7 @@
 //! Receipts: what a provider did for whom at what price, signed by it and countersigned by the requester.
 
 use crate::{
+    check::Check,
     codec::{Decode, Encode},
     fault::Fault,
     hardware::Engine,
@@ -102,6 +103,8 @@ pub struct Countersignature {
     pub receipt: DocHash,
     /// What the requester owes by it; equals the receipt's price.
     pub price: NanoIo,
+    /// What it made sure of before it signed.
+    pub check: Check,
     /// When it was signed.
     pub signed: UnixMillis,
 }

@@ -4,6 +4,7 @@
 //! rebuild the engine after a crash.
 
 use crate::{
+    check::Difference,
     codec::{Decode, Encode},
     deal::{Acceptance, Order},
     fault::Fault,
@@ -23,6 +24,8 @@ pub enum Record {
         job: JobId,
         /// What to run.
         spec: JobSpec,
+        /// How many blocks of what is delivered to run again before it is accepted.
+        verify: u16,
         /// When.
         at: UnixMillis,
     },
@@ -39,6 +42,16 @@ pub enum Record {
         attempt: Attempt,
         /// Why, for people.
         why: String,
+        /// When.
+        at: UnixMillis,
+    },
+    /// Requester: a delivery was found false; the attempt came to nothing. The provider's signature is kept beside what
+    /// its bytes should have been.
+    DeliveryFalse {
+        /// The provider's half.
+        receipt: Signed<Receipt>,
+        /// The first wrong byte that was found.
+        difference: Difference,
         /// When.
         at: UnixMillis,
     },

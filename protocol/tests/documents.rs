@@ -3,6 +3,7 @@
 use ion_protocol::{
     Attempt, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, Signed, UnixMillis,
     advert::{Advert, AdvertError},
+    check::Check,
     codec::{self, CodecError},
     fault::Fault,
     hardware::{ComputeCapability, Device, Engine, MeasuredPower},
@@ -77,6 +78,7 @@ fn countersignature(receipt: DocHash) -> Countersignature {
         provider: key(1).node_id(),
         receipt,
         price: NanoIo(2_000),
+        check: Check::NotAsked,
         signed: NOW,
     }
 }
@@ -110,9 +112,9 @@ fn bad_bytes_are_told_apart() {
     let forged = Signed::<Advert>::from_parts(good.body_bytes().to_vec(), signature);
     assert_eq!(forged.verify(&network()).unwrap_err(), SignedError::Key(KeyError::Mismatch));
 
-    let other_version = Advert { version: 2, ..advert() };
+    let other_version = Advert { version: 1, ..advert() };
     let signed = Signed::sign(other_version, &network(), &key(1)).signed().clone();
-    assert_eq!(signed.verify(&network()).unwrap_err(), SignedError::Version { found: 2, expected: 1 });
+    assert_eq!(signed.verify(&network()).unwrap_err(), SignedError::Version { found: 1, expected: 2 });
 
     // The signer is whom the body names, so another's body under one's own key fails.
     let stolen = Advert { node: key(1).node_id(), ..advert() };

@@ -1,10 +1,13 @@
 //! The bytes of the wire, in hex with comments. A change here is a change of protocol: raise `limits::VERSION`.
 
 use ion_protocol::{
-    Attempt, DocHash, JobId, NanoIo, NetworkId, NodeId, Signed, UnixMillis, codec,
+    Attempt, Bytes, DocHash, JobId, NanoIo, NetworkId, NodeId, Signed, UnixMillis,
+    check::Check,
+    codec,
     deal::Acceptance,
     hardware::Engine,
     key::SecretKey,
+    limits,
     message::{Frame, LeaseState, Notice, Request, Response},
     receipt::Countersignature,
 };
@@ -69,20 +72,26 @@ fn a_query_and_its_answer() {
 #[test]
 fn a_countersignature_and_what_is_signed() {
     let body = Countersignature {
-        version: 1,
+        version: limits::VERSION,
         requester: key().node_id(),
         provider: NodeId([2; 32]),
         receipt: DocHash([3; 32]),
         price: NanoIo(1_000),
+        check: Check::Equal { blocks: vec![3, 258], of: 1_024, bytes: Bytes(2_048) },
         signed: UnixMillis(1_700_000_000_000),
     };
     let signed = Signed::sign(body, &NetworkId::named("golden"), &key());
     let golden = bytes(
-        "0100                                                              ; version
+        "0200                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; requester
          0202020202020202020202020202020202020202020202020202020202020202  ; provider
          0303030303030303030303030303030303030303030303030303030303030303  ; receipt
          e803000000000000                                                  ; price, nano-IO
+         01000000                                                          ; Check::Equal
+         0200000000000000                                                  ; blocks, how many
+         0300000000000000 0201000000000000                                 ; which
+         0004000000000000                                                  ; blocks of the launch
+         0008000000000000                                                  ; bytes compared
          0068e5cf8b010000                                                  ; signed, ms since 1970",
     );
     assert_eq!(hex::encode(signed.signed().body_bytes()), hex::encode(golden));
@@ -94,12 +103,12 @@ fn a_countersignature_and_what_is_signed() {
 }
 
 /// SHA-256 of `"ION1" || "COUNTERSIGN\0" || network || body`.
-const GOLDEN_HASH: &str = "8557a482ac3113520ba20dfc0432a3b0887037ac8a9f1945d2633527e0b09854";
+const GOLDEN_HASH: &str = "1230a195f8e27cb5f8deae047ab994734fa9051790a591fb78bd87f604cdf476";
 
 #[test]
 fn a_signature_is_of_one_network_and_one_kind_of_document() {
     let body = Acceptance {
-        version: 1,
+        version: limits::VERSION,
         provider: key().node_id(),
         requester: NodeId([2; 32]),
         job: JobId([1; 16]),

@@ -52,6 +52,8 @@ pub struct Config {
     pub call_timeout: Millis,
     /// How long an undelivered result is offered to its requester before its outputs are let go.
     pub deliver_max: Millis,
+    /// How long running blocks again may take before a delivery is accepted without it.
+    pub check_max: Millis,
     /// Finished jobs, and as many finished leases, kept in memory for views.
     pub finished_max: usize,
 }
@@ -76,6 +78,7 @@ impl Default for Config {
             value_of_time_per_second: NanoIo(500_000),
             call_timeout: Millis(3_000),
             deliver_max: Millis(600_000),
+            check_max: Millis(20_000),
             finished_max: 1_000,
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::{
     event::Event,
-    input::{CallId, FetchId, InboundId, RecordId, WorkId},
+    input::{CallId, CheckId, FetchId, InboundId, RecordId, WorkId},
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis, NodeId, Verified,
@@ -11,6 +11,7 @@ use ion_protocol::{
     deal::InlineBlob,
     job::{JobSpec, Needs},
     message::{Notice, Request, Response},
+    receipt::Output,
     record::Record,
 };
 
@@ -85,6 +86,22 @@ pub enum Effect {
     },
     /// Kill a program; comes back as `WorkDone` with [`ion_protocol::fault::Fault::Cancelled`].
     StopWork(WorkId),
+    /// Run blocks of a delivered program again, from its inputs, and hold them against its outputs; all blobs are here.
+    /// Comes back as [`crate::Input::Checked`], after `limit` at the latest.
+    Check {
+        /// To recognise it.
+        check: CheckId,
+        /// What was run.
+        spec: Box<JobSpec>,
+        /// What was delivered.
+        outputs: Vec<Output>,
+        /// Blocks of the last launch, by number.
+        blocks: Vec<u64>,
+        /// How long it may take.
+        limit: Millis,
+    },
+    /// Stop a check; nothing comes back for it.
+    StopCheck(CheckId),
     /// Tell people and programs that watch.
     Event(Event),
 }

@@ -10,7 +10,10 @@ use crate::{
     directory::{SWEEP_EVERY, Taken},
     effect::Effect,
     event::Event,
-    input::{Answer, CallError, CallId, FetchId, Input, OwnerInput, PeerInput, RecordId, WorkId, WorkReport},
+    input::{
+        Answer, CallError, CallId, CheckId, FetchId, Input, OwnerInput, PeerInput, RecordId, WorkId,
+        WorkReport,
+    },
     matching::{Market, Rests},
     outbox::{FetchFor, Outbox, Question},
     provider::{self, LeaseKey, Provider},
@@ -18,8 +21,8 @@ use crate::{
     view::{Explanation, JobView, LeaseView, OfferView, StatusView},
 };
 use ion_protocol::{
-    BlobHash, JobId, Millis, NanoIo, NodeId, Now, Verified, advert::Advert, fault::Fault, job::JobSpec,
-    key::SecretKey, message::Response, record::Record,
+    BlobHash, JobId, Millis, NanoIo, NodeId, Now, Verified, advert::Advert, check::Finding, fault::Fault,
+    job::JobSpec, key::SecretKey, message::Response, record::Record,
 };
 
 /// Rounds of deadlines worked off in one turn; what is due after that makes the next deadline now.
@@ -84,6 +87,7 @@ impl Engine {
             Input::FetchProgress { fetch, done, total } => self.on_fetch_progress(fetch, done, total, now),
             Input::Fetched { fetch, result } => self.on_fetched(fetch, result, now),
             Input::WorkProgress { work, done, total } => self.on_work_progress(work, done, total, now),
+            Input::Checked { check, result } => self.on_checked(check, result, now),
             Input::WorkDone { work, result } => self.on_work_done(work, result, now),
         }
         for _ in 0..DUE_ROUNDS_MAX {
@@ -95,8 +99,8 @@ impl Engine {
 
     fn on_owner(&mut self, wish: OwnerInput, now: Now) {
         match wish {
-            OwnerInput::Submit { job, spec, inline } => {
-                with!(self, now, requester, cx => requester.submit(job, spec, inline, cx));
+            OwnerInput::Submit { job, spec, inline, verify } => {
+                with!(self, now, requester, cx => requester.submit(job, spec, inline, verify, cx));
             }
             OwnerInput::Cancel { job } => with!(self, now, requester, cx => requester.cancel(job, cx)),
             OwnerInput::Drain => self.provider.drain(),
@@ -242,6 +246,12 @@ impl Engine {
                 with!(self, now, provider, cx => provider.fetched(lease, fetch, result, cx));
             }
             None => {}
+        }
+    }
+
+    fn on_checked(&mut self, check: CheckId, result: Result<Finding, Fault>, now: Now) {
+        if let Some(job) = self.out.checked(check) {
+            with!(self, now, requester, cx => requester.checked(job, check, result, cx));
         }
     }
 

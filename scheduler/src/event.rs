@@ -1,8 +1,14 @@
 //! What happened, for people and programs that watch: a typed catalogue, one line each in the event log.
 
 use ion_protocol::{
-    Attempt, JobId, Millis, NanoIo, Nanos, NodeId, deal::RefusalReason, fault::Fault, hardware::Engine,
-    job::Unmet, message::LeaseState, record::JobEnd,
+    Attempt, JobId, Millis, NanoIo, Nanos, NodeId,
+    check::{Check, Difference},
+    deal::RefusalReason,
+    fault::Fault,
+    hardware::Engine,
+    job::Unmet,
+    message::LeaseState,
+    record::JobEnd,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +35,12 @@ pub enum Event {
     AttemptLost { job: JobId, attempt: Attempt, provider: NodeId, silent: Millis, why: String },
     /// Requester: outputs are announced and being fetched.
     Delivering { job: JobId, attempt: Attempt, provider: NodeId },
+    /// Requester: outputs are here, and this many of so many blocks are being run again.
+    Checking { job: JobId, attempt: Attempt, provider: NodeId, blocks: u32, of: u64 },
+    /// Requester: they showed nothing wrong.
+    Checked { job: JobId, attempt: Attempt, provider: NodeId, check: Check },
+    /// Requester: they showed that the delivery is false; the job goes elsewhere.
+    DeliveryFalse { job: JobId, attempt: Attempt, provider: NodeId, difference: Difference },
     /// Requester: the job is over.
     JobEnded {
         job: JobId,
@@ -75,6 +87,8 @@ pub struct Rejection {
 pub enum RejectReason {
     #[error("its advert expired")]
     Expired,
+    #[error("it delivered a false result of this job")]
+    FalseResult,
     #[error("it failed or refused this job and is given {wait} of rest")]
     Resting { wait: Millis },
     #[error("none of its devices qualifies: {unmet:?}")]

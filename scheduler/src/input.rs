@@ -4,6 +4,7 @@
 use ion_protocol::{
     Attempt, JobId, Millis, Nanos, NodeId, Verified,
     advert::Advert,
+    check::Finding,
     deal::{Acceptance, InlineBlob, Order, RefusalReason},
     fault::Fault,
     hardware::{Device, Engine, Withheld},
@@ -31,6 +32,10 @@ pub struct FetchId(pub u64);
 /// A program in a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkId(pub u64);
+
+/// Blocks that are being run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckId(pub u64);
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -93,6 +98,13 @@ pub enum Input {
         /// Launches in all.
         total: u64,
     },
+    /// Blocks were run again, or could not be.
+    Checked {
+        /// Which check.
+        check: CheckId,
+        /// What they showed.
+        result: Result<Finding, Fault>,
+    },
     /// A worker finished a program, or the program ended otherwise. Outputs are in the blob store already.
     WorkDone {
         /// Which program.
@@ -113,6 +125,9 @@ pub enum OwnerInput {
         spec: JobSpec,
         /// Small blobs to carry in the order, at most [`ion_protocol::limits::INLINE_BYTES_MAX`] together.
         inline: Vec<InlineBlob>,
+        /// How many blocks of what is delivered to run again before it is accepted; 0 for none, at most
+        /// [`ion_protocol::limits::CHECK_BLOCKS_MAX`].
+        verify: u16,
     },
     /// Stop this job.
     Cancel {

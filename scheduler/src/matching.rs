@@ -34,6 +34,11 @@ pub(crate) struct Rest {
     pub(crate) busy: bool,
 }
 
+impl Rest {
+    /// Of a provider that this job never goes to again.
+    pub(crate) const FOR_EVER: Rest = Rest { until: Millis(u64::MAX), times: 0, busy: false };
+}
+
 /// Rests of one job.
 pub(crate) type Rests = BTreeMap<NodeId, Rest>;
 
@@ -105,6 +110,7 @@ impl Market {
                 done: seen.done,
                 failed: seen.failed,
                 lost: seen.lost,
+                falsified: seen.falsified,
             }
         };
         self.directory.offers().map(view).collect()
@@ -127,7 +133,11 @@ impl Market {
             return Err(RejectReason::NoDevices);
         }
         if let Some(rest) = rests.get(&advert.node).filter(|rest| rest.until > now.mono) {
-            return Err(RejectReason::Resting { wait: rest.until.saturating_sub(now.mono) });
+            return Err(if *rest == Rest::FOR_EVER {
+                RejectReason::FalseResult
+            } else {
+                RejectReason::Resting { wait: rest.until.saturating_sub(now.mono) }
+            });
         }
         let fitting: Vec<&Device> =
             advert.devices.iter().filter(|device| spec.first_unmet(device).is_none()).collect();
@@ -235,6 +245,7 @@ fn remedy(reason: &RejectReason, spec: &JobSpec) -> String {
         RejectReason::RunTime { limit } => format!("a run time limit of at most {limit}"),
         RejectReason::Price { .. } => format!("a higher price limit than {}", spec.limits.price),
         RejectReason::Room => format!("less data than {}", job_bytes(spec)),
+        RejectReason::FalseResult => "another provider: this one's result was false".to_owned(),
         RejectReason::NoDevices => "a device at a provider that offers none now".to_owned(),
     }
 }

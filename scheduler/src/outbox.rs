@@ -7,7 +7,7 @@ use crate::{
     deadline::Deadlines,
     effect::Effect,
     event::Event,
-    input::{CallId, FetchId, InboundId, RecordId, WorkId},
+    input::{CallId, CheckId, FetchId, InboundId, RecordId, WorkId},
     provider::LeaseKey,
 };
 use ion_protocol::{
@@ -16,10 +16,11 @@ use ion_protocol::{
     job::JobSpec,
     key::SecretKey,
     message::{Request, Response},
+    receipt::Output,
     record::Record,
     signed::{Document, Signed},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Open questions remembered; an answer to an older one is dropped, and its asker's own deadline goes on.
 const CALLS_MAX: usize = 65_536;
@@ -86,6 +87,7 @@ pub(crate) struct Outbox {
     records: BTreeMap<RecordId, Fact>,
     fetches: BTreeMap<FetchId, FetchFor>,
     works: BTreeMap<WorkId, LeaseKey>,
+    checks: BTreeMap<CheckId, JobId>,
 }
 
 impl Outbox {
@@ -102,6 +104,7 @@ impl Outbox {
             records: BTreeMap::new(),
             fetches: BTreeMap::new(),
             works: BTreeMap::new(),
+            checks: BTreeMap::new(),
         }
     }
 
@@ -182,6 +185,38 @@ impl Outbox {
         work
     }
 
+    pub(crate) fn check(
+        &mut self,
+        job: JobId,
+        spec: Box<JobSpec>,
+        outputs: Vec<Output>,
+        blocks: Vec<u64>,
+    ) -> CheckId {
+        let check = CheckId(self.id());
+        self.checks.insert(check, job);
+        let limit = self.config.check_max;
+        self.push(Effect::Check { check, spec, outputs, blocks, limit });
+        check
+    }
+
+    pub(crate) fn stop_check(&mut self, check: CheckId) {
+        if self.checks.remove(&check).is_some() {
+            self.push(Effect::StopCheck(check));
+        }
+    }
+
+    /// `count` different numbers below `of`, or all of them, in rising order.
+    pub(crate) fn draw(&mut self, count: usize, of: u64) -> Vec<u64> {
+        if of <= count as u64 {
+            return (0..of).collect();
+        }
+        let mut drawn = BTreeSet::new();
+        while drawn.len() < count {
+            drawn.insert(self.chance.u64(0..of));
+        }
+        drawn.into_iter().collect()
+    }
+
     /// Whose answer this is; once.
     pub(crate) fn answered(&mut self, call: CallId) -> Option<Question> {
         self.calls.remove(&call)
@@ -206,6 +241,10 @@ impl Outbox {
 
     pub(crate) fn worked(&mut self, work: WorkId) -> Option<LeaseKey> {
         self.works.remove(&work)
+    }
+
+    pub(crate) fn checked(&mut self, check: CheckId) -> Option<JobId> {
+        self.checks.remove(&check)
     }
 
     /// A pause that doubles with every time, with half of it left to chance so that peers spread.

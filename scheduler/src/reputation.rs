@@ -12,6 +12,8 @@ pub(crate) const MILLION: u64 = 1_000_000;
 /// What a stranger is assumed to have done well and badly: enough trust to be tried, too little to be preferred.
 const PRIOR_GOOD: u64 = 4;
 const PRIOR_BAD: u64 = 1;
+/// How many good results one false one outweighs: it was no accident, and a machine whose bits flip is no better.
+const FALSE_WEIGHT: u64 = 100;
 /// Counts are halved beyond this, so that the past fades.
 const COUNT_MAX: u32 = 256;
 
@@ -24,6 +26,8 @@ pub(crate) struct Experience {
     pub(crate) failed: u32,
     /// Fell silent.
     pub(crate) lost: u32,
+    /// Signed for bytes that the program does not give.
+    pub(crate) falsified: u32,
     /// When it was last seen to do anything.
     pub(crate) last: UnixMillis,
 }
@@ -37,6 +41,8 @@ pub(crate) enum Outcome {
     Failed,
     /// In silence.
     Lost,
+    /// With false bytes.
+    False,
 }
 
 /// Experience with all providers.
@@ -52,11 +58,13 @@ impl Reputation {
             Outcome::Done => &mut seen.done,
             Outcome::Failed => &mut seen.failed,
             Outcome::Lost => &mut seen.lost,
+            Outcome::False => &mut seen.falsified,
         };
         *count += 1;
         seen.last = seen.last.max(at);
-        if seen.done.max(seen.failed).max(seen.lost) > COUNT_MAX {
+        if seen.done.max(seen.failed).max(seen.lost).max(seen.falsified) > COUNT_MAX {
             (seen.done, seen.failed, seen.lost) = (seen.done / 2, seen.failed / 2, seen.lost / 2);
+            seen.falsified = seen.falsified.div_ceil(2);
         }
         if self.of.len() > PROVIDERS_MAX
             && let Some(oldest) = self.of.iter().min_by_key(|(id, seen)| (seen.last, **id)).map(|(id, _)| *id)
@@ -75,7 +83,9 @@ impl Reputation {
         let seen = self.of(provider);
         let good = PRIOR_GOOD + u64::from(seen.done);
         // Silence costs the most time, so it weighs twice.
-        let all = good + PRIOR_BAD + u64::from(seen.failed) + 2 * u64::from(seen.lost);
+        let bad =
+            u64::from(seen.failed) + 2 * u64::from(seen.lost) + FALSE_WEIGHT * u64::from(seen.falsified);
+        let all = good + PRIOR_BAD + bad;
         let mean = good * MILLION / all;
         let deviation = (mean * (MILLION - mean) / (all + 1)).isqrt();
         mean.saturating_sub(deviation).max(MILLION / 100)
@@ -101,6 +111,7 @@ mod tests {
         assert!(after(&[(Outcome::Done, 100)]) > after(&[(Outcome::Done, 10)]));
         assert!(after(&[(Outcome::Failed, 1)]) < stranger);
         assert!(after(&[(Outcome::Lost, 1)]) < after(&[(Outcome::Failed, 1)]));
+        assert!(after(&[(Outcome::Done, 90), (Outcome::False, 1)]) < stranger);
         assert!(after(&[(Outcome::Lost, 10_000)]) >= MILLION / 100);
     }
 }

@@ -3,6 +3,7 @@
 use crate::event::{RejectReason, Rejection};
 use ion_protocol::{
     Attempt, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NodeId, UnixMillis,
+    check::Check,
     hardware::{Device, Engine},
     job::Element,
     message::LeaseState,
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub struct JobView {
     pub job: JobId,
     pub name: String,
-    /// `recording`, `seeking`, `ordered`, `leased`, `delivering`, `countersigning`, `ending`, `done`, `failed` or
+    /// `recording`, `seeking`, `ordered`, `leased`, `delivering`, `verifying`, `countersigning`, `ending`, `done`, `failed` or
     /// `cancelled`.
     pub state: String,
     pub submitted: UnixMillis,
@@ -35,6 +36,8 @@ pub struct JobView {
     pub waited: Millis,
     pub moved: Millis,
     pub ran: Millis,
+    /// What running blocks again showed; `None` until the receipt is countersigned.
+    pub check: Option<Check>,
     /// What was delivered; empty until the job is done.
     pub outputs: Vec<OutputView>,
     pub attempts: Vec<AttemptView>,
@@ -59,7 +62,7 @@ pub struct AttemptView {
     pub attempt: Attempt,
     pub provider: NodeId,
     pub model: String,
-    /// `live`, `refused`, `lost`, `failed`, `done` or `cancelled`.
+    /// `live`, `refused`, `lost`, `false`, `failed`, `done` or `cancelled`.
     pub state: String,
     /// Why it is over; empty while it is not.
     pub why: String,
@@ -89,6 +92,8 @@ pub struct OfferView {
     pub done: u32,
     pub failed: u32,
     pub lost: u32,
+    /// False results that running blocks again showed.
+    pub falsified: u32,
 }
 
 /// Why a job is where it is, or would go where it would.
@@ -207,6 +212,7 @@ impl RejectReason {
             | RejectReason::RunTime { .. }
             | RejectReason::Price { .. }
             | RejectReason::Room
+            | RejectReason::FalseResult
             | RejectReason::NoDevices => self.to_string(),
         }
     }
@@ -225,6 +231,7 @@ impl RejectReason {
             | RejectReason::RunTime { .. }
             | RejectReason::Price { .. }
             | RejectReason::Room
+            | RejectReason::FalseResult
             | RejectReason::NoDevices => self.clone(),
         }
     }

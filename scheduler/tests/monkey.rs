@@ -17,6 +17,7 @@ const MILD: Faults = Faults {
     double: 50,
     disk: 5,
     work: 50,
+    lie: 300,
     crash_every_ms: 15_000,
     cut_every_ms: 8_000,
     delay_ms_max: 60,
@@ -26,6 +27,7 @@ const WILD: Faults = Faults {
     double: 150,
     disk: 60,
     work: 250,
+    lie: 300,
     crash_every_ms: 3_000,
     cut_every_ms: 2_000,
     delay_ms_max: 400,
@@ -84,6 +86,21 @@ fn a_burst_beyond_all_queues_is_worked_off_and_nothing_fails() {
     world.run_until(FAULTY_MS + HEALED_MS);
     let (done, cancelled, stuck) = world.results();
     assert_eq!((done + cancelled, stuck.len(), world.rules.failed), (200, 0, 0));
+}
+
+#[test]
+fn a_provider_that_always_lies_is_found_out_and_its_jobs_are_done_elsewhere() {
+    let mut lies = 0;
+    for seed in seeds(6_000).take(8) {
+        let mut world = World::new(seed, Faults { lie: 1_000, ..NONE }, 40);
+        world.run_until(FAULTY_MS + HEALED_MS);
+        let (done, _, stuck) = world.results();
+        assert_eq!((stuck.len(), world.rules.failed), (0, 0), "seed {seed}");
+        assert!(done >= 25, "seed {seed}: {done} jobs done");
+        lies += world.rules.lies;
+    }
+    println!("{lies} lies were found");
+    assert!(lies > 0, "it was chosen, and found out");
 }
 
 #[test]

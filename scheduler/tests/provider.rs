@@ -4,7 +4,9 @@ mod desk;
 
 use desk::{Desk, JOB, advert, device, id, inputs, order, outputs, result, sign};
 use ion_protocol::{
-    Attempt, Bytes, Millis, NanoIo, Nanos, UnixMillis, Verified, codec,
+    Attempt, Bytes, Millis, NanoIo, Nanos, UnixMillis, Verified,
+    check::Check,
+    codec,
     deal::{Order, RefusalReason},
     fault::Fault,
     hardware::Engine as Gpu,
@@ -78,6 +80,7 @@ fn half(desk: &Desk, receipt: &Verified<Receipt>) -> Box<Verified<Countersignatu
             provider: id(2),
             receipt: receipt.hash(),
             price: receipt.price,
+            check: Check::NotAsked,
             signed: desk.now.wall,
         },
     ))

@@ -61,12 +61,24 @@ pub struct Ended {
 impl Job {
     /// Writes the job's files and orders it at the light node.
     pub fn order(cluster: &Cluster, light: usize, name: &str, program: Program) -> Result<Self> {
+        Self::order_with(cluster, light, name, program, &[])
+    }
+
+    /// As [`Job::order`], with more arguments of `ion run`.
+    pub fn order_with(
+        cluster: &Cluster,
+        light: usize,
+        name: &str,
+        program: Program,
+        more: &[&str],
+    ) -> Result<Self> {
         let dir = cluster.subdir("jobs")?.join(name);
         let manifest = program.write(&dir)?;
         let out = dir.join("out");
         let since = cluster.log.mark();
         let data_dir = &cluster[light].spec.data_dir;
         let args: [OsString; 4] = ["run".into(), manifest.into(), "--out".into(), out.clone().into()];
+        let args = args.into_iter().chain(more.iter().map(OsString::from));
         let mut command = cluster.ion.start(data_dir, args)?;
         let deadline = Deadline::seconds(JOB_SECONDS);
         loop {
@@ -153,6 +165,9 @@ pub fn job_of(event: &Event) -> Option<JobId> {
         | Event::Progress { job, .. }
         | Event::AttemptLost { job, .. }
         | Event::Delivering { job, .. }
+        | Event::Checking { job, .. }
+        | Event::Checked { job, .. }
+        | Event::DeliveryFalse { job, .. }
         | Event::JobEnded { job, .. }
         | Event::LeaseTaken { job, .. }
         | Event::LeaseRefused { job, .. }

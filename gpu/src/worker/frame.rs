@@ -11,16 +11,23 @@
 //! worker  Started    modules are loaded, the first launch is next: the run time counts from here
 //! worker  Output(buffer, bytes) and the bytes in pieces, for each output buffer in order
 //! worker  Done       or, at any point after Job, Failed(fault)
+//!
+//! node    Check(ask)
+//! worker  Progress   as above
+//! worker  Need(a part of a blob)    node  its bytes, in pieces    as often as it takes
+//! worker  Found(finding)            or Failed(fault)
 //! ```
 //! Bytes from the other side are never trusted: lengths are checked before anything is allocated. Tests are at the end.
 
 use crate::meter::KernelTime;
 use ion_protocol::{
-    Bytes, Millis, Nanos,
+    BlobHash, Bytes, Millis, Nanos,
+    check::Finding,
     codec::{self, CodecError, Decode, Encode, bincode_crate},
     fault::Fault,
     job::JobSpec,
     limits,
+    receipt::Output,
 };
 use std::{
     io::{self, Read, Write},
@@ -33,6 +40,8 @@ pub const HEADER_BYTES: usize = 5;
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// One piece of a blob: large enough that system calls do not count, small enough to pass progress between.
 pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// What may be needed at once: a whole module.
+pub const NEED_BYTES_MAX: u64 = limits::MODULE_BYTES_MAX as u64;
 /// How often a working child speaks; silence of many times this is a hang.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -46,6 +55,22 @@ pub enum ToWorker {
     Job(Box<JobSpec>),
     /// All bytes were sent, and their hashes are right.
     Start,
+    /// Run blocks of this again; what is needed of its blobs is asked for.
+    Check(Box<Ask>),
+}
+
+/// A delivery, and which of its blocks to run again.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "bincode_crate")]
+pub struct Ask {
+    /// What was run.
+    pub spec: JobSpec,
+    /// What was delivered.
+    pub outputs: Vec<Output>,
+    /// Blocks of the last launch, by number.
+    pub blocks: Vec<u64>,
+    /// How long it may take.
+    pub limit: Millis,
 }
 
 /// What the worker says.
@@ -74,6 +99,17 @@ pub enum FromWorker {
     Done(Summary),
     /// The program did not finish.
     Failed(Fault),
+    /// These bytes of a blob are needed.
+    Need {
+        /// Which: one of the job's, or an output.
+        blob: BlobHash,
+        /// From where on.
+        from: u64,
+        /// How many, at most [`NEED_BYTES_MAX`].
+        bytes: u64,
+    },
+    /// What running blocks again showed.
+    Found(Finding),
 }
 
 /// What a finished program amounted to.

@@ -5,6 +5,7 @@
 //! watches and kills it. Tests: `gpu/tests/sandbox.rs`; with the real binary `node/tests/workers.rs`.
 
 mod calls;
+mod check;
 mod files;
 pub mod frame;
 mod heartbeat;

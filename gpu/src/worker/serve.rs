@@ -60,7 +60,7 @@ pub fn serve(
 ) -> ExitCode {
     let out = Out(Arc::new(Mutex::new(output)));
     let busy = Arc::new(AtomicBool::new(false));
-    let (to, frames) = mpsc::sync_channel(FRAMES_AHEAD);
+    let (to, mut frames) = mpsc::sync_channel(FRAMES_AHEAD);
     {
         let busy = busy.clone();
         thread::spawn(move || read_frames(input, &to, &busy));
@@ -79,14 +79,17 @@ pub fn serve(
     while let Ok(frame) = frames.recv() {
         busy.store(true, Ordering::SeqCst);
         let end = match frame {
-            Frame::Message(ToWorker::Job(spec)) => {
-                told_job(&spec, memory, &mut *backend, &frames, &out, &heartbeat)
-            }
+            Frame::Message(ToWorker::Job(spec)) => told(&heartbeat, spec.program.launches(), |done| {
+                job(&spec, memory, &mut *backend, &frames, &out, done).map(FromWorker::Done)
+            }),
+            Frame::Message(ToWorker::Check(ask)) => told(&heartbeat, 0, |_| {
+                super::check::check(&ask, memory, &mut frames, &out).map(FromWorker::Found)
+            }),
             Frame::Message(ToWorker::Start) | Frame::Bytes(_) => {
                 FromWorker::Failed(Fault::WorkerProtocol { message: "no job was given before".into() })
             }
         };
-        let good = matches!(end, FromWorker::Done(_));
+        let good = matches!(end, FromWorker::Done(_) | FromWorker::Found(_));
         if out.say(&end).is_err() || !good {
             return ExitCode::from(EXIT_FAULT);
         }
@@ -107,21 +110,18 @@ fn read_frames(mut input: impl Read, to: &mpsc::SyncSender<Frame<ToWorker>>, bus
     }
 }
 
-/// Runs one job under its heartbeat and makes a fault of a panic: a panic is our bug, told as such.
-fn told_job(
-    spec: &JobSpec,
-    memory: Bytes,
-    backend: &mut dyn Backend,
-    frames: &mpsc::Receiver<Frame<ToWorker>>,
-    out: &Out,
+/// Does one thing under its heartbeat and makes a fault of a panic: a panic is our bug, told as such.
+fn told(
     heartbeat: &Heartbeat,
+    launches: u64,
+    work: impl FnOnce(&AtomicU64) -> Result<FromWorker, Fault>,
 ) -> FromWorker {
     let done = Arc::new(AtomicU64::new(0));
-    let beating = heartbeat.begin(done.clone(), spec.program.launches());
-    let result = catch_unwind(AssertUnwindSafe(|| job(spec, memory, backend, frames, out, &done)));
+    let beating = heartbeat.begin(done.clone(), launches);
+    let result = catch_unwind(AssertUnwindSafe(|| work(&done)));
     drop(beating);
     match result {
-        Ok(Ok(summary)) => FromWorker::Done(summary),
+        Ok(Ok(end)) => end,
         Ok(Err(fault)) => FromWorker::Failed(fault.bounded()),
         Err(panic) => {
             let how = format!("it panicked: {}", panic_text(&*panic));
@@ -153,7 +153,7 @@ fn job(
     let program = LoadedProgram::load(spec.program.clone(), &limits, &mut sources)?;
     match frames.recv() {
         Ok(Frame::Message(ToWorker::Start)) => {}
-        Ok(Frame::Message(ToWorker::Job(_)) | Frame::Bytes(_)) | Err(_) => {
+        Ok(Frame::Message(ToWorker::Job(_) | ToWorker::Check(_)) | Frame::Bytes(_)) | Err(_) => {
             return Err(Fault::WorkerProtocol { message: "expected the start of the job".into() });
         }
     }
@@ -177,7 +177,7 @@ fn nanos(since: Instant) -> Nanos {
     Nanos(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
-fn say(out: &Out, message: &FromWorker) -> Result<(), Fault> {
+pub(super) fn say(out: &Out, message: &FromWorker) -> Result<(), Fault> {
     out.say(message).map_err(|error| Fault::WorkerProtocol { message: format!("the node hung up: {error}") })
 }
 

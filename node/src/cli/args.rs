@@ -5,7 +5,7 @@ use crate::{
     owner::Hours,
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
-use ion_protocol::{Bytes, NanoIo};
+use ion_protocol::{Bytes, NanoIo, limits};
 use std::path::PathBuf;
 
 /// Heading of the options that every verb takes.
@@ -235,9 +235,14 @@ pub enum DevicesVerb {
     },
 }
 
+/// A provider that makes up half of its blocks passes once in 16 jobs, one that makes up all never; and four blocks of
+/// a grid of thousands cost next to nothing.
+const VERIFY_DEFAULT: u16 = 4;
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   ion run job.toml --out results
+  ion run job.toml --verify 16      run 16 random blocks of the result again here before it is accepted
   ion run job.toml --dry-run        check the manifest, and say who would run it at what price
   ion run job.toml --json           every event as a line of JSON, then the outcome
 
@@ -257,6 +262,10 @@ pub struct RunArgs {
     /// Check everything and say who would run it; send nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Blocks of the result to run again on this machine, bit for bit, before it is accepted and owed; 0 for none
+    #[arg(long, value_name = "COUNT", default_value_t = VERIFY_DEFAULT,
+          value_parser = clap::value_parser!(u16).range(0..=limits::CHECK_BLOCKS_MAX as i64))]
+    pub verify: u16,
     /// Fail rather than start a node, if none is running
     #[arg(long, conflicts_with = "bootstrap")]
     pub no_start: bool,

@@ -26,7 +26,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -192,9 +192,9 @@ impl LocalBlobs {
 }
 
 impl workers::Blobs for LocalBlobs {
-    fn open(&self, hash: &BlobHash) -> io::Result<Box<dyn Read + Send>> {
+    fn open(&self, hash: &BlobHash) -> io::Result<File> {
         let result = self.dir.path().join(hash.to_string());
-        Ok(Box::new(File::open(self.files.get(hash).unwrap_or(&result))?))
+        File::open(self.files.get(hash).unwrap_or(&result))
     }
 
     fn create(&self, _bytes: Bytes) -> io::Result<Box<dyn NewBlob>> {

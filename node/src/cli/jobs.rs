@@ -78,6 +78,7 @@ pub fn text(job: &JobView) -> String {
     ));
     lines.push(format!("price     {}", job.price));
     lines.extend(job.receipt.map(|r| format!("receipt   {r}")));
+    lines.extend(job.check.as_ref().map(|check| format!("checked   {check}")));
     for output in &job.outputs {
         lines.push(format!(
             "output    {}: {} {:?}, {}",

@@ -131,6 +131,7 @@ fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
         });
     }
     let r = receipt;
+    let checked = countersignature.map_or("the requester has not signed".to_owned(), |c| c.check.to_string());
     let lines = [
         format!("receipt    {}", proof.hash()),
         format!("job        {}, try {}", r.job, r.attempt),
@@ -145,6 +146,7 @@ fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
         format!("price      {} at {} a second", r.price, r.price_per_second),
         format!("inputs     {}", hex::encode(r.input_root)),
         format!("outputs    {}", hex::encode(r.output_root)),
+        format!("checked    {checked}"),
         match proof {
             Proof::Settled(_) => format!("verified   both signatures hold: the requester owes {}", r.price),
             Proof::ProviderOnly(_) => {

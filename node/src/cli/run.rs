@@ -106,8 +106,12 @@ async fn submit_and_follow(
     // Listened to from before the order on: a signal between two looks at it must not be lost.
     let mut interrupt = on(SignalKind::interrupt())?;
     let id = draw()?;
-    let request =
-        ControlRequest::Submit { job: id, spec: Box::new(job.spec.clone()), files: job.files.clone() };
+    let request = ControlRequest::Submit {
+        job: id,
+        spec: Box::new(job.spec.clone()),
+        files: job.files.clone(),
+        verify: args.verify,
+    };
     match client.ask(request).await? {
         ControlResponse::Submitted { .. } => {}
         other => return Err(ControlError::unexpected("a submitted job", &other).into()),

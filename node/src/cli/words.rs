@@ -30,6 +30,13 @@ pub fn event(event: &Event) -> String {
             )
         }
         Event::Delivering { provider, .. } => format!("{} delivers", provider.short()),
+        Event::Checking { blocks, of, .. } => format!("running {blocks} of {of} blocks again here"),
+        Event::Checked { check, .. } => check.to_string(),
+        Event::DeliveryFalse { attempt, provider, difference, .. } => format!(
+            "try {attempt} is false: {} signed for bytes that the program does not give ({difference}); \
+             re-running elsewhere",
+            provider.short()
+        ),
         Event::JobEnded { end, .. } => end_of_job(end),
         Event::LeaseTaken { job, requester, .. } => {
             format!("took job {} of {}", job.short(), requester.short())

@@ -68,6 +68,8 @@ pub enum ControlRequest {
         spec: Box<JobSpec>,
         /// Where on this machine the blobs lie that the specification names.
         files: Vec<FileRef>,
+        /// How many blocks of what is delivered to run again before it is accepted; 0 for none.
+        verify: u16,
     },
     /// Which jobs of this node's owner are known? Answered by [`ControlResponse::Jobs`].
     Jobs,

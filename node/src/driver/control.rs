@@ -61,7 +61,9 @@ impl Driver {
             ControlRequest::Offers => {
                 reply.send(ControlResponse::Offers(self.engine.offers(self.clock.now())));
             }
-            ControlRequest::Submit { job, spec, files } => self.on_submit(job, spec, files, reply),
+            ControlRequest::Submit { job, spec, files, verify } => {
+                self.on_submit(job, spec, files, verify, reply);
+            }
             ControlRequest::Jobs => reply.send(ControlResponse::Jobs(self.engine.jobs())),
             ControlRequest::Job { job } => {
                 self.with_job(job, reply, |view| ControlResponse::Job(Box::new(view)))
@@ -139,6 +141,9 @@ impl Driver {
             }
             Event::NobodyFits { .. }
             | Event::Chosen { .. }
+            | Event::Checking { .. }
+            | Event::Checked { .. }
+            | Event::DeliveryFalse { .. }
             | Event::OrderAccepted { .. }
             | Event::OrderRefused { .. }
             | Event::Progress { .. }

@@ -3,6 +3,7 @@
 
 use super::Driver;
 use crate::blobs::Begun;
+use ion_gpu::worker::frame::Ask;
 use ion_protocol::{fault::Fault, record::Record};
 use ion_scheduler::{
     Effect, Input,
@@ -92,6 +93,15 @@ impl Driver {
                 if let Some(workers) = &self.workers {
                     workers.stop(work);
                 }
+                None
+            }
+            Effect::Check { check, spec, outputs, blocks, limit } => {
+                let ask = Ask { spec: *spec, outputs, blocks, limit };
+                let fault = self.checker.check(check, Box::new(ask)).err()?;
+                Some(Input::Checked { check, result: Err(fault) })
+            }
+            Effect::StopCheck(check) => {
+                self.checker.stop(check);
                 None
             }
             Effect::Event(event) => {

@@ -23,7 +23,7 @@ use crate::{
     net::{self, Net, NetConfig, NetHandle},
     owner::{Owner, Paused},
     tasks::{Shutdown, Tasks},
-    workers::{self, WorkersConfig, WorkersHandle},
+    workers::{self, CheckerHandle, WorkersConfig, WorkersHandle},
 };
 use ion_gpu::probe::ProbeReport;
 use ion_protocol::{BlobHash, Bytes, JobId, NetworkId, NodeId};
@@ -44,6 +44,10 @@ const LOCAL_CAPACITY: usize = 1_024;
 const PEERS_CAPACITY: usize = 256;
 /// Finished side jobs (imports, probes) that may wait.
 const CHORES_CAPACITY: usize = 64;
+/// What running others' blocks again may hold of what they touch: 8 000 pages, and within a tenth of a small machine.
+const CHECK_MEMORY_MAX: Bytes = Bytes(1 << 30);
+/// And as a share of the machine's memory, in percent.
+const CHECK_MEMORY_PERCENT: u8 = 10;
 /// Inputs handled before the loop looks at everything else again.
 const TURN_MAX: usize = 64;
 
@@ -109,11 +113,12 @@ impl Node {
         let (wishes_tx, wishes) = mpsc::channel(1);
         let (addresses_tx, addresses) = watch::channel(Vec::new());
         let live = events.live();
+        let workers = worker_config(&config)?;
+        let memory = memory_share(CHECK_MEMORY_PERCENT).min(CHECK_MEMORY_MAX);
+        let checker =
+            workers::start_checker(workers.exe.clone(), memory, Arc::new(store.clone()), local_tx.clone());
         if config.role.provides() {
-            tasks.spawn(
-                "device probe",
-                probe(worker_config(&config)?, store.clone(), local_tx, chores_tx.clone()),
-            );
+            tasks.spawn("device probe", probe(workers, store.clone(), local_tx, chores_tx.clone()));
         }
         tasks.spawn("control socket", {
             let stop = shutdown.token();
@@ -139,6 +144,7 @@ impl Node {
             owner: Owner::new(config.rules, paused),
             config,
             workers: None,
+            checker,
             devices: None,
             events,
             addresses: addresses_tx,
@@ -330,6 +336,7 @@ struct Driver {
     store: BlobStore,
     owner: Owner,
     workers: Option<WorkersHandle>,
+    checker: CheckerHandle,
     devices: Option<Box<ProbeReport>>,
     events: Events,
     addresses: watch::Sender<Vec<String>>,

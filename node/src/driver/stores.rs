@@ -6,13 +6,14 @@ use crate::{
 };
 use ion_protocol::{BlobHash, Bytes};
 use std::{
-    io::{self, Read, Write},
+    fs::File,
+    io::{self, Write},
     sync::Arc,
 };
 
 impl Blobs for BlobStore {
-    fn open(&self, hash: &BlobHash) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(self.file(hash).map_err(io_error)?))
+    fn open(&self, hash: &BlobHash) -> io::Result<File> {
+        self.file(hash).map_err(io_error)
     }
 
     fn at_hand(&self, hash: &BlobHash) -> Option<Arc<[u8]>> {

@@ -15,6 +15,7 @@ const RECORDING: &str = "recording";
 pub(super) struct Imported {
     job: JobId,
     spec: Box<JobSpec>,
+    verify: u16,
     reply: Reply,
     result: Result<Vec<InlineBlob>, ImportError>,
     /// Keeps the files in the store until the engine knows that it needs them.
@@ -36,7 +37,14 @@ enum ImportError {
 
 impl Driver {
     /// Begins to take a job on; answers once it is durable.
-    pub(super) fn on_submit(&mut self, job: JobId, spec: Box<JobSpec>, files: Vec<FileRef>, reply: Reply) {
+    pub(super) fn on_submit(
+        &mut self,
+        job: JobId,
+        spec: Box<JobSpec>,
+        files: Vec<FileRef>,
+        verify: u16,
+        reply: Reply,
+    ) {
         let Some(reply) = self.unless_known(job, reply) else { return };
         if let Err(error) = spec.check() {
             return reply.error(error.to_string(), "check the job with `ion run JOB.toml --dry-run`");
@@ -44,18 +52,19 @@ impl Driver {
         let (store, chores) = (self.store.clone(), self.chores.clone());
         if let Some(inline) = at_hand(&store, &spec) {
             let held = store.hold(spec.program.blobs().into_iter().map(|(hash, _)| hash));
-            return self.on_imported(Imported { job, spec, reply, result: Ok(inline), held });
+            return self.on_imported(Imported { job, spec, verify, reply, result: Ok(inline), held });
         }
         tokio::task::spawn_blocking(move || {
             let held = store.hold(spec.program.blobs().into_iter().map(|(hash, _)| hash));
             let result = import(&store, &spec, &files);
-            let _ = chores.blocking_send(Chore::Imported(Imported { job, spec, reply, result, held }));
+            let _ =
+                chores.blocking_send(Chore::Imported(Imported { job, spec, verify, reply, result, held }));
         });
     }
 
     /// Hands an imported job to the engine.
     pub(super) fn on_imported(&mut self, imported: Imported) {
-        let Imported { job, spec, reply, result, held } = imported;
+        let Imported { job, spec, verify, reply, result, held } = imported;
         let inline = match result {
             Ok(inline) => inline,
             Err(error) => return reply.error(error.to_string(), "check the file, then submit again"),
@@ -63,7 +72,7 @@ impl Driver {
         // The same job may have been submitted again while the files of both were taken over.
         let Some(reply) = self.unless_known(job, reply) else { return };
         self.submissions.entry(job).or_default().push(reply);
-        self.feed(Input::Owner(OwnerInput::Submit { job, spec: *spec, inline }));
+        self.feed(Input::Owner(OwnerInput::Submit { job, spec: *spec, inline, verify }));
         drop(held);
     }
 

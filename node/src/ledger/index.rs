@@ -298,6 +298,7 @@ impl Index {
             Record::JobSubmitted { .. }
             | Record::OrderSigned { .. }
             | Record::AttemptLost { .. }
+            | Record::DeliveryFalse { .. }
             | Record::JobEnded { .. }
             | Record::LeaseTaken { .. }
             | Record::LeaseReleased { .. } => false,

@@ -4,6 +4,7 @@ use super::*;
 use crate::control::api::{SignedParts, SignedReceiptView};
 use ion_protocol::{
     Attempt, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, Signed, UnixMillis,
+    check::Check,
     hardware::Engine,
     key::SecretKey,
     limits,
@@ -143,6 +144,7 @@ fn settled(network: &str) -> SignedReceiptView {
         provider: provider.node_id(),
         receipt: receipt.hash(),
         price: receipt.price,
+        check: Check::NotAsked,
         signed: UnixMillis(5),
     };
     let half = Signed::sign(half, &id, &requester);
@@ -288,6 +290,7 @@ fn settled_by_another_price() -> Option<SignedParts> {
         provider: provider.node_id(),
         receipt: DocHash([9; 32]),
         price: NanoIo(1_000_000),
+        check: Check::NotAsked,
         signed: UnixMillis(5),
     };
     Some(SignedParts::of(Signed::sign(half, &NetworkId::named("ion"), &requester).signed()))

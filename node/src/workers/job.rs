@@ -207,6 +207,9 @@ impl Watch<'_> {
             },
             FromWorker::Output { buffer, bytes } => self.outputs.begin(buffer, bytes).map(|()| None),
             FromWorker::Done(summary) => Ok(Some(summary)),
+            FromWorker::Need { .. } | FromWorker::Found(_) => {
+                Err(Fault::WorkerProtocol { message: "it checks where nobody asked for a check".into() })
+            }
             FromWorker::Failed(fault) => {
                 if self.phase == Phase::Waiting {
                     self.phase = Phase::Loading;

@@ -8,10 +8,12 @@
 //! handle -> [device: one job at a time] -> job -> child process
 //!                       |                   feed: store -> stdin     outputs: stdout -> store
 //!                       spawner: the thread that starts children
+//! checker -> child process: blocks of others' results run again
 //! ```
 //! Limits: the named constants here, in [`Patience`] and in [`ion_gpu::worker::frame`]. Tests with real children:
 //! `node/tests/workers.rs`.
 
+mod check;
 mod child;
 mod device;
 mod exec;
@@ -21,6 +23,7 @@ mod outputs;
 mod probe;
 
 pub use crate::config::{Backend as BackendChoice, KeepFree};
+pub use check::{CheckerHandle, start_checker};
 pub use exec::{ExecReport, exec};
 pub use ion_gpu::probe::{CudaState, ProbeReport};
 
@@ -30,7 +33,8 @@ use ion_protocol::{BlobHash, Bytes, NodeId, fault::Fault, job::JobSpec};
 use ion_scheduler::input::{Input, WorkId};
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
+    fs::File,
+    io::{self, Write},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -44,7 +48,7 @@ pub const DEVICE_QUEUE_MAX: usize = 16;
 /// Where blobs are read from and written to. Called from blocking threads, unless a method says otherwise.
 pub trait Blobs: Send + Sync + 'static {
     /// The bytes of a blob, from the start; the caller checks their hash.
-    fn open(&self, hash: &BlobHash) -> io::Result<Box<dyn Read + Send>>;
+    fn open(&self, hash: &BlobHash) -> io::Result<File>;
 
     /// The right bytes of a blob, where nothing is to be waited for; may be called from anywhere.
     fn at_hand(&self, _: &BlobHash) -> Option<Arc<[u8]>> {

@@ -8,6 +8,7 @@ mod online;
 use ion_node::control::api::{SignedParts, SignedReceiptView};
 use ion_protocol::{
     Attempt, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, Signed, UnixMillis,
+    check::Check,
     hardware::Engine,
     key::SecretKey,
     limits,
@@ -100,6 +101,7 @@ fn signed_receipt() -> SignedReceiptView {
         provider: provider.node_id(),
         receipt: receipt.hash(),
         price: receipt.price,
+        check: Check::NotAsked,
         signed: UnixMillis(5),
     };
     let half = Signed::sign(half, &network, &requester);

@@ -13,6 +13,7 @@ use ion_node::control::api::{
 use ion_node::{events::EventLine, show::ReceiptFile};
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
+    check::Check,
     fault::Fault,
     hardware::{ComputeCapability, Device, Engine, MeasuredPower, Withheld},
     message::LeaseState,
@@ -64,6 +65,7 @@ fn offer() -> OfferView {
         done: 4,
         failed: 1,
         lost: 0,
+        falsified: 0,
     }
 }
 
@@ -91,6 +93,7 @@ fn job(id: JobId, end: Option<JobEnd>) -> JobView {
         waited: Millis(5),
         moved: Millis(6),
         ran: Millis(7),
+        check: Some(Check::Equal { blocks: vec![1, 5], of: 16, bytes: Bytes(2_048) }),
         outputs: Vec::new(),
         attempts: Vec::new(),
     }
@@ -227,7 +230,8 @@ fn questions_are_answered_in_tables_and_in_json() {
 /// A node that takes any job and ends it so; its one output lies in `output`.
 fn runs(dir: &Path, end: JobEnd, output: std::path::PathBuf) -> NodeStub {
     NodeStub::start(dir, move |request| match request {
-        ControlRequest::Submit { job, spec, files } => {
+        ControlRequest::Submit { job, spec, files, verify } => {
+            assert_eq!(verify, 4, "unless told otherwise");
             assert_eq!(spec.check(), Ok(()));
             assert!(files.iter().all(|f| f.path.is_absolute() && f.path.exists()));
             vec![ControlResponse::Submitted { job }]

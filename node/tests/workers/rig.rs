@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::Command,
@@ -36,6 +36,10 @@ pub struct TestBlobs {
 }
 
 impl TestBlobs {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), room: AtomicU64::new(u64::MAX) }
+    }
+
     fn path(&self, hash: &BlobHash) -> PathBuf {
         self.dir.path().join(hash.to_string())
     }
@@ -65,8 +69,8 @@ impl TestBlobs {
 }
 
 impl Blobs for TestBlobs {
-    fn open(&self, hash: &BlobHash) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(File::open(self.path(hash))?))
+    fn open(&self, hash: &BlobHash) -> io::Result<File> {
+        File::open(self.path(hash))
     }
 
     fn create(&self, _: Bytes) -> io::Result<Box<dyn NewBlob>> {
@@ -122,7 +126,7 @@ impl Rig {
     }
 
     pub async fn start_with(exe: &str, backend: BackendChoice, patience: Patience) -> Self {
-        let blobs = Arc::new(TestBlobs { dir: tempfile::tempdir().unwrap(), room: AtomicU64::new(u64::MAX) });
+        let blobs = Arc::new(TestBlobs::new());
         let memory_max = Bytes(NEXT_MEMORY.fetch_add(2, Ordering::SeqCst));
         let config = WorkersConfig { exe: exe.into(), backend, memory_max, keep_free: KeepFree::NOTHING };
         let (to, inputs) = mpsc::channel(256);

@@ -75,6 +75,7 @@ impl Replay {
             Record::JobSubmitted { .. }
             | Record::OrderSigned { .. }
             | Record::AttemptLost { .. }
+            | Record::DeliveryFalse { .. }
             | Record::Countersigned { .. }
             | Record::JobEnded { .. } => {}
         }

@@ -4,6 +4,7 @@ use super::{
     Cx,
     job::{Countersigning, Delivering, Head, Live, State},
     seek::{self, Lost},
+    verify,
 };
 use crate::{
     effect::Effect,
@@ -13,6 +14,7 @@ use crate::{
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis, NanoIo, Nanos, Verified,
+    check::Check,
     deal::{InlineBlob, RefusalReason},
     limits,
     message::Response,
@@ -47,7 +49,13 @@ pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut C
         cx.out.push(Effect::Keep(kept));
     }
     if outputs.is_empty() {
-        return countersign(head, live, receipt, outputs, vec![inbound], cx);
+        return countersign(
+            head,
+            live,
+            Settled { receipt, outputs, check: Check::NotAsked },
+            vec![inbound],
+            cx,
+        );
     }
     let inbound = if missing.is_empty() {
         Some(inbound)
@@ -95,7 +103,7 @@ pub(super) fn fetched(
 ) -> State {
     let Delivering { inbound, live, receipt, outputs, moved_at, .. } = delivering;
     match result {
-        Ok(()) => countersign(head, live, receipt, outputs, inbound.into_iter().collect(), cx),
+        Ok(()) => verify::begin(head, live, receipt, outputs, inbound, cx),
         Err(why) => {
             noted(inbound, cx);
             let silent = cx.now.mono.saturating_sub(moved_at);
@@ -120,20 +128,28 @@ pub(super) fn give_up(head: &mut Head, delivering: Delivering, why: &str, cx: &m
     seek::lose(head, delivering.live, Lost::silent(silent, why), cx)
 }
 
-fn countersign(
+/// A delivery as it is accepted.
+pub(super) struct Settled {
+    pub(super) receipt: Verified<Receipt>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) check: Check,
+}
+
+pub(super) fn countersign(
     head: &Head,
     live: Live,
-    receipt: Verified<Receipt>,
-    outputs: Vec<Output>,
+    settled: Settled,
     inbound: Vec<InboundId>,
     cx: &mut Cx<'_>,
 ) -> State {
+    let Settled { receipt, outputs, check } = settled;
     let countersignature = cx.out.sign(Countersignature {
         version: limits::VERSION,
         requester: cx.out.me,
         provider: receipt.provider,
         receipt: receipt.hash(),
         price: receipt.price,
+        check,
         signed: cx.now.wall,
     });
     record(head, Countersigning { live, receipt, countersignature, outputs, inbound, retry: None }, cx)

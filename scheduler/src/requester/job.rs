@@ -3,12 +3,13 @@
 use crate::{
     config::{Config, start_margin},
     event::{Event, Rejection},
-    input::{FetchId, InboundId},
+    input::{CheckId, FetchId, InboundId},
     matching::Rests,
     view::{AttemptView, JobView, OutputView},
 };
 use ion_protocol::{
     Attempt, JobId, Millis, NanoIo, Nanos, NodeId, Now, UnixMillis, Verified,
+    check::Check,
     deal::{InlineBlob, Order},
     fault::Fault,
     hardware::Engine,
@@ -44,6 +45,8 @@ pub(crate) struct Head {
     pub(crate) id: JobId,
     pub(crate) spec: JobSpec,
     pub(crate) inline: Vec<InlineBlob>,
+    /// Blocks of a delivery to run again before it is accepted.
+    pub(crate) verify: u16,
     pub(crate) submitted: UnixMillis,
     /// Since when nobody works on it, on and off: bounds the wait for busy providers.
     pub(crate) idle_since: Millis,
@@ -83,6 +86,8 @@ pub(crate) enum State {
     Leased(Leased),
     /// Outputs are on their way.
     Delivering(Delivering),
+    /// Outputs are here, and blocks are being run again.
+    Verifying(Verifying),
     /// The countersignature is signed, but not durable; `retry` where the disk refused it.
     Countersigning(Countersigning),
     /// The end is not durable yet; `retry` where the disk refused it.
@@ -151,6 +156,24 @@ pub(crate) struct Delivering {
     pub(crate) done: u64,
 }
 
+/// Blocks of a delivery are being run again.
+#[derive(Debug)]
+pub(crate) struct Verifying {
+    /// A delivery that is not answered yet.
+    pub(crate) inbound: Option<InboundId>,
+    pub(crate) live: Live,
+    pub(crate) receipt: Verified<Receipt>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) check: CheckId,
+    /// Which blocks, of how many.
+    pub(crate) blocks: Vec<u64>,
+    pub(crate) of: u64,
+    /// When its provider is told that it takes longer.
+    pub(crate) note_at: Millis,
+    /// When no finding counts as none.
+    pub(crate) overdue_at: Millis,
+}
+
 /// Both halves exist; the disk has not confirmed ours.
 #[derive(Debug)]
 pub(crate) struct Countersigning {
@@ -166,6 +189,7 @@ pub(crate) struct Countersigning {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) receipt: Option<Verified<Receipt>>,
+    pub(crate) check: Option<Check>,
     pub(crate) outputs: Vec<OutputView>,
 }
 
@@ -252,6 +276,10 @@ impl State {
                 Some(silent_at.min(leased.ask_at).min(leased.overdue_at(&head.spec, config)))
             }
             State::Delivering(delivering) => Some(delivering.overdue_at()),
+            State::Verifying(verifying) => Some(match verifying.inbound {
+                Some(_) => verifying.note_at.min(verifying.overdue_at),
+                None => verifying.overdue_at,
+            }),
             State::Countersigning(countersigning) => countersigning.retry,
         }
     }
@@ -263,6 +291,7 @@ impl State {
             | State::Ordered(Ordered { live, .. })
             | State::Leased(Leased { live, .. })
             | State::Delivering(Delivering { live, .. })
+            | State::Verifying(Verifying { live, .. })
             | State::Countersigning(Countersigning { live, .. }) => Some(live),
             State::Recording | State::Seeking(_) | State::Ending { .. } | State::Ended(..) => None,
         }
@@ -275,6 +304,7 @@ impl State {
             State::Ordered(_) => "ordered",
             State::Leased(_) => "leased",
             State::Delivering(_) => "delivering",
+            State::Verifying(_) => "verifying",
             State::Countersigning(_) => "countersigning",
             State::Ending { .. } => "ending",
             State::Ended(end, _) => end_name(end),
@@ -291,11 +321,12 @@ fn end_name(end: &JobEnd) -> &'static str {
 }
 
 impl Head {
-    pub(crate) fn new(id: JobId, spec: JobSpec, inline: Vec<InlineBlob>, now: Now) -> Self {
+    pub(crate) fn new(id: JobId, spec: JobSpec, inline: Vec<InlineBlob>, verify: u16, now: Now) -> Self {
         Self {
             id,
             spec,
             inline,
+            verify,
             submitted: now.wall,
             idle_since: now.mono,
             sought_since: now.mono,
@@ -361,11 +392,13 @@ impl Job {
             | State::Ordered(_)
             | State::Leased(_)
             | State::Delivering(_)
+            | State::Verifying(_)
             | State::Countersigning(_)
             | State::Ending { .. } => (None, None),
         };
         let receipt = match &self.state {
             State::Delivering(delivering) => Some(&delivering.receipt),
+            State::Verifying(verifying) => Some(&verifying.receipt),
             State::Countersigning(countersigning) => Some(&countersigning.receipt),
             State::Recording
             | State::Seeking(_)
@@ -389,7 +422,9 @@ impl Job {
             engine: receipt.map(|r| r.engine).or(live.and_then(|live| live.engine)),
             lease: match &self.state {
                 State::Leased(leased) => Some(leased.lease),
-                State::Delivering(_) | State::Countersigning(_) => Some(LeaseState::Finished),
+                State::Delivering(_) | State::Verifying(_) | State::Countersigning(_) => {
+                    Some(LeaseState::Finished)
+                }
                 State::Recording
                 | State::Seeking(_)
                 | State::Signing { .. }
@@ -404,6 +439,7 @@ impl Job {
             waited: receipt.map_or(Millis::ZERO, |r| r.waited),
             moved: receipt.map_or(Millis::ZERO, |r| r.moved),
             ran: receipt.map_or(Millis::ZERO, |r| r.ran),
+            check: summary.and_then(|summary| summary.check.clone()),
             outputs: summary.map(|summary| summary.outputs.clone()).unwrap_or_default(),
             attempts: head.attempts.clone(),
         }

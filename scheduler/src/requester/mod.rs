@@ -1,6 +1,6 @@
 //! The requester: a machine for every job of this node's.
 //!
-//! `Seeking -> Signing -> Ordered -> Leased -> Delivering -> Countersigning -> done`, with every failure leading back to
+//! `Seeking -> Signing -> Ordered -> Leased -> Delivering -> Verifying -> Countersigning -> done`, with every failure leading back to
 //! `Seeking` or to an end. Owns the jobs and the countersignatures; never fetches, signs twice or speaks of what is not
 //! durable. Tests: `tests/requester.rs` and `tests/monkey.rs` of the crate.
 
@@ -10,20 +10,25 @@ pub(crate) mod job;
 mod replay;
 mod seek;
 mod steps;
+mod verify;
+mod views;
 
 use crate::{
     deadline::Topic,
     event::Event,
-    input::{Answer, CallError, InboundId},
+    input::{Answer, CallError, CheckId, InboundId},
     matching::Market,
     outbox::{Fact, Outbox},
     view::JobView,
 };
-use delivery::Delivery;
+use delivery::{Delivery, Settled};
 use handover::{Half, Handovers};
 use ion_protocol::{
-    Attempt, BlobHash, JobId, Millis, NanoIo, NodeId, Now, Verified, codec,
+    Attempt, JobId, Millis, NanoIo, NodeId, Now, Verified,
+    check::Finding,
+    codec,
     deal::{InlineBlob, RefusalReason},
+    fault::Fault,
     job::JobSpec,
     limits,
     message::{LeaseState, Response},
@@ -82,7 +87,14 @@ pub(crate) struct Counts {
 
 impl Requester {
     /// Takes a job on. A repeat is no news.
-    pub(crate) fn submit(&mut self, job: JobId, spec: JobSpec, inline: Vec<InlineBlob>, cx: &mut Cx<'_>) {
+    pub(crate) fn submit(
+        &mut self,
+        job: JobId,
+        spec: JobSpec,
+        inline: Vec<InlineBlob>,
+        verify: u16,
+        cx: &mut Cx<'_>,
+    ) {
         if self.jobs.contains_key(&job) || self.ended.contains_key(&job) {
             return;
         }
@@ -90,9 +102,10 @@ impl Requester {
             cx.out.event(Event::JobRefused { job, why });
             return;
         }
-        let record = Record::JobSubmitted { job, spec: spec.clone(), at: cx.now.wall };
+        let verify = verify.min(limits::CHECK_BLOCKS_MAX as u16);
+        let record = Record::JobSubmitted { job, spec: spec.clone(), verify, at: cx.now.wall };
         cx.out.record(Fact::Submitted(job), record);
-        let mut head = Head::new(job, spec, inline, cx.now);
+        let mut head = Head::new(job, spec, inline, verify, cx.now);
         // Where a provider is known, job and order are written down together: one sync for both.
         let state = seek::order_at_once(&mut head, cx).unwrap_or(State::Recording);
         self.jobs.insert(job, Job { head, state });
@@ -132,6 +145,11 @@ impl Requester {
                     cx.out.stop_fetch(delivering.fetch);
                     delivery::noted(delivering.inbound, cx);
                     steps::stop(head, &delivering.live, true, cx)
+                }
+                State::Verifying(verifying) => {
+                    cx.out.stop_check(verifying.check);
+                    delivery::noted(verifying.inbound, cx);
+                    steps::stop(head, &verifying.live, true, cx)
                 }
             }
         });
@@ -274,6 +292,9 @@ impl Requester {
             State::Delivering(delivering) if steps::is_live(&delivering.live, attempt, from) => {
                 delivery::repeat_fetching(delivering, delivery, cx)
             }
+            State::Verifying(verifying) if steps::is_live(&verifying.live, attempt, from) => {
+                verify::repeat(verifying, delivery, cx)
+            }
             State::Countersigning(signing) if steps::is_live(&signing.live, attempt, from) => {
                 delivery::repeat_signing(signing, delivery, cx)
             }
@@ -329,6 +350,22 @@ impl Requester {
         self.turn(job, cx, |head, state, cx| match state {
             State::Delivering(delivering) if delivering.fetch == fetch => {
                 delivery::fetched(head, delivering, result, cx)
+            }
+            other => other,
+        });
+    }
+
+    /// Blocks were run again.
+    pub(crate) fn checked(
+        &mut self,
+        job: JobId,
+        check: CheckId,
+        result: Result<Finding, Fault>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.turn(job, cx, |head, state, cx| match state {
+            State::Verifying(verifying) if verifying.check == check => {
+                verify::found(head, verifying, result, cx)
             }
             other => other,
         });
@@ -424,7 +461,8 @@ impl Requester {
                     cx.out.answer(inbound, Response::Countersigned(countersignature));
                 }
                 cx.market.directory.over(&live.provider(), live.advert_seq);
-                steps::judged(head, attempt, receipt, &outputs, cx)
+                let check = countersignature.check.clone();
+                steps::judged(head, attempt, Settled { receipt, outputs, check }, cx)
             }
             other => other,
         });
@@ -457,6 +495,7 @@ impl Requester {
                 | State::Ordered(_)
                 | State::Leased(_)
                 | State::Delivering(_)
+                | State::Verifying(_)
                 | State::Countersigning(_)
                 | State::Ending { .. }
                 | State::Ended(..) => {}
@@ -494,6 +533,7 @@ impl Requester {
             State::Delivering(delivering) if delivering.overdue_at() <= now => {
                 delivery::give_up(head, delivering, "its outputs stopped coming", cx)
             }
+            State::Verifying(verifying) => verify::on_due(head, verifying, cx),
             State::Countersigning(signing) if signing.retry.is_some_and(|at| at <= now) => {
                 delivery::record(head, signing, cx)
             }
@@ -529,6 +569,7 @@ impl Requester {
             | State::Ordered(_)
             | State::Leased(_)
             | State::Delivering(_)
+            | State::Verifying(_)
             | State::Countersigning(_)
             | State::Ending { .. } => drop(self.jobs.insert(id, job)),
         }
@@ -552,45 +593,5 @@ impl Requester {
         {
             self.ended.remove(&oldest);
         }
-    }
-
-    pub(crate) fn live(&self) -> usize {
-        self.jobs.len()
-    }
-
-    pub(crate) fn views(&self) -> Vec<JobView> {
-        let ended = self.ended.values().map(|ended| ended.view.clone());
-        let mut views: Vec<_> = ended.chain(self.jobs.values().map(Job::view)).collect();
-        views.sort_by_key(|view| (view.submitted, view.job));
-        views
-    }
-
-    pub(crate) fn view(&self, job: &JobId) -> Option<JobView> {
-        let live = self.jobs.get(job).map(Job::view);
-        live.or_else(|| self.ended.get(job).map(|ended| ended.view.clone()))
-    }
-
-    /// The head of a job that is not over.
-    pub(crate) fn head(&self, job: &JobId) -> Option<&Head> {
-        self.jobs.get(job).map(|job| &job.head)
-    }
-
-    pub(crate) fn holds(&self, hash: &BlobHash, now: Millis) -> bool {
-        let outputs_of = |state: &State| match state {
-            State::Delivering(delivering) => delivering.outputs.iter().any(|o| o.hash == *hash),
-            State::Countersigning(signing) => signing.outputs.iter().any(|o| o.hash == *hash),
-            State::Recording
-            | State::Seeking(_)
-            | State::Signing { .. }
-            | State::Ordered(_)
-            | State::Leased(_)
-            | State::Ending { .. }
-            | State::Ended(..) => false,
-        };
-        self.jobs.values().any(|job| {
-            job.head.spec.program.blobs().iter().any(|(blob, _)| blob == hash) || outputs_of(&job.state)
-        }) || self.ended.values().any(|ended| {
-            now.saturating_sub(ended.at) < OUTPUTS_KEPT && ended.view.outputs.iter().any(|o| o.hash == *hash)
-        })
     }
 }

@@ -5,9 +5,11 @@ use super::{
     job::{Head, Job, Leased, Live, Seeking, State, Summary},
     seek,
 };
-use crate::{deadline::Topic, reputation::Outcome};
+use crate::{deadline::Topic, matching::Rest, reputation::Outcome};
 use ion_protocol::{
-    Attempt, JobId, NodeId, Now, UnixMillis, codec,
+    Attempt, JobId, NodeId, Now, UnixMillis,
+    check::{Check, Difference},
+    codec,
     deal::Order,
     fault::{Blame, Fault},
     job::JobSpec,
@@ -21,13 +23,16 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug)]
 struct Past {
     spec: JobSpec,
+    verify: u16,
     at: UnixMillis,
     /// The newest order, while nothing says that it came to nothing.
     live: Option<(Order, Signed<Order>)>,
     attempts: Vec<(Attempt, NodeId, &'static str, String)>,
     lost: u32,
     last_fault: Option<Fault>,
-    settled: Option<(Signed<Receipt>, Vec<Output>)>,
+    settled: Option<(Signed<Receipt>, Vec<Output>, Option<Check>)>,
+    /// Who delivered a false result.
+    falsifiers: Vec<NodeId>,
     end: Option<JobEnd>,
 }
 
@@ -43,15 +48,17 @@ impl Replay {
     /// Takes one record in; those of the provider's side mean nothing here.
     pub(crate) fn apply(&mut self, requester: &mut Requester, record: &Record, cx: &mut Cx<'_>) {
         match record {
-            Record::JobSubmitted { job, spec, at } => {
+            Record::JobSubmitted { job, spec, verify, at } => {
                 let past = Past {
                     spec: spec.clone(),
+                    verify: *verify,
                     at: *at,
                     live: None,
                     attempts: Vec::new(),
                     lost: 0,
                     last_fault: None,
                     settled: None,
+                    falsifiers: Vec::new(),
                     end: None,
                 };
                 if !self.jobs.contains_key(job) && requester.view(job).is_none() {
@@ -60,7 +67,12 @@ impl Replay {
                 }
             }
             Record::OrderSigned { order: signed } => self.ordered(signed),
-            Record::AttemptLost { job, attempt, why, at } => self.lost(*job, *attempt, why, *at, cx),
+            Record::AttemptLost { job, attempt, why, at } => {
+                self.lost((*job, *attempt), why, "lost", Outcome::Lost, *at, cx);
+            }
+            Record::DeliveryFalse { receipt, difference, at } => {
+                self.falsified(receipt, difference, *at, cx);
+            }
             Record::Countersigned { receipt, countersignature, outputs } => {
                 self.countersigned(requester, receipt, countersignature, outputs, cx);
             }
@@ -81,14 +93,37 @@ impl Replay {
         }
     }
 
-    fn lost(&mut self, job: JobId, attempt: Attempt, why: &str, at: UnixMillis, cx: &mut Cx<'_>) {
+    fn falsified(
+        &mut self,
+        signed: &Signed<Receipt>,
+        difference: &Difference,
+        at: UnixMillis,
+        cx: &mut Cx<'_>,
+    ) {
+        let Ok(receipt) = codec::decode::<Receipt>(signed.body_bytes(), Receipt::BYTES_MAX) else { return };
+        let why = seek::false_result(difference);
+        self.lost((receipt.job, receipt.attempt), &why, "false", Outcome::False, at, cx);
+        if let Some(past) = self.jobs.get_mut(&receipt.job) {
+            past.falsifiers.push(receipt.provider);
+        }
+    }
+
+    fn lost(
+        &mut self,
+        (job, attempt): (JobId, Attempt),
+        why: &str,
+        state: &'static str,
+        outcome: Outcome,
+        at: UnixMillis,
+        cx: &mut Cx<'_>,
+    ) {
         let Some(past) = self.jobs.get_mut(&job) else { return };
         past.live.take_if(|(order, _)| order.attempt == attempt);
         past.lost += 1;
         past.last_fault = Some(Fault::WorkerCrashed { how: why.to_owned() });
         if let Some(shown) = past.attempts.iter_mut().find(|(a, ..)| *a == attempt) {
-            (shown.2, shown.3) = ("lost", why.to_owned());
-            cx.market.reputation.note(shown.1, Outcome::Lost, at);
+            (shown.2, shown.3) = (state, why.to_owned());
+            cx.market.reputation.note(shown.1, outcome, at);
         }
     }
 
@@ -130,7 +165,9 @@ impl Replay {
             cx.market.reputation.note(receipt.provider, outcome, receipt.finished);
         }
         if let Some(end) = end {
-            past.settled = Some((signed.clone(), outputs.to_vec()));
+            let body = countersignature.body_bytes();
+            let half = codec::decode::<Countersignature>(body, Countersignature::BYTES_MAX).ok();
+            past.settled = Some((signed.clone(), outputs.to_vec(), half.map(|half| half.check)));
             self.end(receipt.job, end, cx);
         }
     }
@@ -154,16 +191,21 @@ impl Replay {
     pub(crate) fn finish(mut self, requester: &mut Requester, cx: &mut Cx<'_>) {
         for id in std::mem::take(&mut self.order) {
             let Some(mut past) = self.jobs.remove(&id) else { continue };
-            let mut head = Head::new(id, past.spec, Vec::new(), Now { mono: cx.now.mono, wall: past.at });
+            let mut head =
+                Head::new(id, past.spec, Vec::new(), past.verify, Now { mono: cx.now.mono, wall: past.at });
+            let never = past.falsifiers.iter().map(|provider| (*provider, Rest::FOR_EVER));
+            head.rests.extend(never);
             for (attempt, provider, state, why) in std::mem::take(&mut past.attempts) {
                 head.begin(attempt, provider, String::new());
                 head.close(attempt, state, &why);
             }
             (head.durable, head.lost, head.last_fault) = (true, past.lost, past.last_fault);
             if let Some(end) = past.end {
-                let outputs = past.settled.as_ref().map(|(_, outputs)| head.output_views(outputs));
-                let receipt = past.settled.and_then(|(signed, _)| signed.verify(&cx.out.config.network).ok());
-                let summary = Summary { receipt, outputs: outputs.unwrap_or_default() };
+                let outputs = past.settled.as_ref().map(|(_, outputs, _)| head.output_views(outputs));
+                let check = past.settled.as_ref().and_then(|(_, _, check)| check.clone());
+                let receipt =
+                    past.settled.and_then(|(signed, ..)| signed.verify(&cx.out.config.network).ok());
+                let summary = Summary { receipt, check, outputs: outputs.unwrap_or_default() };
                 requester.count(&end);
                 let job = Job { head, state: State::Ended(end, Box::new(summary)) };
                 requester.file(job.view(), cx.now.mono, cx.out.config.finished_max);

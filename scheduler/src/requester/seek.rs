@@ -12,12 +12,14 @@ use crate::{
     reputation::Outcome,
 };
 use ion_protocol::{
-    Attempt, DocHash, Millis, NanoIo, NodeId, UnixMillis,
+    Attempt, DocHash, Millis, NanoIo, NodeId, UnixMillis, Verified,
+    check::Difference,
     deal::{Order, RefusalReason},
     fault::Fault,
     hardware::Engine,
     limits,
     message::Request,
+    receipt::Receipt,
     record::{JobEnd, Record},
 };
 use std::collections::BTreeMap;
@@ -114,6 +116,7 @@ fn resting(reason: &RejectReason) -> Option<Millis> {
         | RejectReason::RunTime { .. }
         | RejectReason::Price { .. }
         | RejectReason::Room
+        | RejectReason::FalseResult
         | RejectReason::NoDevices => None,
     }
 }
@@ -274,6 +277,33 @@ pub(super) fn lose(head: &mut Head, live: Live, lost: Lost, cx: &mut Cx<'_>) -> 
     cx.out.record(Fact::Quiet, record);
     call_off(head.id, attempt, provider, cx);
     elsewhere(head, cx)
+}
+
+/// It signed for bytes that the program does not give: written down with its signature, and elsewhere with the job, which
+/// never goes there again.
+pub(super) fn falsified(
+    head: &mut Head,
+    live: Live,
+    receipt: &Verified<Receipt>,
+    difference: Difference,
+    cx: &mut Cx<'_>,
+) -> State {
+    let (provider, attempt) = (live.provider(), live.attempt());
+    cx.market.directory.over(&provider, live.advert_seq);
+    cx.market.reputation.note(provider, Outcome::False, cx.now.wall);
+    head.rests.insert(provider, Rest::FOR_EVER);
+    let why = false_result(&difference);
+    head.close(attempt, "false", &why);
+    head.last_fault = Some(Fault::WorkerCrashed { how: why });
+    cx.out.event(Event::DeliveryFalse { job: head.id, attempt, provider, difference: difference.clone() });
+    let record = Record::DeliveryFalse { receipt: receipt.signed().clone(), difference, at: cx.now.wall };
+    cx.out.record(Fact::Quiet, record);
+    elsewhere(head, cx)
+}
+
+/// A difference as the reason of an attempt that came to nothing.
+pub(super) fn false_result(difference: &Difference) -> String {
+    bounded(format!("its result is false: {difference}"))
 }
 
 /// Counts a try that came to nothing; the next, or the end.

@@ -2,6 +2,7 @@
 
 use super::{
     Cx,
+    delivery::Settled,
     job::{Head, Leased, Live, Ordered, State, Summary},
     seek::{self, Lost},
 };
@@ -15,7 +16,7 @@ use ion_protocol::{
     Attempt, Millis, NodeId, Verified,
     fault::{Blame, Fault},
     message::LeaseState,
-    receipt::{Output, Receipt, Status},
+    receipt::{Receipt, Status},
     record::{JobEnd, Record},
 };
 
@@ -143,13 +144,8 @@ pub(super) fn on_lease_due(head: &mut Head, mut leased: Leased, cx: &mut Cx<'_>)
 }
 
 /// A receipt is countersigned: is the job over?
-pub(super) fn judged(
-    head: &mut Head,
-    attempt: Attempt,
-    receipt: Verified<Receipt>,
-    outputs: &[Output],
-    cx: &mut Cx<'_>,
-) -> State {
+pub(super) fn judged(head: &mut Head, attempt: Attempt, settled: Settled, cx: &mut Cx<'_>) -> State {
+    let Settled { receipt, outputs, check } = settled;
     let (outcome, end) = match &receipt.status {
         Status::Done => (Some(Outcome::Done), Some(JobEnd::Done { attempt })),
         Status::Failed(fault) => match fault.blame() {
@@ -176,8 +172,8 @@ pub(super) fn judged(
     // The countersignature implies the end, so nothing waits for this record.
     cx.out.record(Fact::Quiet, record);
     cx.out.event(ended_event(head, &end, Some(&receipt)));
-    let outputs = head.output_views(outputs);
-    State::Ended(end, Box::new(Summary { receipt: Some(receipt), outputs }))
+    let outputs = head.output_views(&outputs);
+    State::Ended(end, Box::new(Summary { receipt: Some(receipt), check: Some(check), outputs }))
 }
 
 pub(super) fn end_word(end: &JobEnd) -> &'static str {

@@ -81,8 +81,13 @@ impl Desk {
         self.feed(Input::Peer { from: id(from), said })
     }
 
+    /// With this many blocks to run again.
+    pub fn submit_verified(&mut self, spec: JobSpec, verify: u16) -> &mut Self {
+        self.feed(Input::Owner(OwnerInput::Submit { job: JOB, spec, inline: Vec::new(), verify }))
+    }
+
     pub fn submit(&mut self, spec: JobSpec, inline: Vec<InlineBlob>) -> &mut Self {
-        self.feed(Input::Owner(OwnerInput::Submit { job: JOB, spec, inline }))
+        self.feed(Input::Owner(OwnerInput::Submit { job: JOB, spec, inline, verify: 0 }))
     }
 
     /// Confirms what is to be written, journal and small blobs, and what follows from it, until nothing is left to

@@ -7,11 +7,13 @@
 mod faults;
 mod jobs;
 pub mod rules;
+mod workers;
 
 use ion_protocol::{
     Attempt, BlobHash, Bytes, JobId, Millis, NanoIo, NodeId, Now, UnixMillis,
+    check::Finding,
     deal::InlineBlob,
-    fault::{Fault, Place},
+    fault::Fault,
     job::JobSpec,
     key::SecretKey,
     message::{Notice, Request, Response},
@@ -20,10 +22,11 @@ use ion_protocol::{
 use ion_scheduler::{
     Config, Effect, Engine, Input,
     input::{
-        Answer, CallError, CallId, FetchId, InboundId, OwnerInput, PeerInput, RecordId, WorkId, WorkReport,
+        Answer, CallError, CallId, CheckId, FetchId, InboundId, OwnerInput, PeerInput, RecordId, WorkId,
+        WorkReport,
     },
 };
-use jobs::{devices, report, spec};
+use jobs::{devices, spec};
 use rules::Rules;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,13 +43,23 @@ pub struct Faults {
     pub double: u64,
     pub disk: u64,
     pub work: u64,
+    /// Of the results of node 2, how many are false.
+    pub lie: u64,
     pub crash_every_ms: u64,
     pub cut_every_ms: u64,
     pub delay_ms_max: u64,
 }
 
-pub const NONE: Faults =
-    Faults { loss: 0, double: 0, disk: 0, work: 0, crash_every_ms: 0, cut_every_ms: 0, delay_ms_max: 20 };
+pub const NONE: Faults = Faults {
+    loss: 0,
+    double: 0,
+    disk: 0,
+    work: 0,
+    lie: 0,
+    crash_every_ms: 0,
+    cut_every_ms: 0,
+    delay_ms_max: 20,
+};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -61,6 +74,7 @@ enum Later {
     WriteAck { node: usize, life: u32, record: RecordId, body: Box<Record>, ok: bool },
     Fetched { node: usize, life: u32, fetch: FetchId, from: usize, blobs: Vec<(BlobHash, Bytes)> },
     Worked { node: usize, life: u32, work: WorkId, result: Result<WorkReport, Fault> },
+    Checked { node: usize, life: u32, check: CheckId, result: Result<Finding, Fault> },
     Submit { node: usize },
     Cancel { node: usize, job: JobId },
     Crash { node: usize },
@@ -94,6 +108,7 @@ pub struct Node {
     pub working: BTreeMap<u16, WorkId>,
     work_device: BTreeMap<WorkId, u16>,
     fetches: BTreeSet<FetchId>,
+    checks: BTreeSet<CheckId>,
 }
 
 pub struct World {
@@ -167,6 +182,7 @@ impl World {
             working: BTreeMap::new(),
             work_device: BTreeMap::new(),
             fetches: BTreeSet::new(),
+            checks: BTreeSet::new(),
         }
     }
 
@@ -295,6 +311,7 @@ impl World {
                 self.fetched(node, life, fetch, from, &blobs)
             }
             Later::Worked { node, life, work, result } => self.worked(node, life, work, result),
+            Later::Checked { node, life, check, result } => self.checked(node, life, check, result),
             Later::Submit { node } => self.submit(node),
             Later::Cancel { node, job } => self.feed(node, Input::Owner(OwnerInput::Cancel { job })),
             Later::Crash { node } => self.crash(node),
@@ -373,6 +390,10 @@ impl World {
             }
             Effect::StopFetch(fetch) => drop(self.nodes[node].fetches.remove(&fetch)),
             Effect::Work { work, device, spec, .. } => self.work(node, work, device, &spec),
+            Effect::Check { check, spec, outputs, blocks, .. } => {
+                self.check(node, check, &spec, &outputs, &blocks);
+            }
+            Effect::StopCheck(check) => drop(self.nodes[node].checks.remove(&check)),
             Effect::StopWork(work) => {
                 let delay = self.rng.u64(1..50);
                 self.after(delay, Later::Worked { node, life, work, result: Err(Fault::Cancelled) });
@@ -501,42 +522,6 @@ impl World {
         self.feed(node, Input::Fetched { fetch, result });
     }
 
-    fn work(&mut self, node: usize, work: WorkId, device: u16, spec: &JobSpec) {
-        for (blob, _) in spec.program.blobs() {
-            assert!(self.nodes[node].blobs.contains(&blob), "a program runs only when its blobs are here");
-        }
-        let before = self.nodes[node].working.insert(device, work);
-        assert_eq!(before, None, "one program a device at a time");
-        self.nodes[node].work_device.insert(work, device);
-        let time = self.rng.u64(1..3_000);
-        let result = if !self.chance(self.faults.work) {
-            Ok(report(spec, device, time))
-        } else if self.rng.bool() {
-            Err(Fault::WorkerCrashed { how: "signal 9".to_owned() })
-        } else if self.rng.u64(0..8) == 0 {
-            Err(Fault::Trap { place: Place::default() })
-        } else {
-            // It hangs until it is stopped.
-            return;
-        };
-        let life = self.nodes[node].life;
-        self.after(time, Later::Worked { node, life, work, result });
-    }
-
-    fn worked(&mut self, node: usize, life: u32, work: WorkId, result: Result<WorkReport, Fault>) {
-        if !self.alive(node, life) {
-            return;
-        }
-        // The first end counts: a stopped program may have finished before.
-        let Some(device) = self.nodes[node].work_device.remove(&work) else { return };
-        self.nodes[node].working.remove(&device);
-        if let Ok(report) = &result {
-            let hashes: Vec<BlobHash> = report.outputs.iter().map(|output| output.hash).collect();
-            self.nodes[node].blobs.extend(hashes);
-        }
-        self.feed(node, Input::WorkDone { work, result });
-    }
-
     fn submit(&mut self, node: usize) {
         if self.nodes[node].engine.is_none() {
             return;
@@ -549,10 +534,11 @@ impl World {
         self.submitted.push((node, job));
         self.specs.insert(job, spec.clone());
         let inline = if inline { blobs } else { Vec::new() };
+        let verify = self.rng.u16(0..3);
         let times = 1 + u64::from(self.chance(100));
         for _ in 0..times {
             let (spec, inline) = (spec.clone(), inline.clone());
-            self.feed(node, Input::Owner(OwnerInput::Submit { job, spec, inline }));
+            self.feed(node, Input::Owner(OwnerInput::Submit { job, spec, inline, verify }));
         }
         if self.chance(100) {
             let delay = self.rng.u64(0..8_000);
@@ -573,6 +559,7 @@ impl World {
             match view.state.as_str() {
                 "done" => {
                     done += 1;
+                    self.check_true(&view);
                     self.check_paid(&view);
                 }
                 "failed" | "cancelled" => other += 1,

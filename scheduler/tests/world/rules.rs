@@ -30,6 +30,8 @@ pub struct Rules {
     ended: BTreeSet<JobId>,
     pub accepted: BTreeSet<JobId>,
     pub failed: usize,
+    /// Lies that were found.
+    pub lies: usize,
     log: Log,
 }
 
@@ -66,6 +68,7 @@ impl Rules {
             }
             Record::JobSubmitted { .. }
             | Record::AttemptLost { .. }
+            | Record::DeliveryFalse { .. }
             | Record::JobEnded { .. }
             | Record::ReceiptSettled { .. }
             | Record::LeaseReleased { .. } => {}
@@ -94,7 +97,9 @@ impl Rules {
                 | Effect::Fetch { .. }
                 | Effect::StopFetch(_)
                 | Effect::Work { .. }
-                | Effect::StopWork(_) => {}
+                | Effect::StopWork(_)
+                | Effect::Check { .. }
+                | Effect::StopCheck(_) => {}
             }
         }
     }
@@ -153,6 +158,7 @@ impl Rules {
             assert!(self.ended.insert(*job), "{job} ends twice");
             self.failed += usize::from(matches!(end, JobEnd::Failed { .. }));
         }
+        self.lies += usize::from(matches!(event, Event::DeliveryFalse { .. }));
         if let Event::JobAccepted { job } = event {
             self.accepted.insert(*job);
         }

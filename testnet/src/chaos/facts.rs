@@ -290,7 +290,7 @@ mod tests {
 
     fn listed(job: u8, hash: u8, settled: bool) -> Listed {
         let receipt = Receipt {
-            version: 1,
+            version: ion_protocol::limits::VERSION,
             provider: NodeId([1; 32]),
             requester: NodeId([2; 32]),
             job: JobId([job; 16]),

@@ -8,6 +8,7 @@ mod index;
 use super::*;
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, Signed, UnixMillis, Verified,
+    check::Check,
     hardware::Engine,
     key::SecretKey,
     limits,
@@ -70,6 +71,7 @@ pub(super) fn countersigned(receipt: &Verified<Receipt>) -> Verified<Countersign
         provider: receipt.provider,
         receipt: receipt.hash(),
         price: receipt.price,
+        check: Check::NotAsked,
         signed: UnixMillis(5_000),
     };
     Signed::sign(body, &network(), &requester())

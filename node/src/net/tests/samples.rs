@@ -5,6 +5,7 @@ use ion_protocol::key::SecretKey;
 use ion_protocol::{
     Attempt, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
     advert::Advert,
+    check::Check,
     deal::{Acceptance, Order},
     hardware::{ComputeCapability, Device, Engine, MeasuredPower},
     job::{JobLimits, JobSpec, Needs, Program},
@@ -126,6 +127,7 @@ pub fn countersignature(requester: u8, provider: NodeId) -> Countersignature {
         provider,
         receipt: DocHash([2; 32]),
         price: NanoIo(1),
+        check: Check::NotAsked,
         signed: wall(),
     }
 }

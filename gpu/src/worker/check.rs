@@ -1,0 +1,92 @@
+//! A check in the child: blocks of a delivered program run again, with what is needed of its blobs asked from the node.
+//!
+//! Never: holds a blob whole but for modules, nor runs a program for its result. Tests: `node/tests/check.rs`.
+
+use super::{
+    frame::{Ask, Frame, FromWorker, NEED_BYTES_MAX, ToWorker},
+    serve::{Out, say},
+};
+use crate::{
+    backend::RunLimits,
+    program::{LoadedProgram, Sources, no_compiler},
+    replay::{Side, replay},
+};
+use ion_protocol::{
+    BlobHash, Bytes,
+    check::Finding,
+    fault::Fault,
+    job::{Init, Source},
+};
+use std::sync::{atomic::AtomicBool, mpsc};
+
+/// The node's store, as far as it shows it.
+struct Store<'a> {
+    frames: &'a mut mpsc::Receiver<Frame<ToWorker>>,
+    out: &'a Out,
+}
+
+impl Store<'_> {
+    fn read(&mut self, blob: BlobHash, from: u64, into: &mut [u8]) -> Result<(), Fault> {
+        let bytes = into.len() as u64;
+        if bytes > NEED_BYTES_MAX {
+            return Err(broken(&format!("{} are needed at once", Bytes(bytes))));
+        }
+        say(self.out, &FromWorker::Need { blob, from, bytes })?;
+        let mut held = 0;
+        while held < into.len() {
+            let piece = match self.frames.recv() {
+                Ok(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= into.len() - held => piece,
+                Ok(Frame::Bytes(_) | Frame::Message(_)) => return Err(broken("a piece of a blob is none")),
+                Err(_) => return Err(broken("the pipe ended in the middle of a blob")),
+            };
+            into[held..held + piece.len()].copy_from_slice(&piece);
+            held += piece.len();
+        }
+        Ok(())
+    }
+}
+
+fn broken(message: &str) -> Fault {
+    Fault::WorkerProtocol { message: message.to_owned() }
+}
+
+/// Runs the blocks.
+pub(super) fn check(
+    ask: &Ask,
+    memory: Bytes,
+    frames: &mut mpsc::Receiver<Frame<ToWorker>>,
+    out: &Out,
+) -> Result<Finding, Fault> {
+    let program = &ask.spec.program;
+    ask.spec.check().map_err(|error| Fault::Program { message: error.to_string() })?;
+    let declared = program.outputs().map(|n| (n, program.buffers[usize::from(n)].bytes));
+    if !declared.eq(ask.outputs.iter().map(|output| (output.buffer, output.bytes))) {
+        return Err(Fault::Program { message: "the outputs are not those of the program".to_owned() });
+    }
+    // Two compilers of different age give different PTX for one text, and both are right.
+    if let Some(module) = program.modules.iter().find(|module| module.source == Source::CudaC) {
+        let why =
+            format!("module `{}` is CUDA C, which each machine compiles its own way; give PTX", module.name);
+        return Ok(Finding::NotCheckable { why });
+    }
+    let mut store = Store { frames, out };
+    let mut module = |blob, bytes: Bytes| {
+        let mut text = vec![0; usize::try_from(bytes.0.min(NEED_BYTES_MAX)).unwrap_or(0)];
+        store.read(blob, 0, &mut text).map(|()| text)
+    };
+    let mut sources = Sources { blob: &mut module, compile: &mut no_compiler };
+    // Only what is touched is held, so the size of the whole is no matter here.
+    let whole = RunLimits { run: ask.limit, memory: Bytes(u64::MAX), fuel: None };
+    let loaded = LoadedProgram::load_code(program.clone(), &whole, &mut sources)?;
+    let mut read = |side, buffer: u16, from: u64, into: &mut [u8]| {
+        let init = program.buffers.get(usize::from(buffer)).map(|buffer| buffer.init);
+        let blob = match (side, init) {
+            (Side::Before, Some(Init::Blob(blob))) => Some(blob),
+            (Side::Before, Some(Init::Zero) | None) => None,
+            (Side::Claimed, _) => ask.outputs.iter().find(|o| o.buffer == buffer).map(|output| output.hash),
+        };
+        store.read(blob.ok_or_else(|| broken("a buffer that is no blob is needed"))?, from, into)
+    };
+    let limits = RunLimits { memory, ..whole };
+    replay(&loaded, &ask.blocks, &limits, &AtomicBool::new(false), &mut read)
+}

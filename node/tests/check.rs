@@ -1,0 +1,147 @@
+//! Checks for real: blocks of delivered results run again in children of the real binary, and by programs that misbehave.
+
+mod workers {
+    #![allow(dead_code, reason = "shared with the tests of workers")]
+    pub mod programs;
+    pub mod rig;
+}
+
+use ion_gpu::worker::frame::Ask;
+use ion_node::workers::{CheckerHandle, start_checker};
+use ion_protocol::{
+    Bytes, Millis,
+    check::Finding,
+    fault::Fault,
+    job::{JobSpec, Source},
+    receipt::Output,
+};
+use ion_scheduler::input::{CheckId, Input};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::timeout};
+use workers::{
+    programs::{self, scale},
+    rig::{ION, TestBlobs, fake},
+};
+
+const LIMIT: Millis = Millis(30_000);
+
+struct Rig {
+    blobs: Arc<TestBlobs>,
+    handle: CheckerHandle,
+    inputs: mpsc::Receiver<Input>,
+    next: u64,
+}
+
+impl Rig {
+    fn start(exe: &str) -> Self {
+        let blobs = Arc::new(TestBlobs::new());
+        let (to, inputs) = mpsc::channel(16);
+        let handle = start_checker(exe.into(), Bytes(64 << 20), blobs.clone(), to);
+        Self { blobs, handle, inputs, next: 0 }
+    }
+
+    fn begin(&mut self, spec: &JobSpec, delivered: &[u8], blocks: &[u64], limit: Millis) -> CheckId {
+        self.next += 1;
+        let outputs = spec.program.outputs().map(|buffer| Output {
+            buffer,
+            bytes: Bytes(delivered.len() as u64),
+            hash: self.blobs.put(delivered),
+        });
+        let ask = Ask { spec: spec.clone(), outputs: outputs.collect(), blocks: blocks.to_vec(), limit };
+        self.handle.check(CheckId(self.next), Box::new(ask)).expect("room for one more");
+        CheckId(self.next)
+    }
+
+    async fn end(&mut self) -> (CheckId, Result<Finding, Fault>) {
+        match timeout(Duration::from_secs(60), self.inputs.recv()).await {
+            Ok(Some(Input::Checked { check, result })) => (check, result),
+            other => panic!("no finding: {other:?}"),
+        }
+    }
+
+    async fn check(&mut self, spec: &JobSpec, delivered: &[u8], blocks: &[u64]) -> Result<Finding, Fault> {
+        self.begin(spec, delivered, blocks, LIMIT);
+        self.end().await.1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn truth_is_equal_a_lie_is_named_and_the_child_is_kept() {
+    let mut rig = Rig::start(ION);
+    // Two pages of input and output: 128 blocks of 256 threads, of which the last is not full.
+    let (spec, mut delivered) = scale(&rig.blobs, 32_700);
+    let equal = Ok(Finding::Equal { bytes: Bytes(3 * 1024 + 188 * 4) });
+    assert_eq!(rig.check(&spec, &delivered, &[0, 77, 100, 127]).await, equal);
+    delivered[77 * 1024 + 5] ^= 0x80;
+    match rig.check(&spec, &delivered, &[77]).await {
+        Ok(Finding::Differs(d)) => {
+            assert_eq!((d.block, d.buffer.as_str(), d.offset), (Some([77, 0, 0]), "to", 77 * 1024 + 5));
+            assert_eq!((d.found, d.expected), (delivered[77 * 1024 + 5], delivered[77 * 1024 + 5] ^ 0x80));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(rig.check(&spec, &delivered, &[76, 78]).await, Ok(Finding::Equal { .. })));
+    // CUDA C means something else on every machine.
+    let mut compiled = spec.clone();
+    compiled.program.modules[0].source = Source::CudaC;
+    let found = rig.check(&compiled, &delivered, &[77]).await;
+    assert!(matches!(&found, Ok(Finding::NotCheckable { why }) if why.contains("CUDA C")), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_run_here_ends_in_its_fault_and_the_next_check_is_made() {
+    let mut rig = Rig::start(ION);
+    let (good, delivered) = scale(&rig.blobs, 1_000);
+    let endless = programs::endless(&rig.blobs);
+    rig.begin(&endless, &[0; 4], &[0], Millis(300));
+    assert_eq!(rig.end().await.1, Err(Fault::RunTime { limit: Millis(300) }));
+    assert!(matches!(rig.check(&good, &delivered, &[2]).await, Ok(Finding::Equal { .. })));
+    let wild = programs::out_of_bounds(&rig.blobs);
+    let found = rig.check(&wild, &[0; 1024], &[0]).await;
+    assert!(
+        matches!(&found, Ok(Finding::NotCheckable { why }) if why.contains("out-of-bounds")),
+        "{found:?}"
+    );
+    // An input that is gone, and one that is told of with another size than it has.
+    let (gone, delivered_gone) = scale(&rig.blobs, 2_000);
+    let input = gone.program.blobs()[1].0;
+    rig.blobs.damage(&input, None);
+    assert!(matches!(rig.check(&gone, &delivered_gone, &[1]).await, Err(Fault::Inputs { .. })));
+    rig.blobs.damage(&input, Some(b"short"));
+    assert!(matches!(rig.check(&gone, &delivered_gone, &[1]).await, Err(Fault::Inputs { .. })));
+    assert!(matches!(rig.check(&good, &delivered, &[0]).await, Ok(Finding::Equal { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_check_says_nothing_and_makes_room_for_the_next() {
+    let mut rig = Rig::start(ION);
+    let endless = programs::endless(&rig.blobs);
+    let stopped = rig.begin(&endless, &[0; 4], &[0], LIMIT);
+    let (good, delivered) = scale(&rig.blobs, 1_000);
+    let next = rig.begin(&good, &delivered, &[0], LIMIT);
+    rig.handle.stop(stopped);
+    let (check, result) = rig.end().await;
+    assert_eq!(check, next);
+    assert!(matches!(result, Ok(Finding::Equal { .. })), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn children_that_misbehave_are_told_apart_and_told_nothing() {
+    // Ready; then: nothing more, bytes nobody asked for, an end, and a need of what is no part of the job.
+    let ready = r"printf '\005\000\000\000\000\000\000\000\000'";
+    let need = r"printf '\065\000\000\000\000\006\000\000\000\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\001\000\000\000\000\000\000\000\000\001\000\000\000\000\000\000\000'";
+    for (script, expected) in [
+        (format!("{ready}; cat > /dev/null"), "ran longer"),
+        (format!("{ready}; printf '\\002\\000\\000\\000\\001x'; cat > /dev/null"), "bytes where none"),
+        (format!("{ready}; exit 7"), "exit code 7"),
+        (format!("{ready}; {need}; cat > /dev/null"), "no part of the job"),
+        ("printf 'hello'".to_owned(), "frame"),
+    ] {
+        let fake = fake(&script);
+        let mut rig = Rig::start(fake.path());
+        let (spec, delivered) = scale(&rig.blobs, 1_000);
+        rig.begin(&spec, &delivered, &[0], Millis(500));
+        let fault = rig.end().await.1.expect_err("it misbehaves");
+        assert!(fault.to_string().contains(expected), "{script}: {fault}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Between holding a delivery and countersigning it: some of its blocks are run again here, and their bytes decide.
+//!
+//! Which blocks is drawn only when the provider's signature on the outputs is held, from the engine's own chance, so
+//! that nobody can falsify those that are not looked at. Nothing is written down before there is a result: after a crash the
+//! provider delivers the same bytes again, and other blocks are drawn.
+
+use super::{
+    Cx,
+    delivery::{self, Delivery, Settled},
+    job::{Head, Live, State, Verifying},
+    seek,
+};
+use crate::{event::Event, input::InboundId};
+use ion_protocol::{
+    Millis, Verified,
+    check::{Check, Finding, bounded_why},
+    deal::RefusalReason,
+    fault::Fault,
+    message::Response,
+    receipt::{Output, Receipt, Status},
+};
+
+/// How much later than its limit a check may be told of.
+const TOLD_BY: Millis = Millis(10_000);
+
+/// All outputs are here: has blocks run again, or countersigns at once.
+pub(super) fn begin(
+    head: &Head,
+    live: Live,
+    receipt: Verified<Receipt>,
+    outputs: Vec<Output>,
+    inbound: Option<InboundId>,
+    cx: &mut Cx<'_>,
+) -> State {
+    let of = head.spec.program.last_blocks();
+    let count = usize::from(head.verify);
+    if count == 0 || of == 0 || receipt.status != Status::Done {
+        let settled = Settled { receipt, outputs, check: Check::NotAsked };
+        return delivery::countersign(head, live, settled, inbound.into_iter().collect(), cx);
+    }
+    let blocks = cx.out.draw(count, of);
+    let (attempt, provider) = (live.attempt(), live.provider());
+    cx.out.event(Event::Checking { job: head.id, attempt, provider, blocks: blocks.len() as u32, of });
+    let check = cx.out.check(head.id, Box::new(head.spec.clone()), outputs.clone(), blocks.clone());
+    // Half the time that the provider waits for an answer: most checks end sooner, and save it a question.
+    let note_at = cx.now.mono.saturating_add(Millis(cx.out.config.call_timeout.0 / 2));
+    let overdue_at = cx.now.mono.saturating_add(cx.out.config.check_max).saturating_add(TOLD_BY);
+    State::Verifying(Verifying { inbound, live, receipt, outputs, check, blocks, of, note_at, overdue_at })
+}
+
+/// A delivery again, while blocks are run.
+pub(super) fn repeat(verifying: Verifying, delivery: Delivery, cx: &mut Cx<'_>) -> State {
+    if verifying.receipt.hash() == delivery.receipt.hash() {
+        cx.out.answer(delivery.inbound, Response::Noted);
+    } else {
+        cx.out.refuse(delivery.inbound, RefusalReason::Conflict);
+    }
+    State::Verifying(verifying)
+}
+
+/// Time passes.
+pub(super) fn on_due(head: &mut Head, mut verifying: Verifying, cx: &mut Cx<'_>) -> State {
+    if verifying.overdue_at <= cx.now.mono {
+        cx.out.stop_check(verifying.check);
+        return found(head, verifying, Err(Fault::RunTime { limit: cx.out.config.check_max }), cx);
+    }
+    if verifying.note_at <= cx.now.mono {
+        delivery::noted(verifying.inbound.take(), cx);
+    }
+    State::Verifying(verifying)
+}
+
+/// What running the blocks showed. What can't be told is said, and the delivery accepted: honest kernels must not be
+/// refused because they talk across blocks, nor because this machine is short of something.
+pub(super) fn found(
+    head: &mut Head,
+    verifying: Verifying,
+    result: Result<Finding, Fault>,
+    cx: &mut Cx<'_>,
+) -> State {
+    let Verifying { inbound, live, receipt, outputs, blocks, of, .. } = verifying;
+    let check = match result {
+        Ok(Finding::Equal { bytes }) => Check::Equal { blocks, of, bytes },
+        Ok(Finding::NotCheckable { why }) => Check::NotCheckable { why: bounded_why(&why) },
+        Err(fault) => {
+            Check::NotCheckable { why: bounded_why(&format!("running blocks here came to nothing: {fault}")) }
+        }
+        Ok(Finding::Differs(difference)) => {
+            if let Some(inbound) = inbound {
+                let message = difference.to_string();
+                cx.out.refuse(inbound, RefusalReason::Delivery { message });
+            } else {
+                seek::call_off(head.id, live.attempt(), live.provider(), cx);
+            }
+            return seek::falsified(head, live, &receipt, difference, cx);
+        }
+    };
+    let (attempt, provider) = (live.attempt(), live.provider());
+    cx.out.event(Event::Checked { job: head.id, attempt, provider, check: check.clone() });
+    let settled = Settled { receipt, outputs, check };
+    delivery::countersign(head, live, settled, inbound.into_iter().collect(), cx)
+}

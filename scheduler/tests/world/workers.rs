@@ -1,0 +1,107 @@
+//! What nodes' processors do: programs, some of whose results are false, and checks of others' results.
+
+use super::{Later, World, jobs};
+use ion_protocol::{
+    BlobHash,
+    check::{Difference, Finding},
+    fault::{Fault, Place},
+    job::JobSpec,
+    receipt::Output,
+};
+use ion_scheduler::{
+    Input,
+    input::{CheckId, WorkId, WorkReport},
+    view::JobView,
+};
+
+/// The node that lies.
+const LIAR: usize = 2;
+
+impl World {
+    pub(super) fn work(&mut self, node: usize, work: WorkId, device: u16, spec: &JobSpec) {
+        for (blob, _) in spec.program.blobs() {
+            assert!(self.nodes[node].blobs.contains(&blob), "a program runs only when its blobs are here");
+        }
+        let before = self.nodes[node].working.insert(device, work);
+        assert_eq!(before, None, "one program a device at a time");
+        self.nodes[node].work_device.insert(work, device);
+        let time = self.rng.u64(1..3_000);
+        let result = if !self.chance(self.faults.work) {
+            let lies = node == LIAR && self.chance(self.faults.lie);
+            Ok(jobs::report(spec, time, lies))
+        } else if self.rng.bool() {
+            Err(Fault::WorkerCrashed { how: "signal 9".to_owned() })
+        } else if self.rng.u64(0..8) == 0 {
+            Err(Fault::Trap { place: Place::default() })
+        } else {
+            // It hangs until it is stopped.
+            return;
+        };
+        let life = self.nodes[node].life;
+        self.after(time, Later::Worked { node, life, work, result });
+    }
+
+    pub(super) fn worked(&mut self, node: usize, life: u32, work: WorkId, result: Result<WorkReport, Fault>) {
+        if !self.alive(node, life) {
+            return;
+        }
+        // The first end counts: a stopped program may have finished before.
+        let Some(device) = self.nodes[node].work_device.remove(&work) else { return };
+        self.nodes[node].working.remove(&device);
+        if let Ok(report) = &result {
+            let hashes: Vec<BlobHash> = report.outputs.iter().map(|output| output.hash).collect();
+            self.nodes[node].blobs.extend(hashes);
+        }
+        self.feed(node, Input::WorkDone { work, result });
+    }
+
+    pub(super) fn check(
+        &mut self,
+        node: usize,
+        check: CheckId,
+        spec: &JobSpec,
+        outputs: &[Output],
+        blocks: &[u64],
+    ) {
+        let held = |hash| self.nodes[node].blobs.contains(hash);
+        assert!(outputs.iter().all(|o| held(&o.hash)), "a check begins only when the outputs are here");
+        // A job that was refused because its record failed, yet is on the disk, comes back without its inputs.
+        let inputs = spec.program.blobs().iter().all(|(hash, _)| held(hash));
+        assert_eq!(blocks, [0], "the one block that there is");
+        self.nodes[node].checks.insert(check);
+        let result = if !inputs {
+            Err(Fault::Inputs { message: "not held".to_owned() })
+        } else if self.chance(self.faults.work) {
+            Err(Fault::WorkerCrashed { how: "signal 9".to_owned() })
+        } else if is_true(spec, outputs) {
+            Ok(Finding::Equal { bytes: outputs[0].bytes })
+        } else {
+            let (kernel, block, buffer) = ("k".to_owned(), Some([0; 3]), "y".to_owned());
+            Ok(Finding::Differs(Difference { kernel, block, buffer, offset: 0, expected: 0, found: 1 }))
+        };
+        let (life, time) = (self.nodes[node].life, self.rng.u64(1..4_000));
+        // Now and then nothing comes back at all.
+        if !self.chance(self.faults.disk) {
+            self.after(time, Later::Checked { node, life, check, result });
+        }
+    }
+
+    pub(super) fn checked(&mut self, node: usize, life: u32, check: CheckId, result: Result<Finding, Fault>) {
+        if self.alive(node, life) && self.nodes[node].checks.remove(&check) {
+            self.feed(node, Input::Checked { check, result });
+        }
+    }
+
+    /// What was run again and found equal is the truth.
+    pub(super) fn check_true(&self, view: &JobView) {
+        let check = view.check.as_ref().expect("a done job says what was checked");
+        if check.is_equal() {
+            let right = jobs::result(&self.specs[&view.job]).hash();
+            assert!(view.outputs.iter().all(|output| output.hash == right), "a lie passed: {view:?}");
+        }
+    }
+}
+
+fn is_true(spec: &JobSpec, outputs: &[Output]) -> bool {
+    outputs.iter().all(|output| output.hash == jobs::result(spec).hash())
+}
