@@ -8,6 +8,7 @@
 //! control API behind it, and the event lines a node prints. Whatever is waited for is a typed line under a deadline,
 //! never a length of time. Tests of the whole are in `testnet/tests/`.
 
+pub mod adversary;
 pub mod chaos;
 pub mod cluster;
 pub mod demo;

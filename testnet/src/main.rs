@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use ion_testnet::{chaos, cluster::binary, cluster::cleanup, cluster::ion::Ion, demo, up};
-use std::{path::PathBuf, process::ExitCode};
+use ion_testnet::{adversary::liar, chaos, cluster::binary, cluster::cleanup, cluster::ion::Ion, demo, up};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 /// Starts Ion networks of real processes on this machine: to see one, to use one, to break one.
 #[derive(Debug, Parser)]
@@ -51,6 +51,15 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Stands between a provider and its worker and falsifies every result.
+    #[command(name = liar::VERB, hide = true)]
+    LyingWorker {
+        /// The real `ion`.
+        program: PathBuf,
+        /// What the provider asks of its worker.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Starts a network and leaves it running until Ctrl-C.
     Up {
         /// Nodes that offer their devices.
@@ -67,7 +76,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("\nfailed: {error:#}");
             ExitCode::FAILURE
@@ -75,25 +84,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<ExitCode> {
+    if let Verb::LyingWorker { program, args } = &cli.verb {
+        return liar::run(program, args);
+    }
     cleanup::on_interrupt(match cli.verb {
         Verb::Demo { .. } | Verb::Chaos { .. } => cleanup::INTERRUPTED,
         // Ctrl-C is how it is meant to end.
-        Verb::Up { .. } => 0,
+        Verb::Up { .. } | Verb::LyingWorker { .. } => 0,
     })?;
     let ion = Ion::new(binary::find(cli.ion)?);
     match cli.verb {
         Verb::Demo { small, keep, json, out, backend } => {
             let outcome = demo::run(ion, &demo::Options { small, keep, out, backend })?;
-            print(json, &outcome, demo::Outcome::lines)
+            print(json, &outcome, demo::Outcome::lines)?;
         }
         Verb::Chaos { kills, seed, keep, json } => {
             let seed = seed.unwrap_or_else(ion_testnet::report::unix_ms);
             let outcome = chaos::run(ion, &chaos::Options { kills, seed, keep })?;
-            print(json, &outcome, chaos::Outcome::lines)
+            print(json, &outcome, chaos::Outcome::lines)?;
         }
-        Verb::Up { providers, light, backend } => up::run(ion, providers, light, &backend),
+        Verb::Up { providers, light, backend } => up::run(ion, providers, light, &backend)?,
+        Verb::LyingWorker { .. } => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print<T: serde::Serialize>(json: bool, outcome: &T, lines: impl Fn(&T) -> Vec<String>) -> Result<()> {

@@ -1,0 +1,106 @@
+//! A provider that lies, in a network of real processes: it is found out before it is paid, and the job ends elsewhere
+//! with the truth.
+
+use anyhow::bail;
+use ion_protocol::record::JobEnd;
+use ion_scheduler::event::Event;
+use ion_testnet::{
+    adversary::liar,
+    cluster::{binary, ion::Ion, log::Deadline, log::Mark, network::Network, node::Role},
+    jobs::{JOB_SECONDS, Job},
+    programs::{Program, matmul::Matmul},
+};
+use std::{collections::BTreeSet, path::Path};
+
+#[test]
+fn a_liar_is_found_out_is_not_paid_and_the_job_ends_elsewhere_with_the_truth() {
+    let ion = Ion::new(binary::for_tests().unwrap());
+    let mut network = Network::start(ion, "ion-liar-", 0, 1, "cpu").unwrap();
+    let (light, hub) = (network.lights[0], network.hub);
+    let known = [network.cluster[hub].addresses[0].clone()];
+    let add = |network: &mut Network, name: &str| network.cluster.add(name, Role::Provider, "cpu", &known);
+    let liar = add(&mut network, "liar");
+    let mark = liar::start(&mut network.cluster, liar, Path::new(env!("CARGO_BIN_EXE_ion-testnet"))).unwrap();
+    network.cluster.ready(liar, mark).unwrap();
+    let liar_id = network.cluster[liar].id.unwrap();
+    network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([liar_id])).unwrap();
+
+    // 64 blocks, of which four are run again unless the owner says otherwise.
+    let program = Program::Matmul(Matmul { n: 128 });
+    let job = Job::order(&network.cluster, light, "matmul", program).unwrap();
+    let (difference, _) = job
+        .wait(
+            &network.cluster,
+            job.since,
+            Deadline::seconds(JOB_SECONDS),
+            "the lie to be found",
+            |_, event| match event {
+                Event::DeliveryFalse { provider, difference, .. } if *provider == liar_id => {
+                    Ok(Some(difference.clone()))
+                }
+                Event::JobEnded { end, .. } => bail!("the lie passed: {end:?}"),
+                _ => Ok(None),
+            },
+        )
+        .unwrap();
+    assert_eq!((difference.kernel.as_str(), difference.buffer.as_str()), ("matmul", "c"));
+    assert_eq!(difference.found, difference.expected ^ 1, "as the liar does it");
+    let block = difference.block.expect("of one block");
+
+    let honest = add(&mut network, "honest");
+    network.cluster.start_ready(honest).unwrap();
+    let (program, out, id, ended) = job.finish(&network.cluster).unwrap();
+    program.check(&out).unwrap();
+    assert_eq!(Some(ended.provider), network.cluster[honest].id);
+
+    let (cluster, dir) = (&network.cluster, &network.cluster[light].spec.data_dir);
+    let job = id.to_string();
+    let view = cluster.ion.ask(dir, &["jobs", &job]).unwrap();
+    assert_eq!((&view["check"]["check"], &view["check"]["of"]), (&"equal".into(), &64.into()), "{view}");
+    assert_eq!(view["check"]["blocks"].as_array().map(Vec::len), Some(4));
+    let first = &view["attempts"][0];
+    let named = format!("block {},{},{} of kernel `matmul` gave ", block[0], block[1], block[2]);
+    assert_eq!(first["state"], "false");
+    assert!(first["why"].as_str().unwrap().contains(&named), "{first}");
+    let why = cluster.ion.ask(dir, &["why", &job]).unwrap();
+    assert!(why["attempts"][0]["why"].as_str().unwrap().contains(&named), "{why}");
+    let offers = cluster.ion.ask_list(dir, &["offers"]).unwrap();
+    let falsified = |id: &str| offers.iter().find(|offer| offer["provider"] == id).map(|o| &o["falsified"]);
+    assert_eq!(falsified(&liar_id.to_string()), Some(&1.into()), "{offers:?}");
+
+    // Both halves say what was checked, and hold without any node.
+    let receipt = view["receipt"].as_str().unwrap();
+    let file = cluster.dir().join("receipt.json");
+    let name = file.to_str().unwrap();
+    cluster.ion.ask(dir, &["receipts", "export", receipt, "--out", name]).unwrap();
+    let proof = cluster.ion.ask(dir, &["receipts", "verify", name]).unwrap();
+    assert_eq!(proof["countersignature"]["check"], view["check"], "{proof}");
+    let theirs = cluster.ion.ask_list(&network.cluster[liar].spec.data_dir, &["receipts", "list"]).unwrap();
+    assert!(
+        theirs.iter().all(|receipt| receipt["countersignature"].is_null()),
+        "a liar was paid: {theirs:?}"
+    );
+    assert!(!theirs.is_empty(), "and it did sign");
+}
+
+/// Whoever does not ask for a check is not told the truth: what the check is worth.
+#[test]
+fn without_a_check_the_lie_is_accepted_and_the_receipt_says_that_nobody_looked() {
+    let ion = Ion::new(binary::for_tests().unwrap());
+    let mut network = Network::start(ion, "ion-liar-", 0, 1, "cpu").unwrap();
+    let (light, hub) = (network.lights[0], network.hub);
+    let known = [network.cluster[hub].addresses[0].clone()];
+    let liar = network.cluster.add("liar", Role::Provider, "cpu", &known);
+    let mark = liar::start(&mut network.cluster, liar, Path::new(env!("CARGO_BIN_EXE_ion-testnet"))).unwrap();
+    network.cluster.ready(liar, mark).unwrap();
+    let id = network.cluster[liar].id.unwrap();
+    network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([id])).unwrap();
+    let program = Program::Matmul(Matmul { n: 64 });
+    let job = Job::order_with(&network.cluster, light, "matmul", program, &["--verify", "0"]).unwrap();
+    let (program, out, id, _) = job.finish(&network.cluster).unwrap();
+    assert!(program.check(&out).is_err(), "the liar did not lie");
+    let dir = &network.cluster[light].spec.data_dir;
+    let view = network.cluster.ion.ask(dir, &["jobs", &id.to_string()]).unwrap();
+    assert_eq!(view["check"]["check"], "not-asked", "{view}");
+    assert!(matches!(serde_json::from_value(view["end"].clone()), Ok(JobEnd::Done { .. })), "{view}");
+}
