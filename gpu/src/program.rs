@@ -141,13 +141,18 @@ fn load_module(module: &ion_protocol::job::Module, sources: &mut Sources<'_>) ->
     let text = String::from_utf8(text)
         .map_err(|_| wrong(format!("module `{name}` is not UTF-8 text; give PTX or CUDA C, not a binary")))?;
     let text = match module.source {
-        Source::Ptx => text,
+        Source::Ptx | Source::ExactPtx => text,
         Source::CudaC => (sources.compile)(&name, &text)?,
     };
-    let module = ptx::parse(&text).map_err(|refusal| {
+    let refused = |refusal: ptx::Refusal| {
         let (line, column) = (refusal.at.line, refusal.at.column);
         Fault::Ptx { module: name.clone(), line, column, message: refusal.what.to_string() }.bounded()
-    })?;
+    };
+    let mut parsed = ptx::parse(&text).map_err(refused)?;
+    if module.source == Source::ExactPtx {
+        parsed = ptx::exact(&parsed).map_err(refused)?;
+    }
+    let module = parsed;
     let canonical = ptx::canonical(&module);
     Ok(LoadedModule { name, module, canonical })
 }

@@ -5,6 +5,7 @@ mod cpu_bench;
 
 use cpu_bench::{Bench, bytes_of_u64, u64s};
 use ion_gpu::ptx;
+use ion_protocol::job::Source;
 
 /// Shares no low bits with itself.
 const STRIDE: usize = 700_001;
@@ -114,4 +115,21 @@ fn only_the_approximate_is_rewritten() {
     let module = ptx::parse(&kernel("sin.approx.f32 d, a;", "f32", 1)).unwrap();
     let once = ptx::exact(&module).unwrap();
     assert_eq!(ptx::exact(&once).as_ref(), Ok(&once));
+}
+
+/// A program that asks for it runs the exact form: its canonical text has nothing approximate, and the bits are equal.
+#[test]
+fn a_program_asks_for_the_exact_form_of_a_module() {
+    let rows: Vec<[u64; 2]> = (0..64u64).map(|n| [(n as f32 * 0.37 - 9.0).to_bits().into(), 0]).collect();
+    let text = kernel("ex2.approx.ftz.f32 d, a;", "f32", rows.len());
+    let input: Vec<u64> = rows.iter().flatten().copied().collect();
+    let bench = Bench::new(&text, "k").buffer(bytes_of_u64(&input)).buffer(vec![0; rows.len() * 8]);
+    let mut program = bench.program();
+    let plain = bench.run_program(program.clone()).unwrap();
+    program.modules[0].source = Source::ExactPtx;
+    let loaded = bench.load(program.clone()).unwrap();
+    assert!(!loaded.modules()[0].canonical.text.contains(".approx"));
+    let exact = bench.run_program(program).unwrap();
+    assert_eq!(exact.outputs, plain.outputs);
+    assert!(exact.instructions > plain.instructions);
 }

@@ -108,6 +108,9 @@ pub enum Source {
     Ptx,
     /// CUDA C++ text for NVRTC.
     CudaC,
+    /// PTX text whose approximate instructions are written out before it runs, so that every device computes the same
+    /// bits.
+    ExactPtx,
 }
 
 /// A named piece of device memory.

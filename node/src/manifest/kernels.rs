@@ -31,7 +31,7 @@ pub fn check(page: &mut Page<'_>, modules: &[Option<ModuleDraft>], placed: &[Pla
 fn parse(page: &mut Page<'_>, draft: &ModuleDraft) -> Option<Module> {
     match draft.module.source {
         Source::CudaC => None,
-        Source::Ptx => match ptx::parse(&draft.text) {
+        Source::Ptx | Source::ExactPtx => match ptx::parse(&draft.text) {
             Ok(module) => Some(module),
             Err(refusal) => {
                 let (line, column) = (refusal.at.line, refusal.at.column);

@@ -24,6 +24,7 @@
 //!
 //! [[module]]
 //! file = "saxpy.ptx"         # or .cu
+//! exact = true               # .ptx only: `.approx` written out, the same bits on every device; false unless given
 //!
 //! [[buffer]]
 //! name = "x"

@@ -99,6 +99,15 @@ impl<'a> Page<'a> {
         number
     }
 
+    /// `value` as a yes or no.
+    pub fn flag(&mut self, value: Value<'_, '_>, expected: &str) -> Option<bool> {
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong(value.span().start, shown(value.get_ref()), expected);
+        }
+        flag
+    }
+
     /// `value` as a list.
     pub fn list<'t, 'i>(
         &mut self,

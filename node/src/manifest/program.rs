@@ -39,6 +39,7 @@ pub struct BufferDraft {
     pub output: Option<String>,
 }
 
+const EXACT: &str = "true or false, for a `.ptx` file";
 const MODULE_FILE: &str = "the path of a `.ptx` or `.cu` file, relative to the manifest";
 
 /// All `[[module]]`; one that is wrong is left out, but its name stays known.
@@ -57,7 +58,15 @@ pub fn modules(
         let name = given.map(|(n, _)| n.to_owned()).or(base).unwrap_or_default();
         check_name(page, &name, section.at(), "module");
         names.add(page, &name, section.at());
-        drafts.push(file.and_then(|(file, at)| module(page, file, at, name, dir)));
+        let exact = section.get("exact").map(|v| (page.flag(v, EXACT).unwrap_or(false), v.span().start));
+        let mut draft = file.and_then(|(file, at)| module(page, file, at, name, dir));
+        if let (Some((true, at)), Some(draft)) = (exact, &mut draft) {
+            match draft.module.source {
+                Source::Ptx | Source::ExactPtx => draft.module.source = Source::ExactPtx,
+                Source::CudaC => page.wrong(at, "exact for CUDA C", EXACT),
+            }
+        }
+        drafts.push(draft);
         section.finish(page);
     }
     if drafts.is_empty() && !root.has("module") {

@@ -436,6 +436,16 @@ block = 32
     assert_eq!(job.spec.program.launches(), 1 + 50 + 1);
 }
 
+#[test]
+fn a_module_can_be_asked_to_be_exact() {
+    let with =
+        |line: &str| load_text(&GOOD.replacen("file = \"k.ptx\"", &format!("file = \"k.ptx\"\n{line}"), 1));
+    let source = |line: &str| with(line).unwrap().spec.program.modules[0].source;
+    assert_eq!((source("exact = true"), source("exact = false")), (Source::ExactPtx, Source::Ptx));
+    let said = with("exact = \"yes\"").unwrap_err().to_string();
+    assert!(said.contains("the text \"yes\"") && said.contains("true or false, for a `.ptx` file"), "{said}");
+}
+
 /// Texts close to a good one neither panic nor hang, whatever they say.
 #[test]
 fn broken_manifests_are_survived() {
