@@ -277,4 +277,6 @@ pub struct WorkReport {
     pub device_time: Nanos,
     /// Wall time in the worker.
     pub ran: Millis,
+    /// What the kernels printed: for whoever runs the job on their own machine, no part of a delivery.
+    pub printed: String,
 }

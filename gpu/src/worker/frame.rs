@@ -45,6 +45,7 @@ pub const NEED_BYTES_MAX: u64 = limits::MODULE_BYTES_MAX as u64;
 /// How often a working child speaks; silence of many times this is a hang.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+const _: () = assert!(crate::cpu::PRINTED_BYTES_MAX * 2 <= MESSAGE_BYTES_MAX, "printed text fits a summary");
 const _: () = assert!(limits::SPEC_BYTES_MAX + 1024 <= MESSAGE_BYTES_MAX, "a job fits a frame");
 
 /// What the node says.
@@ -126,6 +127,8 @@ pub struct Summary {
     pub instructions: Option<u64>,
     /// One row a kernel.
     pub kernels: Vec<KernelTime>,
+    /// What the kernels printed, at most [`crate::cpu::PRINTED_BYTES_MAX`] and a line.
+    pub printed: String,
 }
 
 /// A received frame.

@@ -170,7 +170,8 @@ fn job(
     for output in report.outputs {
         send(output, out)?;
     }
-    Ok(Summary { device_time: report.device_time, ran, load, instructions: report.instructions, kernels })
+    let (device_time, instructions, printed) = (report.device_time, report.instructions, report.printed);
+    Ok(Summary { device_time, ran, load, instructions, kernels, printed })
 }
 
 fn nanos(since: Instant) -> Nanos {

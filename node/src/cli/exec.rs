@@ -53,6 +53,7 @@ struct ExecJson<'a> {
     engine: Engine,
     device_time: Nanos,
     ran: Millis,
+    printed: &'a str,
     files: &'a [Written],
 }
 
@@ -169,12 +170,16 @@ fn tell_result(common: &Common, job: &Job, done: &WorkReport, files: &[Written])
             engine: done.engine,
             device_time: done.device_time,
             ran: done.ran,
+            printed: &done.printed,
             files,
         });
     }
     output::line(&format!("name      {}", output::printable(&job.spec.name)))?;
     output::line(&format!("device    {}", output::printable(&device)))?;
     output::line(&format!("times     ran {} ({} on the device)", done.ran, done.device_time))?;
+    for line in done.printed.lines() {
+        output::line(&format!("printed   {}", output::printable(line)))?;
+    }
     files.iter().try_for_each(|f| output::line(&format!("wrote     {} ({})", f.path.display(), f.bytes)))
 }
 

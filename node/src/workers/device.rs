@@ -81,6 +81,7 @@ fn report(host: &Host, finished: Finished) -> WorkReport {
         engine: host.device.engine,
         device_time: finished.summary.device_time,
         ran: finished.ran,
+        printed: finished.summary.printed,
     }
 }
 

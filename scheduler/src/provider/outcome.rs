@@ -56,7 +56,7 @@ pub(super) fn worked(
     };
     let ran = cx.now.mono.saturating_sub(running.since);
     match result.and_then(|report| plausible(head, report)) {
-        Ok(WorkReport { outputs, inline, device, engine, device_time, ran }) => {
+        Ok(WorkReport { outputs, inline, device, engine, device_time, ran, printed: _ }) => {
             let account = Account { device, engine, device_time, ran, status: Status::Done };
             let done = sign(head, account, outputs, inline, running.since, cx);
             record(head, done, cx)

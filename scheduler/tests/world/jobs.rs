@@ -73,5 +73,6 @@ pub fn report(spec: &JobSpec, time: u64, lies: bool) -> WorkReport {
         engine: Gpu::CpuInterpreter,
         device_time: Nanos(time * 900_000),
         ran: Millis(time),
+        printed: String::new(),
     }
 }
