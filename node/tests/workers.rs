@@ -13,7 +13,7 @@ use ion_scheduler::input::WorkId;
 use rustix::process::{Pid, Signal};
 use std::time::{Duration, Instant};
 use workers::{
-    programs::{self, empty, endless, out_of_bounds, scale},
+    programs::{self, empty, endless, out_of_bounds, says, scale},
     rig::{ION, Rig, fake, stub_driver},
 };
 
@@ -422,6 +422,14 @@ async fn exec_tells_every_figure() {
         ("scale", 1, report.summary.device_time)
     );
     assert!(!heard.is_empty() && heard.iter().all(|&(done, total)| done <= total && total == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_kernel_prints_comes_with_its_report() {
+    let mut rig = Rig::start(ION).await;
+    assert_eq!(rig.run(says(&rig.blobs)).await.unwrap().printed, "hi 7\n");
+    // The child that said it serves the next job of its tenant, which says nothing.
+    assert_eq!(rig.run(empty(&rig.blobs)).await.unwrap().printed, "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

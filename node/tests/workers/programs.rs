@@ -102,6 +102,20 @@ pub fn empty(blobs: &TestBlobs) -> JobSpec {
     text(blobs, EMPTY, "empty")
 }
 
+/// One thread says "hi 7".
+const SAYS: &str = ".version 8.0\n.target sm_75\n.address_size 64\n\
+.extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n\
+.global .align 1 .b8 format[7] = {104, 105, 32, 37, 100, 10, 0};\n\
+.visible .entry says()\n{\n.local .align 8 .b8 given[8]; .reg .b64 %d<2>; .reg .b32 %t; .reg .pred %p;\n\
+mov.u32 %t, %tid.x; setp.ne.u32 %p, %t, 0; @%p exit;\n\
+mov.u64 %d0, format; cvta.global.u64 %d0, %d0; mov.u64 %d1, given; cvta.local.u64 %d1, %d1; mov.u32 %t, 7; st.u32 [%d1], %t;\n\
+{ .param .b64 f; .param .b64 a; .param .b32 r; st.param.b64 [f], %d0; st.param.b64 [a], %d1; call.uni (r), vprintf, (f, a); }\n\
+ret;\n}\n";
+
+pub fn says(blobs: &TestBlobs) -> JobSpec {
+    text(blobs, SAYS, "says")
+}
+
 pub fn endless(blobs: &TestBlobs) -> JobSpec {
     text(blobs, ENDLESS, "endless")
 }
