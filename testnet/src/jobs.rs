@@ -9,7 +9,9 @@ use crate::{
     programs::Program,
 };
 use anyhow::{Context, Result, bail};
-use ion_protocol::{Attempt, JobId, Millis, NanoIo, Nanos, NodeId, hardware::Engine, record::JobEnd};
+use ion_protocol::{
+    Attempt, JobId, Millis, NanoIo, Nanos, NodeId, hardware::Engine, message::LeaseState, record::JobEnd,
+};
 use ion_scheduler::event::Event;
 use std::{ffi::OsString, path::PathBuf};
 
@@ -111,6 +113,21 @@ impl Job {
             }
             Said::Event(_) | Said::Listening { .. } | Said::Other(_) | Said::Ended => Ok(None),
         })
+    }
+
+    /// Waits until the job runs; answers its provider's position and how far the log was read.
+    pub fn runs(&self, cluster: &Cluster) -> Result<(usize, Mark)> {
+        let deadline = Deadline::seconds(JOB_SECONDS);
+        let (provider, mark) =
+            self.wait(cluster, self.since, deadline, "the first launches", |_, event| match event {
+                Event::Progress { provider, state: LeaseState::Running { done: 1.., .. }, .. } => {
+                    Ok(Some(*provider))
+                }
+                Event::JobEnded { .. } => bail!("it ended too soon"),
+                _ => Ok(None),
+            })?;
+        let position = cluster.nodes().iter().position(|node| node.id == Some(provider));
+        Ok((position.context("it runs outside this network")?, mark))
     }
 
     /// Waits until the job ended well and its results are here.

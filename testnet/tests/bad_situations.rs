@@ -1,7 +1,7 @@
 //! Bad situations of the whole: each must be told as what it is, or survived.
 
 use anyhow::{Result, bail};
-use ion_protocol::{JobId, message::LeaseState, record::JobEnd};
+use ion_protocol::{JobId, record::JobEnd};
 use ion_scheduler::event::Event;
 use ion_testnet::{
     cluster::{
@@ -29,32 +29,6 @@ fn network(providers: usize) -> Network {
     let network = Network::start(ion(), "ion-bad-", providers, 1, "cpu").unwrap();
     network.wait_for_offers(network.lights[0], Mark::default()).unwrap();
     network
-}
-
-/// A job of a few seconds in many launches.
-fn long_walk() -> Program {
-    Program::Walk(Walk { threads: 256, steps: 20_000, launches: 300, seed: 11 })
-}
-
-/// Waits until the job runs; answers its provider's position.
-fn running(network: &Network, job: &Job) -> (usize, Mark) {
-    let (provider, mark) = job
-        .wait(
-            &network.cluster,
-            job.since,
-            Deadline::seconds(JOB_SECONDS),
-            "the first launches",
-            |_, event| match event {
-                Event::Progress { provider, state: LeaseState::Running { done: 1.., .. }, .. } => {
-                    Ok(Some(*provider))
-                }
-                Event::JobEnded { .. } => bail!("it ended too soon"),
-                _ => Ok(None),
-            },
-        )
-        .unwrap();
-    let position = network.cluster.nodes().iter().position(|node| node.id == Some(provider)).unwrap();
-    (position, mark)
 }
 
 #[test]
@@ -125,8 +99,8 @@ fn a_restarted_node_finds_the_network_without_its_bootstrap() {
 fn a_provider_that_falls_silent_is_lost_within_five_seconds_and_the_job_ends_elsewhere() {
     let network = network(2);
     let light = network.lights[0];
-    let job = Job::order(&network.cluster, light, "walk", long_walk()).unwrap();
-    let (provider, mark) = running(&network, &job);
+    let job = Job::order(&network.cluster, light, "walk", Program::Walk(Walk::long(11))).unwrap();
+    let (provider, mark) = job.runs(&network.cluster).unwrap();
     let frozen = network.cluster[provider].freeze().unwrap();
     let ((heard, silent), _) = job
         .wait(&network.cluster, mark, Deadline::seconds(JOB_SECONDS), "the loss", |line, event| match event {
@@ -149,9 +123,9 @@ fn a_provider_that_falls_silent_is_lost_within_five_seconds_and_the_job_ends_els
 fn a_job_outlives_the_death_of_the_node_that_ordered_it() {
     let mut network = network(2);
     let light = network.lights[0];
-    let job = Job::order(&network.cluster, light, "walk", long_walk()).unwrap();
+    let job = Job::order(&network.cluster, light, "walk", Program::Walk(Walk::long(11))).unwrap();
     let id = job.id;
-    running(&network, &job);
+    job.runs(&network.cluster).unwrap();
     network.cluster[light].kill().unwrap();
     drop(job);
     let mark = network.cluster.log.mark();

@@ -1,7 +1,7 @@
 //! Owner first: what an owner takes back is theirs within a second, whoever computed there computes elsewhere, and a pause
 //! outlives the node.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ion_protocol::{NodeId, fault::Fault};
 use ion_scheduler::event::Event;
 use ion_testnet::{
@@ -63,26 +63,10 @@ fn offered(cluster: &Cluster, light: usize, provider: NodeId, count: usize) {
 fn what_an_owner_takes_back_runs_elsewhere_and_the_pause_outlives_a_restart() {
     let mut network = network();
     let light = network.lights[0];
-    let program = Program::Walk(Walk { threads: 256, steps: 20_000, launches: 300, seed: 12 });
+    let program = Program::Walk(Walk::long(12));
     let job = Job::order(&network.cluster, light, "walk", program).unwrap();
-    let (provider, mark) = job
-        .wait(
-            &network.cluster,
-            job.since,
-            Deadline::seconds(JOB_SECONDS),
-            "the first launches",
-            |_, event| match event {
-                Event::Progress {
-                    provider,
-                    state: ion_protocol::message::LeaseState::Running { done: 1.., .. },
-                    ..
-                } => Ok(Some(*provider)),
-                Event::JobEnded { .. } => bail!("it ended too soon"),
-                _ => Ok(None),
-            },
-        )
-        .unwrap();
-    let at = network.cluster.nodes().iter().position(|node| node.id == Some(provider)).unwrap();
+    let (at, mark) = job.runs(&network.cluster).unwrap();
+    let provider = network.cluster[at].id.unwrap();
 
     let asked = Instant::now();
     let said = ask(&network.cluster, at, &["devices", "pause", "0", "--now"]).unwrap();

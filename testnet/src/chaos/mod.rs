@@ -136,7 +136,7 @@ impl Harness {
             self.ordered += 1;
             let program = Program::Walk(Walk {
                 threads: 256,
-                steps: self.rng.u32(100..15_000),
+                steps: self.rng.u32(1_000..150_000),
                 launches: self.rng.u32(1..30),
                 seed: self.ordered,
             });
