@@ -35,10 +35,11 @@ const PROVIDERS: usize = 3;
 const WALK_SECONDS: u64 = 5;
 /// Its launches; progress is told between them.
 const WALK_LAUNCHES: u32 = 200;
-/// How long the walk before it shall run that tells how fast the devices are, as far as is known before.
-const SHORT_WALK_MS: u64 = 200;
+/// About how long the walk before it runs, which tells how fast the devices are: long enough that translating its kernel,
+/// which comes once, does not count for much.
+const SHORT_WALK_MS: u64 = 1_000;
 /// Its launches.
-const SHORT_WALK_LAUNCHES: u32 = 10;
+const SHORT_WALK_LAUNCHES: u32 = 50;
 
 /// What can be chosen.
 #[derive(Clone, Debug)]
