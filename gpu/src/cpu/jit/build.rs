@@ -20,7 +20,7 @@ use super::{
     effects::{Effects, Reg},
     emit::{Emitter, Ops, PASS, Val, may_wrap, own, scalar},
     flow::Flow,
-    region::{BAILED, Exit, Plan, Region, diverges},
+    region::{BAILED, Exit, Plan, Region, diverges, is_varying},
 };
 use crate::cpu::code::{Code, Kernel, Kind, NONE};
 use cranelift_codegen::ir::{
@@ -102,7 +102,9 @@ pub fn build(
         Kind::Load { .. } => true,
         _ => may_wrap(i) && classes.stride(i.d).is_some(),
     };
-    let loads = codes().any(|n| bails(&kernel.codes[n]));
+    let followed = |n: u32| is_varying(kernel, classes, n) && !diverges(kernel, classes, n);
+    let follows = codes().any(|n| followed(n as u32));
+    let loads = follows || codes().any(|n| bails(&kernel.codes[n]));
     let regs = |pick: fn(&Effects) -> &Vec<(Reg, u8)>| -> BTreeSet<Reg> {
         codes().flat_map(|n| pick(&flow.effects[n])).map(|(reg, _)| *reg).collect()
     };
@@ -350,7 +352,7 @@ impl Builder<'_, '_> {
         }
         match last.kind {
             Kind::Branch(target) if last.guard != NONE => {
-                let Val::One(taken) = self.e.read_pred(last.guard) else { return None };
+                let taken = self.taken(last.guard);
                 let (to, on) = (self.edge(b, target)?, self.edge(b, block.end)?);
                 let (yes, no) = if last.negated { (on, to) } else { (to, on) };
                 self.e.ops.b.ins().brif(taken, yes, &[], no, &[]);
@@ -365,6 +367,34 @@ impl Builder<'_, '_> {
             }
         }
         Some(())
+    }
+
+    /// Whether a branch is taken: the same for all active lanes, or the region bails.
+    fn taken(&mut self, guard: u32) -> Value {
+        let masks = match self.e.read_pred(guard) {
+            Val::One(taken) => return taken,
+            Val::Many(masks) => masks,
+        };
+        let held = self.bits_of(masks);
+        let active = self.e.pass().bits;
+        let held = self.e.ops.b.ins().band(held, active);
+        let all = self.e.ops.b.ins().icmp(IntCC::Equal, held, active);
+        let none = self.e.ops.b.ins().icmp_imm_u(IntCC::Equal, held, 0);
+        let agreed = self.e.ops.b.ins().bor(all, none);
+        let mixed = self.e.ops.b.ins().bxor_imm_u(agreed, 1);
+        self.e.bail_if(mixed);
+        all
+    }
+
+    /// Masks of the pass's lanes as bits.
+    fn bits_of(&mut self, masks: Vec<Value>) -> Value {
+        let mut bits = self.e.ops.b.ins().iconst(I32, 0);
+        for (n, mask) in masks.into_iter().enumerate() {
+            let four = self.e.ops.b.ins().vhigh_bits(I32, mask);
+            let four = self.e.ops.b.ins().ishl_imm_u(four, 4 * n as i64);
+            bits = self.e.ops.b.ins().bor(bits, four);
+        }
+        bits
     }
 
     /// What is written here and live at an exit.
@@ -440,12 +470,7 @@ impl Builder<'_, '_> {
             Val::Many(masks) => {
                 // Bits of this pass's lanes, joined with those of the passes before.
                 let mut bits = self.e.ops.b.use_var(var);
-                let mut own = self.e.ops.b.ins().iconst(I32, 0);
-                for (n, mask) in masks.into_iter().enumerate() {
-                    let four = self.e.ops.b.ins().vhigh_bits(I32, mask);
-                    let four = self.e.ops.b.ins().ishl_imm_u(four, 4 * n as i64);
-                    own = self.e.ops.b.ins().bor(own, four);
-                }
+                let own = self.bits_of(masks);
                 let number = self.e.pass().number;
                 let lanes = self.e.ops.b.ins().imul_imm_u(number, PASS as i64);
                 let own = self.e.ops.b.ins().ishl(own, lanes);

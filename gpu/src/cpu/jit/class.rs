@@ -10,7 +10,7 @@
 use super::{effects::Reg, flow::Flow, stride::Strides};
 use crate::{
     cpu::{
-        code::{Code, Fill, FloatOp, FloatTy, Kernel, Kind, NONE},
+        code::{CmpTy, Code, Fill, FloatOp, FloatTy, Kernel, Kind, NONE},
         memory::Area,
     },
     ptx::words::Special,
@@ -23,6 +23,7 @@ pub struct Classes {
     constants: Vec<Option<u64>>,
     fixed: Vec<bool>,
     strides: Strides,
+    agreeable: Vec<bool>,
 }
 
 impl Classes {
@@ -44,10 +45,12 @@ impl Classes {
                 }
             }
         }
-        let mut classes = Classes { varying, lazy, constants, fixed, strides: Strides::default() };
+        let mut classes =
+            Classes { varying, lazy, constants, fixed, strides: Strides::default(), agreeable: Vec::new() };
         while classes.spread(kernel, flow) {}
         while classes.settle(kernel, flow) {}
         classes.strides = Strides::of(kernel, flow, &classes, rows);
+        classes.find_agreeable(kernel, flow);
         classes
     }
 
@@ -57,6 +60,24 @@ impl Classes {
 
     pub fn lazy(&self, reg: Reg) -> bool {
         self.lazy[reg as usize]
+    }
+
+    /// Whether a predicate, though it may differ, will nearly always be the same in all lanes: it only ever compares
+    /// numbers that grow evenly, as the bounds of loops over elements do.
+    pub fn agreeable(&self, reg: Reg) -> bool {
+        self.agreeable[reg as usize]
+    }
+
+    fn find_agreeable(&mut self, kernel: &Kernel, flow: &Flow) {
+        let mut agreeable = vec![true; self.varying.len()];
+        let even = |slot: u32| !self.varying(slot) || self.stride(slot).is_some();
+        for (i, effects) in kernel.codes.iter().zip(&flow.effects) {
+            let compares = matches!(i.kind, Kind::Setp { ty: CmpTy::Int(_), join: None, .. });
+            if !(compares && i.guard == NONE && even(i.a) && even(i.b)) {
+                effects.writes.iter().for_each(|(reg, _)| agreeable[*reg as usize] = false);
+            }
+        }
+        self.agreeable = agreeable;
     }
 
     /// By how much a varying register grows from lane to lane of a pass, if always by the same.

@@ -6,7 +6,7 @@
 //! with its values in machine registers. That is sound because nothing in a pass can be seen by another: stores come
 //! last, and everything by which lanes see each other stands between regions.
 //!
-//! Never: takes a branch on a condition that differs from lane to lane; that ends a region.
+//! Never: takes a branch on which lanes differ; one on which they may well differ ends a region.
 //! Limits: [`REGION_CODES_MAX`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
@@ -58,9 +58,7 @@ impl Plan {
     /// The region that begins with this block; `None` if there is nothing to translate.
     pub fn grow(kernel: &Kernel, flow: &Flow, classes: &Classes, entry: usize) -> Option<Plan> {
         let first = &flow.blocks[entry];
-        let only_branch = matches!(kernel.codes[first.start as usize].kind, Kind::Branch(_))
-            && kernel.codes[first.start as usize].guard != NONE
-            && classes.varying(kernel.slots + kernel.codes[first.start as usize].guard);
+        let only_branch = diverges(kernel, classes, first.start);
         if first.stop || only_branch || first.end - first.start > REGION_CODES_MAX {
             return None;
         }
@@ -96,8 +94,15 @@ impl Plan {
     }
 }
 
-/// Whether an instruction is a branch that lanes may take or not.
+/// Whether an instruction is a branch that some lanes may well take and others not. One on which they nearly always
+/// agree is followed; should they not, the region bails.
 pub fn diverges(kernel: &Kernel, classes: &Classes, pc: u32) -> bool {
+    let i = &kernel.codes[pc as usize];
+    is_varying(kernel, classes, pc) && !classes.agreeable(kernel.slots + i.guard)
+}
+
+/// Whether an instruction is a branch whose condition may differ from lane to lane.
+pub fn is_varying(kernel: &Kernel, classes: &Classes, pc: u32) -> bool {
     let i = &kernel.codes[pc as usize];
     matches!(i.kind, Kind::Branch(_)) && i.guard != NONE && classes.varying(kernel.slots + i.guard)
 }
