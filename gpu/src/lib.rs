@@ -7,6 +7,7 @@ pub mod backend;
 pub mod cpu;
 pub mod cuda;
 pub mod meter;
+pub mod nvml;
 pub mod power;
 pub mod probe;
 pub mod program;

@@ -41,6 +41,8 @@ pub struct Answer {
     pub nvrtc: bool,
     /// Devices with the driver's number for each; the processor is number 0 of its own.
     pub devices: Vec<(u32, Device)>,
+    /// The driver's own name for each of these, as its management library has it; empty where it is not known.
+    pub uuids: Vec<String>,
     /// How well a worker of this engine is shut in; `None` where no child was asked.
     pub isolation: Option<Isolation>,
 }
@@ -56,23 +58,28 @@ pub struct ProbeReport {
     pub nvrtc: bool,
     /// Devices to offer, in order of their index.
     pub devices: Vec<Device>,
+    /// The driver's own name for each; empty for the processor.
+    #[serde(skip)]
+    pub uuids: Vec<String>,
     /// How well their workers are shut in; `None` where no child came to say so.
     pub isolation: Option<Isolation>,
 }
 
 /// The child's side: finds out, says so in one frame, ends.
 pub fn answer(question: Question, mut frames: File) -> ExitCode {
-    let (engine, cuda, devices) = match question {
+    let (engine, cuda, devices, uuids) = match question {
         Question::Cuda => {
             let found = cuda::survey();
-            (EngineChoice::Cuda { ordinal: 0 }, found.state, found.devices)
+            (EngineChoice::Cuda { ordinal: 0 }, found.state, found.devices, found.uuids)
         }
-        Question::Cpu { memory } => (EngineChoice::Cpu, CudaState::NotAsked, vec![(0, cpu(memory))]),
+        Question::Cpu { memory } => {
+            (EngineChoice::Cpu, CudaState::NotAsked, vec![(0, cpu(memory))], vec![String::new()])
+        }
     };
     let nvrtc = cuda::nvrtc_present();
     // Last: afterwards nothing can be looked at any more.
     let told = sandbox::measure(engine).and_then(|isolation| {
-        write_message(&mut frames, &Answer { cuda, nvrtc, devices, isolation: Some(isolation) })
+        write_message(&mut frames, &Answer { cuda, nvrtc, devices, uuids, isolation: Some(isolation) })
     });
     match told {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,14 +7,16 @@ mod workers {
 }
 
 use ion_gpu::worker::isolation::Wall;
+use ion_node::owner::Facts;
 use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
 use ion_protocol::{Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits};
 use ion_scheduler::input::WorkId;
 use rustix::process::{Pid, Signal};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use workers::{
     programs::{self, empty, endless, out_of_bounds, says, scale},
-    rig::{ION, Rig, fake, stub_driver},
+    rig::{CARD, Cards, ION, Rig, fake, stub_driver},
 };
 
 const MIB: u64 = 1 << 20;
@@ -235,6 +237,51 @@ async fn jobs_are_stopped_while_they_run_and_while_they_wait() {
     rig.expect_good().await;
     let absent = rig.handle.run(WorkId(1000), rig.tenant, 7, Box::new(empty(&rig.blobs)));
     assert!(matches!(absent, Err(Fault::NoDevice { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cards_are_watched_and_own_children_are_told_from_others() {
+    let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
+    let mut rig = Rig::start(cards.program.path()).await;
+    rig.expect_good().await;
+    let (to, mut sights) = mpsc::channel(1);
+    let uuids = ["GPU-of-nobody", CARD].map(str::to_owned).to_vec();
+    cards.say(55, &[1]);
+    rig.handle.watch(uuids, to);
+    let mut until = async |what: &str, wanted: Facts| {
+        let seen = async {
+            loop {
+                let sight = sights.recv().await.expect("it is watched");
+                assert_eq!(sight[0], (0, Facts::default()), "a card that is not there");
+                if sight[1] == (1, wanted) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap_or_else(|_| panic!("{what}"));
+    };
+    let card = |celsius, others| Facts { celsius: Some(celsius), watts: Some(123), others };
+    until("as long as none of ours was seen, the numbers may be others", card(55, None)).await;
+    let ours: Vec<i32> = rig.children().iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+    cards.say(56, &ours);
+    until("our own children are nobody else", card(56, Some(0))).await;
+    cards.say(56, &[ours[0], 1]);
+    until("somebody else is seen", card(56, Some(1))).await;
+    cards.say(57, &[]);
+    until("everybody left", card(57, Some(0))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_library_nothing_is_known_and_nobody_goes_on_asking() {
+    let rig = Rig::start(ION).await;
+    let (to, mut sights) = mpsc::channel(1);
+    rig.handle.watch(vec![CARD.to_owned()], to);
+    let seen = async { (sights.recv().await, sights.recv().await) };
+    let seen = tokio::time::timeout(Duration::from_secs(30), seen).await.expect("an answer in time");
+    if seen.1.is_some() {
+        return eprintln!("skipped: NVIDIA's management library is installed here");
+    }
+    assert_eq!(seen, (Some(vec![(0, Facts::default())]), None));
 }
 
 /// Starts a node on a fake that passes probes on to the real program and otherwise does `behaviour` as long as the file

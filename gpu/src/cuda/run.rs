@@ -70,6 +70,12 @@ impl CudaBackend {
         &self.model
     }
 
+    /// The driver's own name for it; empty where it tells none.
+    pub fn uuid(&self) -> String {
+        let found = driver::call(|| result::device::get_uuid(self.context.device));
+        found.map_or(String::new(), |uuid| crate::nvml::uuid_text(uuid.bytes.map(|byte| byte as u8)))
+    }
+
     /// Its compute capability.
     pub fn capability(&self) -> ComputeCapability {
         self.capability

@@ -35,15 +35,20 @@ pub struct Found {
     pub state: CudaState,
     /// What to offer.
     pub devices: Vec<(u32, Device)>,
+    /// The driver's own name for each of these.
+    pub uuids: Vec<String>,
 }
 
 /// Asks the driver everything and runs a kernel on each device. Only in a child process.
 pub fn survey() -> Found {
-    let none = |state| Found { state, devices: Vec::new() };
     match driver_version() {
         Ok(driver) => devices(driver),
         Err(state) => none(state),
     }
+}
+
+fn none(state: CudaState) -> Found {
+    Found { state, devices: Vec::new(), uuids: Vec::new() }
 }
 
 /// Starts the driver through our own look-ups: a foreign library may return numbers that are no code of the driver's,
@@ -111,18 +116,20 @@ fn devices(driver: u32) -> Found {
         Ok(count) => u32::try_from(count).unwrap_or(0),
         Err(Trouble::Code(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
         Err(trouble) => {
-            let state = CudaState::InitFailed { code: format!("cuDeviceGetCount: {trouble}") };
-            return Found { state, devices: Vec::new() };
+            return none(CudaState::InitFailed { code: format!("cuDeviceGetCount: {trouble}") });
         }
     };
     if count == 0 {
-        return Found { state: CudaState::NoDevice, devices: Vec::new() };
+        return none(CudaState::NoDevice);
     }
     let count = count.min(ion_protocol::limits::DEVICES_MAX as u32);
-    let (mut devices, mut left_out) = (Vec::new(), Vec::new());
+    let (mut devices, mut uuids, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for ordinal in 0..count {
         match device(ordinal) {
-            Ok(device) => devices.push((ordinal, Device { index: devices.len() as u16, ..device })),
+            Ok((device, uuid)) => {
+                devices.push((ordinal, Device { index: devices.len() as u16, ..device }));
+                uuids.push(uuid);
+            }
             Err(fault) => left_out.push(format!("device {ordinal}: {fault}")),
         }
     }
@@ -131,22 +138,24 @@ fn devices(driver: u32) -> Found {
     } else {
         CudaState::Works { driver, left_out }
     };
-    Found { state, devices }
+    Found { state, devices, uuids }
 }
 
-fn device(ordinal: u32) -> Result<Device, Fault> {
+fn device(ordinal: u32) -> Result<(Device, String), Fault> {
     let mut backend = CudaBackend::open(ordinal)?;
     // A device that computes wrongly is left out here; one that can't be measured is offered without figures.
     power::check(&mut backend)?;
     let power = power::measure(&mut backend).unwrap_or_default();
-    Ok(Device {
+    let uuid = backend.uuid();
+    let device = Device {
         index: 0,
         model: backend.model().to_owned(),
         engine: Engine::Cuda,
         capability: backend.capability(),
         memory: backend.memory().saturating_sub(RESERVED),
         power,
-    })
+    };
+    Ok((device, uuid))
 }
 
 /// Memory of a device that jobs do not get: the contexts of the worker at work and of the next one, ready beside it.

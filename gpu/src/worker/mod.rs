@@ -17,7 +17,7 @@ use crate::{
     backend::Backend,
     cpu::CpuBackend,
     cuda::{self, CudaBackend},
-    probe,
+    nvml, probe,
 };
 use ion_protocol::{Bytes, fault::Fault};
 use std::process::ExitCode;
@@ -47,6 +47,8 @@ pub enum EngineChoice {
 pub enum Task {
     /// Say what the machine has.
     Probe(probe::Question),
+    /// Say how the cards are, again and again.
+    Watch,
     /// Run jobs.
     Serve {
         /// On what.
@@ -62,6 +64,7 @@ impl Task {
         let words = match self {
             Task::Probe(probe::Question::Cuda) => "--probe cuda".to_owned(),
             Task::Probe(probe::Question::Cpu { memory }) => format!("--probe cpu --memory {}", memory.0),
+            Task::Watch => "--watch cards".to_owned(),
             Task::Serve { engine: EngineChoice::Cpu, memory } => {
                 format!("--engine cpu --memory {}", memory.0)
             }
@@ -79,6 +82,7 @@ impl Task {
         Some(match words[..] {
             ["--probe", "cuda"] => Task::Probe(probe::Question::Cuda),
             ["--probe", "cpu", "--memory", m] => Task::Probe(probe::Question::Cpu { memory: memory(m)? }),
+            ["--watch", "cards"] => Task::Watch,
             ["--engine", "cpu", "--memory", m] => {
                 Task::Serve { engine: EngineChoice::Cpu, memory: memory(m)? }
             }
@@ -105,6 +109,7 @@ pub fn main(args: &[String]) -> ExitCode {
     };
     match task {
         Task::Probe(question) => probe::answer(question, frames),
+        Task::Watch => nvml::watch(frames),
         Task::Serve { engine, memory } => {
             let backend = open(engine).and_then(|backend| {
                 let message = |error| format!("the worker could not limit itself: {error}");
@@ -135,6 +140,7 @@ mod tests {
         for task in [
             Task::Probe(probe::Question::Cuda),
             Task::Probe(probe::Question::Cpu { memory: Bytes(7) }),
+            Task::Watch,
             Task::Serve { engine: EngineChoice::Cpu, memory: Bytes(1 << 30) },
             Task::Serve { engine: cuda, memory: Bytes(0) },
         ] {

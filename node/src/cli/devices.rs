@@ -9,6 +9,7 @@ use crate::control::{
     ControlError,
     api::{ControlRequest, ControlResponse, DeviceView, DevicesView},
 };
+use crate::owner::Facts;
 use serde::Serialize;
 
 /// The running node's devices, or what the owner wants of one.
@@ -101,9 +102,28 @@ pub fn doing(view: &DeviceView) -> String {
     }
 }
 
+/// How a GPU is at this moment.
+fn now(view: &DeviceView) -> Option<String> {
+    if !view.device.engine.is_gpu() {
+        return None;
+    }
+    let Facts { celsius, watts, others } = view.facts;
+    let mut known: Vec<String> = Vec::new();
+    known.extend(celsius.map(|celsius| format!("{celsius} degrees")));
+    known.extend(watts.map(|watts| format!("{watts} W")));
+    known.extend(others.map(|others| format!("{others} other programs compute on it")));
+    Some(match known.is_empty() {
+        true => format!(
+            "device {}: temperature, draw and other programs are not known, so rules about them have no effect",
+            view.device.index
+        ),
+        false => format!("device {}: {}", view.device.index, known.join(", ")),
+    })
+}
+
 /// What is not in the table.
 fn notes(view: &DevicesView) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = view.devices.iter().filter_map(now).collect();
     for missing in &view.not_offered {
         lines.push(format!("not offered: {}: {}", missing.what, missing.why));
         if !missing.hint.is_empty() {

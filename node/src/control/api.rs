@@ -5,7 +5,7 @@
 //! one response; [`ControlRequest::Watch`] and [`ControlRequest::Events`] get any number of
 //! [`ControlResponse::Event`] and then [`ControlResponse::End`].
 
-use crate::{config::Role, events::EventLine};
+use crate::{config::Role, events::EventLine, owner::Facts};
 use ion_gpu::worker::isolation::Isolation;
 use ion_protocol::{
     BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, NetworkId, NodeId,
@@ -293,6 +293,8 @@ pub struct DeviceView {
     pub job: Option<JobId>,
     /// Why it is not lent now; `None` if it is.
     pub withheld: Option<Withheld>,
+    /// What is known of it now, where NVIDIA's management library tells.
+    pub facts: Facts,
 }
 
 /// One receipt in a list.

@@ -23,7 +23,7 @@ use crate::{
     net::{self, Net, NetConfig, NetHandle},
     owner::{Owner, Paused},
     tasks::{Shutdown, Tasks},
-    workers::{self, CheckerHandle, WorkersConfig, WorkersHandle},
+    workers::{self, CheckerHandle, Sights, WorkersConfig, WorkersHandle},
 };
 use ion_gpu::probe::ProbeReport;
 use ion_protocol::{BlobHash, Bytes, JobId, NetworkId, NodeId};
@@ -131,6 +131,7 @@ impl Node {
         tasks.spawn("journal", watch_journal(ledger.clone(), shutdown.clone()));
         tasks.spawn("blob service", watch_blobs(blobs.clone(), shutdown.clone()));
         tasks.spawn("swarm", async move { swarm.await.map_err(|error| error.to_string())? });
+        let (sights_tx, sights) = mpsc::channel(1);
         let looks = tokio::time::interval(owner::LOOK_EVERY);
         let driver = Driver {
             network,
@@ -152,9 +153,10 @@ impl Node {
             submissions: BTreeMap::new(),
             watchers: Vec::new(),
             chores: chores_tx,
+            sights: sights_tx,
             shutdown: shutdown.clone(),
         };
-        let queues = Queues { local, peers, chores, control, wishes, looks };
+        let queues = Queues { local, peers, chores, control, wishes, looks, sights };
         tasks.spawn("driver", driver.run(first, queues));
         Ok(Node { id, shutdown, tasks, wishes: wishes_tx, addresses, events: live })
     }
@@ -322,6 +324,7 @@ struct Queues {
     control: mpsc::Receiver<ControlCall>,
     wishes: mpsc::Receiver<Wish>,
     looks: tokio::time::Interval,
+    sights: mpsc::Receiver<Sights>,
 }
 
 struct Driver {
@@ -346,6 +349,8 @@ struct Driver {
     submissions: BTreeMap<JobId, Vec<control::Reply>>,
     watchers: Vec<control::Watcher>,
     chores: mpsc::Sender<Chore>,
+    /// Where news of the cards comes in; the newest is all that counts.
+    sights: mpsc::Sender<Sights>,
     shutdown: Shutdown,
 }
 
@@ -362,6 +367,7 @@ impl Driver {
                 Some(input) = queues.local.recv() => self.on_local(input, &mut queues.local),
                 Some(chore) = queues.chores.recv() => self.on_chore(chore),
                 Some(call) = queues.control.recv() => self.on_control(call),
+                Some(sights) = queues.sights.recv() => self.on_sights(sights),
                 _ = queues.looks.tick(), if self.owner.rules.hours.is_some() => self.look_at_owner(),
                 Some(input) = queues.peers.recv() => self.feed(input),
                 // One turn of settling was not enough: the next follows at once, after a look at everything above.
@@ -393,6 +399,9 @@ impl Driver {
         match chore {
             Chore::Probed(handle, report) => {
                 let devices = report.devices.clone();
+                if report.uuids.iter().any(|uuid| !uuid.is_empty()) {
+                    handle.watch(report.uuids.clone(), self.sights.clone());
+                }
                 self.workers = Some(handle);
                 self.devices = Some(report);
                 // What is not lent is never on offer, not even for a moment.

@@ -5,6 +5,7 @@ use crate::{
     clock,
     control::api::{ControlResponse, DeviceView, DevicesView, NotOffered},
     owner::{Change, rules},
+    workers::Sights,
 };
 use ion_gpu::probe::CudaState;
 use ion_scheduler::{Input, input::OwnerInput};
@@ -21,6 +22,14 @@ impl Driver {
         for change in self.owner.look(devices, clock::wall()) {
             self.lend(change);
         }
+    }
+
+    /// News of the cards.
+    pub(super) fn on_sights(&mut self, sights: Sights) {
+        for (device, facts) in sights {
+            self.owner.learn(device, facts);
+        }
+        self.look_at_owner();
     }
 
     fn lend(&mut self, Change { device, why }: Change) {
@@ -79,6 +88,7 @@ impl Driver {
                 device: device.clone(),
                 job: running(device.index),
                 withheld: self.owner.why(device.index),
+                facts: self.owner.facts(device.index),
             })
             .collect()
     }

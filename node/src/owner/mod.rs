@@ -44,6 +44,11 @@ impl Owner {
         self.facts.insert(device, facts);
     }
 
+    /// What was learned of a device last.
+    pub fn facts(&self, device: u16) -> Facts {
+        self.facts.get(&device).copied().unwrap_or_default()
+    }
+
     /// Why a device is not lent, as of the last look.
     pub fn why(&self, device: u16) -> Option<Withheld> {
         self.withheld.get(&device).copied()
@@ -54,7 +59,7 @@ impl Owner {
         let mut changes = Vec::new();
         for device in devices {
             let before = self.why(device);
-            let facts = self.facts.get(&device).copied().unwrap_or_default();
+            let facts = self.facts(device);
             let why = rules::withheld(self.paused.holds(device), &self.rules, &facts, before, wall);
             // A degree more is no news.
             let why = why.map(|why| before.filter(|before| same_kind(before, &why)).unwrap_or(why));

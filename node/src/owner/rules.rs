@@ -126,11 +126,10 @@ pub fn evicts(why: Withheld) -> bool {
     }
 }
 
-/// How many of the processes on a device are none of ours. `None` where that can't be told: where a worker of ours has the
-/// device and is not among them, the list speaks of processes in other numbers (as inside a container).
-pub fn others(listed: &[u32], ours: &[u32], one_of_ours_has_it: bool) -> Option<u32> {
-    let seen = listed.iter().any(|pid| ours.contains(pid));
-    if one_of_ours_has_it && !seen {
+/// How many of the processes on a device are none of ours. `None` where that can't be told: until a worker of ours was seen
+/// in such a list, the list may speak of processes in other numbers, as inside a container, and ours would look foreign.
+pub fn others(listed: &[u32], ours: &[u32], ours_were_seen: bool) -> Option<u32> {
+    if !ours_were_seen {
         return None;
     }
     let foreign = listed.iter().filter(|pid| !ours.contains(pid)).count();
@@ -231,11 +230,10 @@ mod tests {
 
     #[test]
     fn own_workers_are_nobody_else() {
-        assert_eq!(others(&[], &[], false), Some(0));
         assert_eq!(others(&[10, 11], &[10, 11, 12], true), Some(0));
         assert_eq!(others(&[10, 99], &[10, 11], true), Some(1));
-        assert_eq!(others(&[99], &[10], false), Some(1), "no worker of ours has the device");
-        assert_eq!(others(&[99], &[10], true), None, "a container numbers processes otherwise");
-        assert_eq!(others(&[], &[10], true), None, "a library that lists nobody is not believed");
+        assert_eq!(others(&[99], &[10], true), Some(1), "no worker of ours has the device now");
+        assert_eq!(others(&[], &[10], true), Some(0));
+        assert_eq!(others(&[99], &[10], false), None, "a container numbers processes otherwise");
     }
 }

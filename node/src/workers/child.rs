@@ -4,7 +4,11 @@ use ion_gpu::worker::{
     Task,
     frame::{Frame, FrameError, FromWorker, HEADER_BYTES, parse_header, parse_payload},
 };
-use ion_protocol::{Bytes, Millis, fault::Fault};
+use ion_protocol::{
+    Bytes, Millis,
+    codec::{Decode, Encode},
+    fault::Fault,
+};
 use std::{
     collections::VecDeque,
     ffi::OsString,
@@ -28,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 const FRAMES_AHEAD: usize = 8;
 /// Children that may wait to be started; more callers wait for their turn.
 const SPAWNS_AHEAD: usize = 16;
+/// Children whose numbers are kept: far more than run at once, far fewer than numbers there are.
+const STARTED_KEPT: usize = 256;
 /// Standard error that is kept: the last lines say why.
 const LAST_WORDS_BYTES: usize = 4 * 1024;
 /// Standard error of one job. A driver says a few lines; a flood ends the job.
@@ -43,6 +49,7 @@ const ENVIRONMENT: [&str; 4] =
 #[derive(Clone, Debug)]
 pub struct Spawner {
     asks: mpsc::Sender<Ask>,
+    started: Arc<Mutex<VecDeque<u32>>>,
 }
 
 struct Ask {
@@ -55,16 +62,30 @@ impl Spawner {
     pub fn start(exe: PathBuf) -> Self {
         let (asks, mut asked) = mpsc::channel::<Ask>(SPAWNS_AHEAD);
         let runtime = runtime::Handle::current();
+        let started_here: Arc<Mutex<VecDeque<u32>>> = Arc::default();
+        let noted = started_here.clone();
         let started = std::thread::Builder::new().name("ion-spawner".to_owned()).spawn(move || {
             while let Some(ask) = asked.blocking_recv() {
                 let _inside = runtime.enter();
+                let child = spawn(&exe, ask.task);
+                if let Some(pid) = child.as_ref().ok().and_then(Process::id) {
+                    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                    noted.push_back(pid);
+                    let over = noted.len().saturating_sub(STARTED_KEPT);
+                    noted.drain(..over);
+                }
                 // Nobody waits any more: the child is dropped, which kills it.
-                let _ = ask.reply.send(spawn(&exe, ask.task));
+                let _ = ask.reply.send(child);
             }
         });
         // Without the thread every ask is answered with an error.
         drop(started);
-        Self { asks }
+        Self { asks, started: started_here }
+    }
+
+    /// Numbers of the children started of late, those that ended included: a driver may list one a moment longer.
+    pub fn started(&self) -> Vec<u32> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     async fn ask(&self, task: Task) -> io::Result<Process> {
@@ -273,7 +294,10 @@ async fn read_frames(stdout: ChildStdout, to: mpsc::Sender<Result<Frame<FromWork
     }
 }
 
-async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame<FromWorker>>, FrameError> {
+/// The next frame of a child's; `None` where it ended between two.
+pub async fn read_frame<T: Encode + Decode<()>>(
+    from: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<Frame<T>>, FrameError> {
     let mut head = [0; HEADER_BYTES];
     let first = from.read(&mut head).await?;
     if first == 0 {

@@ -21,11 +21,13 @@ mod feed;
 mod job;
 mod outputs;
 mod probe;
+mod watch;
 
 pub use crate::config::{Backend as BackendChoice, KeepFree};
 pub use check::{CheckerHandle, start_checker};
 pub use exec::{ExecReport, exec};
 pub use ion_gpu::probe::{CudaState, ProbeReport};
+pub use watch::Sights;
 
 use child::Spawner;
 use ion_gpu::worker::Task;
@@ -139,6 +141,7 @@ impl Stops {
 pub struct WorkersHandle {
     devices: Vec<mpsc::Sender<Ask>>,
     stops: Stops,
+    spawner: Spawner,
 }
 
 impl WorkersHandle {
@@ -160,6 +163,11 @@ impl WorkersHandle {
             };
             Fault::NoDevice { message }
         })
+    }
+
+    /// Tells how the cards of these names are, device by device, until nobody listens or there is no library to ask.
+    pub fn watch(&self, uuids: Vec<String>, to: mpsc::Sender<Sights>) {
+        tokio::spawn(watch::watch(self.spawner.clone(), uuids, to));
     }
 
     /// Ends the idle children of a device, so that its owner has all of it; one at work is let be.
@@ -230,7 +238,7 @@ pub async fn start_with(
             to
         })
         .collect();
-    (WorkersHandle { devices, stops }, report)
+    (WorkersHandle { devices, stops, spawner }, report)
 }
 
 /// Memory a job may use on the CPU device.

@@ -53,6 +53,7 @@ pub async fn probe(
     let of_cpu = cpu.as_ref().and_then(|cpu| cpu.isolation.clone());
     let isolation = if no_gpus { of_cpu } else { cuda.isolation };
     let lent = |device: Device| Device { memory: config.keep_free.of(device.memory), ..device };
+    let uuids = if no_gpus { vec![String::new()] } else { cuda.uuids };
     let gpus =
         cuda.devices.into_iter().map(|(ordinal, device)| (EngineChoice::Cuda { ordinal }, lent(device)));
     let mut found: Vec<(EngineChoice, Device)> = gpus.collect();
@@ -66,11 +67,11 @@ pub async fn probe(
         .enumerate()
         .map(|(index, (engine, device))| (engine, Device { index: index as u16, ..device }))
         .unzip();
-    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, isolation }, engines)
+    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, uuids, isolation }, engines)
 }
 
 fn nothing(cuda: CudaState) -> Answer {
-    Answer { cuda, nvrtc: false, devices: Vec::new(), isolation: None }
+    Answer { cuda, nvrtc: false, devices: Vec::new(), uuids: Vec::new(), isolation: None }
 }
 
 fn state(silence: Silence, patience: Patience) -> CudaState {

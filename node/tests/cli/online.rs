@@ -10,7 +10,7 @@ use ion_node::control::api::{
     ControlRequest, ControlResponse, DeviceView, DevicesView, Explanation, JobView, NotOffered, OfferView,
     OutputView, ReceiptView, Side, StatusView,
 };
-use ion_node::{events::EventLine, show::ReceiptFile};
+use ion_node::{events::EventLine, owner::Facts, show::ReceiptFile};
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, NodeId, UnixMillis,
     check::Check,
@@ -127,7 +127,12 @@ fn status(dir: &Path) -> StatusView {
 
 /// One device that is paused while something runs on it, and a driver that sees no other.
 fn devices() -> DevicesView {
-    let view = DeviceView { device: device(), job: Some(JobId([7; 16])), withheld: Some(Withheld::Paused) };
+    let view = DeviceView {
+        device: device(),
+        job: Some(JobId([7; 16])),
+        withheld: Some(Withheld::Paused),
+        facts: Facts { celsius: Some(61), ..Facts::default() },
+    };
     let state = CudaState::NoDevice;
     DevicesView {
         probed: true,
@@ -195,6 +200,7 @@ fn questions_are_answered_in_tables_and_in_json() {
         "job 07070707, then not lent: its owner paused it",
         "not offered: CUDA devices: the NVIDIA driver works and sees no GPU",
         "hint: check `nvidia-smi -L`",
+        "device 0: 61 degrees",
         "isolation: a worker that is taken over could open sockets",
         "hint: run the node as a user of its own",
     ] {

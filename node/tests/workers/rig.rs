@@ -269,6 +269,59 @@ pub fn fake(script: &str) -> Fake {
     Fake { path: path.to_str().unwrap().to_owned(), _dir: dir }
 }
 
+/// A `libnvidia-ml.so.1` with one card, whose temperature and processes stand in files beside it, and a program that is
+/// the real one with this library. `None` where there is no C compiler.
+pub struct Cards {
+    pub program: Fake,
+    dir: TempDir,
+}
+
+/// The name of the card that [`Cards`] has.
+pub const CARD: &str = "GPU-00000000-0000-0000-0000-000000000001";
+
+impl Cards {
+    pub fn new() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().to_str().unwrap();
+        let text = format!(
+            "#include <stdio.h>\n#include <string.h>\n\
+             static int numbers(const char *name, unsigned *to, unsigned room) {{ unsigned n = 0; char path[512];\n\
+             snprintf(path, sizeof path, \"{place}/%s\", name); FILE *f = fopen(path, \"r\"); if (!f) return -1;\n\
+             while (n < room && fscanf(f, \"%u\", to + n) == 1) n++; fclose(f); return n; }}\n\
+             int nvmlInit_v2(void) {{ return 0; }}\n\
+             int nvmlDeviceGetCount_v2(unsigned *n) {{ *n = 1; return 0; }}\n\
+             int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) {{ *h = h; return i; }}\n\
+             int nvmlDeviceGetUUID(void *h, char *to, unsigned room) {{ strncpy(to, \"{CARD}\", room); return 0; }}\n\
+             int nvmlDeviceGetTemperature(void *h, int s, unsigned *t) {{ return numbers(\"celsius\", t, 1) != 1; }}\n\
+             int nvmlDeviceGetPowerUsage(void *h, unsigned *mw) {{ *mw = 123456; return 0; }}\n\
+             struct info {{ unsigned pid; unsigned long long memory; unsigned gpu, compute; }};\n\
+             int nvmlDeviceGetComputeRunningProcesses_v3(void *h, unsigned *n, struct info *to) {{\n\
+             unsigned pids[8]; int found = numbers(\"pids\", pids, 8); if (found < 0) return 999;\n\
+             for (int i = 0; i < found; i++) to[i].pid = pids[i]; *n = found; return 0; }}\n"
+        );
+        let source = dir.path().join("cards.c");
+        fs::write(&source, text).unwrap();
+        let library = dir.path().join("libnvidia-ml.so.1");
+        let status =
+            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().ok()?;
+        assert!(status.success(), "cc compiles the library");
+        let program = fake(&format!("LD_LIBRARY_PATH={place} exec {ION} \"$@\""));
+        Some(Self { program, dir })
+    }
+
+    /// What the library says from now on.
+    pub fn say(&self, celsius: u16, pids: &[i32]) {
+        let put = |name: &str, text: String| {
+            // Whole or not at all: the library may read at any time.
+            let draft = self.dir.path().join("draft");
+            fs::write(&draft, text).unwrap();
+            fs::rename(&draft, self.dir.path().join(name)).unwrap();
+        };
+        put("celsius", celsius.to_string());
+        put("pids", pids.iter().map(|pid| format!("{pid}\n")).collect());
+    }
+}
+
 /// A directory with a `libcuda.so.1` whose `cuInit` does this; with all the symbols of a driver, or with that one only.
 /// `None` where there is no C compiler.
 pub fn stub_driver(init: &str, whole: bool) -> Option<TempDir> {

@@ -42,6 +42,7 @@ fn probed() -> ProbeReport {
         cpu_trouble: None,
         nvrtc: true,
         devices: vec![device],
+        uuids: vec![String::new()],
         isolation: Some(Isolation {
             files: Wall::Stands { version: 7 },
             calls: Wall::Stands { version: 0 },
