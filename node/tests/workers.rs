@@ -293,7 +293,7 @@ async fn fault_of(behaviour: &str) -> Fault {
     let bad = format!("{}.bad", fake.path());
     std::fs::write(&bad, "").unwrap();
     let patience = Patience {
-        start: Duration::from_secs(3),
+        start: Duration::from_secs(6),
         silence: Duration::from_secs(3),
         load: Duration::from_secs(30),
         ..Patience::default()
@@ -366,7 +366,7 @@ async fn programs_that_are_no_workers_are_told_as_what_they_are() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_end_in_a_typed_answer_whatever_the_driver_does() {
-    let patience = Patience { probe: Duration::from_secs(4), ..Patience::default() };
+    let patience = Patience { probe: Duration::from_secs(8), ..Patience::default() };
     let ask = async |script: String| {
         let fake = fake(&script);
         Rig::start_with(fake.path(), BackendChoice::Auto, patience).await.report
@@ -375,7 +375,7 @@ async fn probes_end_in_a_typed_answer_whatever_the_driver_does() {
     let cuda_only = |behaviour: &str| format!("case $3 in cuda) {behaviour};; *) exec {ION} \"$@\";; esac");
 
     let report = ask(cuda_only("exec sleep 60")).await;
-    assert_eq!(report.cuda, CudaState::ProbeHung { after: Millis(4000) });
+    assert_eq!(report.cuda, CudaState::ProbeHung { after: Millis(8000) });
     assert_eq!(report.devices.len(), 1, "the processor is offered all the same");
     let report = ask(cuda_only("kill -SEGV $$")).await;
     assert!(matches!(&report.cuda, CudaState::ProbeCrashed { how } if how.contains("SIGSEGV")), "{report:?}");
@@ -392,7 +392,7 @@ async fn probes_end_in_a_typed_answer_whatever_the_driver_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stub_drivers_are_told_from_real_ones() {
-    let patience = Patience { probe: Duration::from_secs(4), ..Patience::default() };
+    let patience = Patience { probe: Duration::from_secs(8), ..Patience::default() };
     let ask = async |dir: &tempfile::TempDir| {
         let fake = fake(&format!("LD_LIBRARY_PATH={} exec {ION} \"$@\"", dir.path().display()));
         Rig::start_with(fake.path(), BackendChoice::Auto, patience).await.report
