@@ -12,7 +12,7 @@ use crate::{
 use ion_protocol::{
     BlobHash, Bytes,
     fault::Fault,
-    job::{Arg, Element, Init, Launch, Program, Source, Step, check_extents},
+    job::{Arg, Element, Init, Launch, Program, Source, Step, check_extents, check_structs, groups, layout},
     limits,
 };
 use std::collections::HashMap;
@@ -248,30 +248,30 @@ fn check_launch(
         let max = limits::SHARED_BYTES_MAX;
         return refuse(format!("{shared} bytes of shared memory"), format!("at most {max}"));
     }
-    if launch.args.len() != function.params.len() {
-        let (found, expected) = (launch.args.len(), function.params.len());
-        return refuse(format!("{found} arguments"), format!("{expected}"));
+    check_args(program, function, &launch.args).or_else(|(found, expected)| refuse(found, expected))
+}
+
+/// `Err` holds what was found and what is expected.
+fn check_args(program: &Program, function: &Function, args: &[Arg]) -> Result<(), (String, String)> {
+    check_structs(args)?;
+    let (found, expected) = (groups(args).count(), function.params.len());
+    if found != expected {
+        return Err((format!("{found} arguments"), expected.to_string()));
     }
-    for (n, (arg, param)) in launch.args.iter().zip(&function.params).enumerate() {
-        if let Arg::Buffer(index) = arg
-            && usize::from(*index) >= program.buffers.len()
-        {
-            let count = program.buffers.len();
-            return refuse(
+    let count = program.buffers.len();
+    for (n, (given, param)) in groups(args).zip(&function.params).enumerate() {
+        let absent = |arg: &Arg| match arg {
+            Arg::Buffer(index) => (usize::from(*index) >= count).then_some(*index),
+            Arg::Scalar { .. } | Arg::Struct { .. } => None,
+        };
+        if let Some(index) = given.iter().find_map(absent) {
+            return Err((
                 format!("argument {n} names buffer {index}"),
                 format!("one of the {count} buffers"),
-            );
+            ));
         }
-        if !accepts(param, arg) {
-            let found = match arg {
-                Arg::Buffer(_) => "a buffer".to_string(),
-                Arg::Scalar { element, .. } => format!("a scalar of type {element}"),
-            };
-            let count = param.count.map_or(String::new(), |c| format!("[{c}]"));
-            return refuse(
-                format!("argument {n} is {found}"),
-                format!("a .{}{count} value", param.element.text()),
-            );
+        if !accepts(param, given) {
+            return Err((format!("argument {n} is {}", what_is(given)), what_fits(param)));
         }
     }
     Ok(())
@@ -291,14 +291,16 @@ pub fn shared_bytes(module: &Module, functions: &[&Function]) -> u64 {
         .fold(own, |end, (v, _)| ptx::limits::aligned(end, v.align) + v.bytes())
 }
 
-/// Whether an argument has the size and kind of a parameter.
-pub fn accepts(param: &Param, arg: &Arg) -> bool {
+/// Whether the arguments of one parameter (see [`groups`]) have its size and kind.
+pub fn accepts(param: &Param, given: &[Arg]) -> bool {
     let Some((kind, bits)) = param.element.kind() else { return false };
-    match arg {
-        Arg::Buffer(_) => param.count.is_none() && bits == 64 && kind != Kind::Float,
+    let bytes = u64::from(param.bytes());
+    match given {
+        [Arg::Struct { .. }, ..] => param.count.is_some() && layout(given).1 == bytes,
+        [Arg::Buffer(_)] => param.count.is_none() && bits == 64 && kind != Kind::Float,
         // A small struct, such as a half-precision number, arrives as an array of bytes.
-        Arg::Scalar { element, .. } if param.count.is_some() => u64::from(param.bytes()) == element.size(),
-        Arg::Scalar { element, .. } => {
+        [Arg::Scalar { element, .. }] if param.count.is_some() => bytes == element.size(),
+        [Arg::Scalar { element, .. }] => {
             let float = matches!(element, Element::F16 | Element::Bf16 | Element::F32 | Element::F64);
             let kinds = match kind {
                 Kind::Bits => true,
@@ -309,18 +311,59 @@ pub fn accepts(param: &Param, arg: &Arg) -> bool {
             };
             kinds && u64::from(bits) == element.size() * 8
         }
+        _ => false,
     }
+}
+
+/// What is given to one parameter, for messages; of a struct also where its fields are.
+pub fn what_is(given: &[Arg]) -> String {
+    let name = |arg: &Arg| match arg {
+        Arg::Buffer(_) => "buffer".to_owned(),
+        Arg::Scalar { element, .. } => element.to_string(),
+        Arg::Struct { .. } => "struct".to_owned(),
+    };
+    match given {
+        [Arg::Scalar { element, .. }] => format!("a number of type {element}"),
+        [Arg::Struct { .. }, ..] => {
+            let (fields, bytes) = layout(given);
+            let fields: Vec<String> =
+                fields.iter().map(|(at, arg)| format!("{} at {at}", name(arg))).collect();
+            format!("a struct of {bytes} bytes ({})", fields.join(", "))
+        }
+        _ => "a buffer".to_owned(),
+    }
+}
+
+/// What a parameter takes, for messages.
+pub fn what_fits(param: &Param) -> String {
+    let (text, bytes) = (param.element.text(), param.bytes());
+    match (text, param.count) {
+        (_, Some(count)) if matches!(bytes, 1 | 2 | 4 | 8) => {
+            format!("a struct or a number of {bytes} bytes (.{text}[{count}])")
+        }
+        (_, Some(count)) => format!("a struct of {bytes} bytes (.{text}[{count}])"),
+        ("u64" | "s64" | "b64", None) => format!("a buffer or a number (.{text})"),
+        (_, None) => format!("a number (.{text})"),
+    }
+}
+
+/// Every value of a launch, and where it is in the parameter block.
+pub fn values(function: &Function, launch: &Launch) -> impl Iterator<Item = (u64, Arg)> {
+    function.params.iter().zip(groups(&launch.args)).flat_map(|(param, given)| {
+        layout(given).0.into_iter().map(|(at, arg)| (u64::from(param.offset) + at, arg))
+    })
 }
 
 /// The parameter block of a launch; `address` gives where a buffer lives.
 pub fn param_block(function: &Function, launch: &Launch, address: impl Fn(u16) -> u64) -> Vec<u8> {
     let mut block = vec![0u8; function.param_bytes() as usize];
-    for (param, arg) in function.params.iter().zip(&launch.args) {
+    for (at, arg) in values(function, launch) {
         let bits = match arg {
-            Arg::Buffer(index) => address(*index),
-            Arg::Scalar { bits, .. } => *bits,
+            Arg::Buffer(index) => address(index),
+            Arg::Scalar { bits, .. } => bits,
+            Arg::Struct { .. } => continue,
         };
-        let (start, size) = (param.offset as usize, (param.bytes() as usize).min(8));
+        let (start, size) = (at as usize, arg.size().unwrap_or(0) as usize);
         if let Some(place) = block.get_mut(start..start + size) {
             place.copy_from_slice(&bits.to_le_bytes()[..size]);
         }

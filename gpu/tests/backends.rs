@@ -3,7 +3,7 @@
 
 mod cpu_bench;
 
-use cpu_bench::{Bench, bytes_of_f32, bytes_of_u32, f32_arg, f32s, u32_arg, u32s};
+use cpu_bench::{Bench, by_value, bytes_of_f32, bytes_of_u32, f32_arg, f32s, u32_arg, u32s};
 use ion_gpu::{
     backend::Backend,
     cpu::CpuBackend,
@@ -99,6 +99,17 @@ fn saxpy_again_and_again_with_swaps() {
         std::mem::swap(&mut x, &mut y);
     }
     assert_eq!(out, [bytes_of_f32(&x), bytes_of_f32(&y)]);
+}
+
+#[test]
+fn a_struct_by_value() {
+    let x = floats(7, 1000);
+    let bench = by_value(&x, 3);
+    let out = f32s(&outputs_everywhere(&bench, bench.program())[1]);
+    for n in 0..x.len() {
+        let expected = if n < 3 { 0.0 } else { 2.5f32.mul_add(x[n], 0.125 + 7.0) };
+        assert_eq!(out[n].to_bits(), expected.to_bits(), "element {n}");
+    }
 }
 
 #[test]

@@ -100,7 +100,10 @@ fn wrong_launches_are_refused_with_what_is_expected() {
     let said = message(&Bench::new(HOSTILE, "misaligned"));
     assert!(said.contains("0 arguments; expected 1"), "{said}");
     let said = message(&Bench::new(HOSTILE, "misaligned").arg(cpu_bench::f32_arg(1.0)));
-    assert!(said.contains("argument 0 is a scalar of type f32; expected a .u64 value"), "{said}");
+    assert!(
+        said.contains("argument 0 is a number of type f32; expected a buffer or a number (.u64)"),
+        "{said}"
+    );
     let said = message(&Bench::new(HOSTILE, "trap_now").grid([1; 3], [1025, 1, 1]));
     assert!(said.contains("block 1025 x 1 x 1; expected 1 to 1024 threads"), "{said}");
     let mut bench = Bench::new(HOSTILE, "trap_now");

@@ -2,7 +2,7 @@
 
 mod cpu_bench;
 
-use cpu_bench::{Bench, bytes_of_u32, u32_arg, u32s};
+use cpu_bench::{Bench, by_value, bytes_of_u32, u32_arg, u32s};
 use ion_protocol::{
     fault::Fault,
     hardware::Engine,
@@ -69,6 +69,52 @@ fn steps_that_fit_nothing_are_refused() {
     assert!(
         matches!(bench.run_program(program), Err(Fault::Program { message }) if message.contains("names buffer 9"))
     );
+}
+
+#[test]
+fn a_struct_that_fits_no_parameter_is_refused() {
+    let bench = by_value(&[1.0; 64], 0);
+    bench.run().expect("the struct fits");
+    let refusal = |change: &dyn Fn(&mut Vec<Arg>)| {
+        let mut program = bench.program();
+        let Step::Launch(launch) = &mut program.phases[0].steps[0] else { panic!("a launch") };
+        change(&mut launch.args);
+        match bench.run_program(program) {
+            Err(Fault::Program { message }) => message,
+            other => panic!("expected a refusal, found {other:?}"),
+        }
+    };
+    let head = Arg::Struct { fields: 5 };
+    // Without its last field, which is one byte in eight of padding.
+    let short = refusal(&|args| {
+        args[1] = head;
+        args.pop();
+    });
+    let fields = "buffer at 0, u32 at 8, f32 at 12, f64 at 16, buffer at 24";
+    assert_eq!(
+        short,
+        format!(
+            "step 0 of phase 0: kernel `by_value`: argument 1 is a struct of 32 bytes ({fields}); \
+                 expected a struct of 40 bytes (.b8[40])"
+        )
+    );
+    let few = refusal(&|args| _ = args.pop());
+    assert!(few.contains("5 of the 6 fields of argument 1; expected at least one field"), "{few}");
+    let none = refusal(&|args| args.splice(1.., [Arg::Struct { fields: 0 }]).for_each(drop));
+    assert!(none.contains("0 of the 0 fields of argument 1"), "{none}");
+    let nested = refusal(&|args| args[3] = head);
+    assert!(nested.contains("a struct as field 1 of argument 1; expected buffers and scalars"), "{nested}");
+    let behind = refusal(&|args| args[1] = head);
+    assert!(behind.contains("3 arguments; expected 2"), "{behind}");
+    let absent = refusal(&|args| args[6] = Arg::Buffer(9));
+    assert!(absent.contains("argument 1 names buffer 9; expected one of the 2 buffers"), "{absent}");
+    let plain = refusal(&|args| args.splice(0..1, [Arg::Struct { fields: 1 }, u32_arg(0)]).for_each(drop));
+    assert!(
+        plain.contains("argument 0 is a struct of 4 bytes (u32 at 0); expected a number (.u32)"),
+        "{plain}"
+    );
+    let number = refusal(&|args| args.splice(1.., [u32_arg(0)]).for_each(drop));
+    assert!(number.contains("argument 1 is a number of type u32; expected a struct of 40 bytes"), "{number}");
 }
 
 /// What the kernel declares and what the launch asks for count together.

@@ -3,7 +3,7 @@
 
 mod cpu_bench;
 
-use cpu_bench::{Bench, LIMITS, bytes_of_f32, bytes_of_u32, f32_arg, u32_arg, u32s, u64_arg};
+use cpu_bench::{Bench, LIMITS, by_value, bytes_of_f32, bytes_of_u32, f32_arg, u32_arg, u32s, u64_arg};
 use ion_gpu::{
     backend::RunLimits,
     replay::{Side, replay},
@@ -104,6 +104,21 @@ fn a_true_delivery_is_equal_in_what_the_blocks_wrote() {
     let delivered = honest(&bench, &program);
     let all = Finding::Equal { bytes: Bytes(8 * n as u64) };
     assert_eq!(found(&bench, &program, &delivered, &[0, 1, 2, 3]), all, "x is an output that nobody changes");
+}
+
+/// A buffer whose address is a field of a struct is written like any other.
+#[test]
+fn what_is_written_through_a_struct_is_checked() {
+    let bench = by_value(&[1.5; 256], 0);
+    let mut program = bench.program();
+    program.buffers[0].output = false;
+    let mut delivered = honest(&bench, &program);
+    assert_eq!(found(&bench, &program, &delivered, &[1, 3]), Finding::Equal { bytes: Bytes(2 * 256) });
+    delivered[1][300] ^= 1;
+    assert!(matches!(
+        found(&bench, &program, &delivered, &[1]),
+        Finding::Differs(Difference { offset: 300, .. })
+    ));
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! A job: what it needs, what it may cost, and the GPU program it runs. Data only: no host code travels.
 
+mod arg;
+
+pub use arg::{Arg, check_structs, groups, layout};
+
 use crate::{
     codec::{Decode, Encode},
     hardware::{ComputeCapability, Device, Engine},
@@ -236,23 +240,8 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Dynamic shared memory of a block, in bytes.
     pub shared_bytes: u32,
-    /// In the order of the kernel's parameters.
+    /// In the order of the kernel's parameters; a struct is one with all of its fields.
     pub args: Vec<Arg>,
-}
-
-/// A kernel argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Arg {
-    /// The address of a buffer, by position.
-    Buffer(u16),
-    /// A value of `element` type in the low bits of `bits`.
-    Scalar {
-        /// Its type.
-        element: Element,
-        /// Its two's complement or IEEE 754 bits.
-        bits: u64,
-    },
 }
 
 /// What is wrong with a specification, and where.
@@ -471,6 +460,7 @@ impl Program {
             limits::SHARED_BYTES_MAX.into(),
         )?;
         check_extents(launch.grid, launch.block)
+            .and_then(|()| check_structs(&launch.args))
             .map_err(|(found, expected)| wrong(place, found, expected))?;
         for arg in &launch.args {
             if let Arg::Buffer(index) = arg {

@@ -54,8 +54,8 @@ pub const SHAPE_DIMS_MAX: usize = 8;
 pub const PHASES_MAX: usize = 256;
 /// Steps in one phase.
 pub const STEPS_MAX: usize = 256;
-/// Arguments of one launch.
-pub const ARGS_MAX: usize = 64;
+/// Arguments of one launch, the head and each field of a struct counted: as many as a kernel may have parameters.
+pub const ARGS_MAX: usize = 256;
 /// Launches a program may run, repeats counted out.
 pub const LAUNCHES_MAX: u64 = 1_000_000;
 /// Steps a program may run, repeats counted out: every launch with a swap.

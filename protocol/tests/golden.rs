@@ -6,6 +6,7 @@ use ion_protocol::{
     codec,
     deal::Acceptance,
     hardware::Engine,
+    job::{Arg, Element},
     key::SecretKey,
     limits,
     message::{Frame, LeaseState, Notice, Request, Response},
@@ -67,6 +68,26 @@ fn a_query_and_its_answer() {
          00000000                          ; LeaseState::Unknown",
     );
     assert_eq!(hex::encode(codec::encode(&answer)), hex::encode(golden));
+}
+
+#[test]
+fn arguments_with_a_struct_among_them() {
+    let args = vec![
+        Arg::Struct { fields: 2 },
+        Arg::Buffer(3),
+        Arg::Scalar { element: Element::F32, bits: 0x4000_0000 },
+        Arg::Buffer(1),
+    ];
+    let golden = bytes(
+        "0400000000000000                  ; so many arguments
+         02000000 0200                     ; Arg::Struct, fields: the next two
+         00000000 0300                     ; Arg::Buffer
+         01000000 08000000                 ; Arg::Scalar, Element::F32
+         0000004000000000                  ; bits
+         00000000 0100                     ; Arg::Buffer, behind the struct",
+    );
+    assert_eq!(hex::encode(codec::encode(&args)), hex::encode(&golden));
+    assert_eq!(codec::decode::<Vec<Arg>>(&golden, 64), Ok(args));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use ion_protocol::{
     BlobHash, Bytes, Millis, NanoIo,
     job::{
         Arg, Buffer, Element, Init, JobLimits, JobSpec, Launch, Module, Needs, Phase, Program, Source, Step,
+        groups, layout,
     },
     limits,
 };
@@ -77,14 +78,58 @@ fn steps_are_bounded_with_their_repeats_counted_out() {
     most.check().expect("every launch with a swap");
 }
 
+fn launch_of(spec: &mut JobSpec) -> &mut Launch {
+    match &mut spec.program.phases[0].steps[0] {
+        Step::Launch(launch) => launch,
+        Step::Swap { .. } => unreachable!("the first step is a launch"),
+    }
+}
+
+fn head(fields: u16) -> Arg {
+    Arg::Struct { fields }
+}
+
+fn scalar(element: Element) -> Arg {
+    Arg::Scalar { element, bits: 1 }
+}
+
+#[test]
+fn a_struct_is_laid_out_as_c_does() {
+    use Element::{F32, F64, U8, U16};
+    let args = [scalar(U8), head(4), scalar(U8), scalar(U16), Arg::Buffer(0), scalar(F32), scalar(F64)];
+    let each: Vec<&[Arg]> = groups(&args).collect();
+    assert_eq!(each, [&args[..1], &args[1..6], &args[6..]]);
+    let placed = |group| {
+        let (fields, bytes) = layout(group);
+        (fields.into_iter().map(|(at, _)| at).collect::<Vec<_>>(), bytes)
+    };
+    assert_eq!(placed(each[0]), (vec![0], 1));
+    assert_eq!(placed(each[1]), (vec![0, 2, 8, 16], 24));
+    assert_eq!(placed(each[2]), (vec![0], 8));
+}
+
+#[test]
+fn a_struct_has_its_fields_and_they_are_values() {
+    let mut good = spec();
+    launch_of(&mut good).args = vec![head(2), Arg::Buffer(1), scalar(Element::F32), Arg::Buffer(0)];
+    good.check().expect("a struct and a buffer");
+    let args = |args: &[Arg]| refusal(|spec| launch_of(spec).args = args.to_vec());
+    let all = "expected at least one field, and all of them behind their struct";
+    let place = "step 0 of phase 0";
+    assert_eq!(args(&[head(0), Arg::Buffer(0)]), format!("{place}: 0 of the 0 fields of argument 0; {all}"));
+    let few = args(&[Arg::Buffer(0), head(2), Arg::Buffer(0)]);
+    assert_eq!(few, format!("{place}: 1 of the 2 fields of argument 1; {all}"));
+    let none = args(&[head(u16::MAX)]);
+    assert_eq!(none, format!("{place}: 0 of the 65535 fields of argument 0; {all}"));
+    let nested = args(&[head(2), Arg::Buffer(0), head(1), Arg::Buffer(0)]);
+    assert!(nested.contains("a struct as field 1 of argument 0; expected buffers and scalars"), "{nested}");
+    let buffer = args(&[head(1), Arg::Buffer(2)]);
+    assert_eq!(buffer, format!("{place}: buffer 2; expected one of the 2 buffers"));
+}
+
 #[test]
 fn what_a_launch_may_have_is_bounded() {
-    let launch = |change: &dyn Fn(&mut Launch)| {
-        refusal(|spec| match &mut spec.program.phases[0].steps[0] {
-            Step::Launch(launch) => change(launch),
-            Step::Swap { .. } => unreachable!("the first step is a launch"),
-        })
-    };
+    let launch = |change: &dyn Fn(&mut Launch)| refusal(|spec| change(launch_of(spec)));
     let blocks = "expected 1 to 2147483647 x 65535 x 65535 blocks";
     for grid in [[0, 1, 1], [1, 0, 1], [1, 1, 0], [1 << 31, 1, 1], [1, 65_536, 1], [1, 1, 65_536]] {
         let found = launch(&|launch| launch.grid = grid);
@@ -97,7 +142,7 @@ fn what_a_launch_may_have_is_bounded() {
     let shared = launch(&|launch| launch.shared_bytes = limits::SHARED_BYTES_MAX + 1);
     assert!(shared.contains("bytes of shared memory; expected at most 232448"), "{shared}");
     let args = launch(&|launch| launch.args = vec![Arg::Buffer(0); limits::ARGS_MAX + 1]);
-    assert!(args.contains("65 arguments; expected at most 64"), "{args}");
+    assert!(args.contains("257 arguments; expected at most 256"), "{args}");
 }
 
 #[test]

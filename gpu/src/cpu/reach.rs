@@ -19,10 +19,12 @@ pub const PIECES_MAX: usize = 127;
 /// Not a piece: memory that a block has to itself.
 const PRIVATE: Pieces = 1 << PIECES_MAX;
 
+/// Size of an address.
+const POINTER_BYTES: u64 = 8;
 /// Times that a kernel is read through: compilers' code settles after three or four.
 const TURNS_MAX: usize = 32;
 
-/// An argument that is a buffer's address: where it is among the parameters, and which piece it is.
+/// An argument, or a field of one, that is a buffer's address: where it is among the parameters, and which piece it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pointer {
     pub offset: u64,
@@ -88,20 +90,23 @@ impl Roots<'_> {
         if code.a == NONE { window(code.imm as u64) } else { self.get(code.a) }
     }
 
-    /// The parameters that a load may read: one, or with a computed address any.
-    fn parameters(&self, code: &Code) -> Pieces {
-        let read = |p: &&Pointer| code.a != NONE || p.offset == code.imm as u64;
+    /// The parameters that a load of parts of `bits` bits may read, in whole or in part: those that it overlaps, or
+    /// with a computed address any.
+    fn parameters(&self, code: &Code, bits: u8) -> Pieces {
+        let from = code.imm as u64;
+        let to = from.saturating_add(u64::from(code.e) * u64::from(bits / 8));
+        let read = |p: &&Pointer| code.a != NONE || (p.offset < to && from < p.offset + POINTER_BYTES);
         self.pointers.iter().filter(read).fold(0, |all, p| all | bit(p.piece))
     }
 
     fn flow(&mut self, code: &Code) {
         let parts = code.d as usize..(code.d as usize).saturating_add(code.e as usize);
         match code.kind {
-            Kind::Load { area, .. } => {
+            Kind::Load { area, bits, .. } => {
                 let roots = match area {
-                    Area::Param => self.parameters(code),
+                    Area::Param => self.parameters(code, bits),
                     Area::Shared | Area::Local => self.stored,
-                    Area::Generic => self.stored | if code.a == NONE { 0 } else { self.generic(code) },
+                    Area::Generic => self.stored | if code.a == NONE { 0 } else { self.generic(code, bits) },
                     Area::Global | Area::Const => 0,
                 };
                 let kernel = self.kernel;
@@ -186,8 +191,8 @@ impl Roots<'_> {
     }
 
     /// A generic load may read parameters too, where its address is one of theirs.
-    fn generic(&self, code: &Code) -> Pieces {
-        if self.get(code.a) & PRIVATE != 0 { self.parameters(code) } else { 0 }
+    fn generic(&self, code: &Code, bits: u8) -> Pieces {
+        if self.get(code.a) & PRIVATE != 0 { self.parameters(code, bits) } else { 0 }
     }
 
     fn join(&mut self, code: &Code, from: &[u32]) {
@@ -224,17 +229,23 @@ mod tests {
 
     /// The pieces that a kernel of two pointers, `p` and `q`, and a number can write.
     fn written(body: &str) -> Pieces {
+        let body = format!("ld.param.u64 %a, [p]; ld.param.u64 %b, [q]; ld.param.u32 %u, [n];\n{body}");
+        written_by(".param .u64 p, .param .u64 q, .param .u32 n", &body, 8)
+    }
+
+    /// The pieces that a kernel can write whose parameters have one pointer at 0 and one at `second`.
+    fn written_by(params: &str, body: &str, second: u64) -> Pieces {
         let text = format!(
             ".version 7.8\n.target sm_80\n.address_size 64\n.global .align 8 .b8 g[64];\n\
-             .visible .entry k(.param .u64 p, .param .u64 q, .param .u32 n)\n{{\n\
+             .visible .entry k({params})\n{{\n\
              .reg .b64 %a, %b, %c, %d; .reg .b32 %t, %u; .reg .pred %s;\n.local .align 8 .b8 spill[16];\n\
-             ld.param.u64 %a, [p]; ld.param.u64 %b, [q]; ld.param.u32 %u, [n];\n{body}\nret;\n}}\n"
+             {body}\nret;\n}}\n"
         );
         let module = ptx::parse(&text).unwrap_or_else(|refusal| panic!("{refusal:?}\n{text}"));
         let function = module.kernel("k").unwrap();
         let at = |piece: u64| (piece + 1) << WINDOW_BITS;
         let kernel = decode(&module, function, Addresses { global: at(2), constant: at(3) }).unwrap();
-        writes(&kernel, &[Pointer { offset: 0, piece: 0 }, Pointer { offset: 8, piece: 1 }])
+        writes(&kernel, &[Pointer { offset: 0, piece: 0 }, Pointer { offset: second, piece: 1 }])
     }
 
     #[test]
@@ -256,6 +267,21 @@ mod tests {
             0b010
         );
         assert_eq!(written("cvta.local.u64 %c, %d; st.u32 [%c], %u;"), 0);
+    }
+
+    #[test]
+    fn a_field_is_an_address_however_it_is_read() {
+        let written = |body: &str| written_by(".param .align 16 .b8 s[32]", body, 24);
+        assert_eq!(written("ld.param.u64 %a, [s+24]; st.global.u32 [%a], 1;"), 0b010);
+        assert_eq!(written("ld.param.v2.u64 {%c, %a}, [s+16]; st.global.u32 [%a], 1;"), 0b010);
+        assert_eq!(
+            written("ld.param.v2.u32 {%t, %u}, [s+24]; mov.b64 %a, {%t, %u}; st.global.u32 [%a], 1;"),
+            0b010
+        );
+        let high =
+            "ld.param.u32 %t, [s]; ld.param.u32 %u, [s+4]; mov.b64 %a, {%t, %u}; st.global.u32 [%a], 1;";
+        assert_eq!(written(high), 0b001);
+        assert_eq!(written("ld.param.u64 %a, [s]; ld.param.u64 %b, [s+8]; st.global.u64 [%a], %b;"), 0b001);
     }
 
     #[test]

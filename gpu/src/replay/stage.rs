@@ -15,7 +15,7 @@ use crate::{
         reach::{PIECES_MAX, Pieces, Pointer, writes},
         sparse::{Piece, Source, Sparse},
     },
-    program::{LoadedModule, LoadedProgram, param_block},
+    program::{LoadedModule, LoadedProgram, param_block, values},
     ptx::ir::Space,
 };
 use ion_protocol::{
@@ -141,12 +141,9 @@ impl<'a> Stage<'a> {
     /// The pieces that a launch can write.
     pub fn writes(&mut self, launch: &'a Launch) -> Result<Pieces, Fault> {
         self.make_ready(launch)?;
-        let params = &self.job.kernel(launch)?.params;
-        let pointers = launch.args.iter().zip(params).filter_map(|(arg, param)| match arg {
-            Arg::Buffer(n) => {
-                Some(Pointer { offset: u64::from(param.offset), piece: *self.held.get(usize::from(*n))? })
-            }
-            Arg::Scalar { .. } => None,
+        let pointers = values(self.job.kernel(launch)?, launch).filter_map(|(offset, arg)| match arg {
+            Arg::Buffer(n) => Some(Pointer { offset, piece: *self.held.get(usize::from(n))? }),
+            Arg::Scalar { .. } | Arg::Struct { .. } => None,
         });
         Ok(writes(self.kernel(launch), &pointers.collect::<Vec<_>>()))
     }

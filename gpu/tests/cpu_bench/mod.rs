@@ -67,6 +67,21 @@ pub fn u64s(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect()
 }
 
+/// `y = 2.5 * x + 0.125 + 7` from element `first` on, with all else in a struct; the buffers are `x` and `y`.
+pub fn by_value(x: &[f32], first: u32) -> Bench {
+    let (n, bits) = (x.len() as u32, 0.125f64.to_bits());
+    let mut bench = Bench::new(include_str!("../../kernels/by_value.ptx"), "by_value");
+    bench.buffers = vec![bytes_of_f32(x), vec![0; x.len() * 4]];
+    bench.grid([n.div_ceil(64), 1, 1], [64, 1, 1]).arg(u32_arg(first)).fields(&[
+        Arg::Buffer(0),
+        u32_arg(n),
+        f32_arg(2.5),
+        Arg::Scalar { element: Element::F64, bits },
+        Arg::Buffer(1),
+        Arg::Scalar { element: Element::U8, bits: 7 },
+    ])
+}
+
 impl Bench {
     pub fn new(text: &str, kernel: &str) -> Self {
         Bench {
@@ -97,6 +112,13 @@ impl Bench {
 
     pub fn arg(mut self, arg: Arg) -> Self {
         self.args.push(arg);
+        self
+    }
+
+    /// Adds an argument that is a struct.
+    pub fn fields(mut self, fields: &[Arg]) -> Self {
+        self.args.push(Arg::Struct { fields: fields.len() as u16 });
+        self.args.extend(fields);
         self
     }
 

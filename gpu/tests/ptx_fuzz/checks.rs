@@ -122,19 +122,25 @@ fn bench(text: &str, kernel: &Function, fuel: u64) -> Option<Bench> {
     bench.limits = RunLimits { fuel: Some(fuel), ..LIMITS };
     bench.buffers = vec![(0..=255).cycle().take(4096).collect()];
     for (n, param) in kernel.params.iter().enumerate() {
-        let arg = args(n as u64).find(|arg| accepts(param, arg))?;
-        bench.args.push(arg);
+        bench.args.extend(args(n as u64, param.bytes()).find(|given| accepts(param, given))?);
     }
     Some(bench)
 }
 
-/// Arguments of every kind.
-fn args(n: u64) -> impl Iterator<Item = Arg> {
+/// Arguments of every kind: a buffer, numbers, and structs of so many bytes.
+fn args(n: u64, bytes: u32) -> impl Iterator<Item = Vec<Arg>> {
     use Element::*;
-    let scalars = [U8, U16, U32, U64, I8, I16, I32, I64, F16, Bf16, F32, F64];
-    let scalars = scalars.into_iter().map(move |element| {
+    let scalar = move |element: Element| {
         let mask = u64::MAX >> (64 - 8 * element.size());
         Arg::Scalar { element, bits: ((n + 1) * 0x1f) & mask }
-    });
-    std::iter::once(Arg::Buffer(0)).chain(scalars)
+    };
+    let scalars =
+        [U8, U16, U32, U64, I8, I16, I32, I64, F16, Bf16, F32, F64].map(|element| vec![scalar(element)]);
+    let of = move |first: Arg, rest: Arg, fields: u32| {
+        let fields = u16::try_from(fields).expect("parameters have 32764 bytes at most");
+        let rest = std::iter::repeat_n(rest, usize::from(fields.saturating_sub(1)));
+        [Arg::Struct { fields }, first].into_iter().chain(rest).collect()
+    };
+    let structs = [of(Arg::Buffer(0), scalar(U64), bytes / 8), of(scalar(U8), scalar(I8), bytes)];
+    std::iter::once(vec![Arg::Buffer(0)]).chain(scalars).chain(structs)
 }

@@ -9,11 +9,11 @@ use super::{
     steps::Placed,
 };
 use ion_gpu::{
-    program::{accepts, shared_bytes},
-    ptx::{self, Function, Module, ir::Param},
+    program::{accepts, shared_bytes, what_fits, what_is},
+    ptx::{self, Function, Module},
 };
 use ion_protocol::{
-    job::{Arg, Source},
+    job::{Source, groups},
     limits,
 };
 
@@ -68,23 +68,18 @@ fn check_launch(page: &mut Page<'_>, module: &Module, placed: &Placed) {
         let found = format!("{shared} bytes of shared memory, those the kernel declares included");
         page.wrong(at, found, format!("at most {}", limits::SHARED_BYTES_MAX));
     }
-    if launch.args.len() != kernel.params.len() {
-        let types: Vec<String> = kernel.params.iter().map(wanted).collect();
-        let found = format!("{} arguments for `{}`", launch.args.len(), quote(&launch.kernel));
+    let given = groups(&launch.args).count();
+    if given != kernel.params.len() {
+        let types: Vec<String> = kernel.params.iter().map(what_fits).collect();
+        let found = format!("{given} arguments for `{}`", quote(&launch.kernel));
         let expected = format!("{}: {}", kernel.params.len(), quote(&types.join(", ")));
         return page.wrong(placed.args_at, found, expected);
     }
-    for ((n, (arg, param)), at) in launch.args.iter().zip(&kernel.params).enumerate().zip(&placed.each_at) {
-        if !accepts(param, arg) {
-            let found = match arg {
-                Arg::Buffer(_) => "a buffer".to_owned(),
-                Arg::Scalar { element, .. } => format!("a number of type {element}"),
-            };
-            page.wrong(
-                *at,
-                format!("{found} as argument {} of `{}`", n + 1, quote(&launch.kernel)),
-                wanted(param),
-            );
+    let pairs = groups(&launch.args).zip(&kernel.params);
+    for ((n, (given, param)), at) in pairs.enumerate().zip(&placed.each_at) {
+        if !accepts(param, given) {
+            let found = format!("{} as argument {} of `{}`", what_is(given), n + 1, quote(&launch.kernel));
+            page.wrong(*at, found, what_fits(param));
         }
     }
 }
@@ -98,15 +93,5 @@ fn check_block(page: &mut Page<'_>, kernel: &Function, placed: &Placed) {
     } else if let Some(max) = kernel.maxntid.filter(|max| threads(block) > threads(*max)) {
         let found = format!("blocks of {} threads for `{}`", threads(block), quote(&kernel.name));
         page.wrong(placed.block_at, found, format!("at most {}, as the kernel says", threads(max)));
-    }
-}
-
-/// What a parameter takes, in the words of a manifest.
-fn wanted(param: &Param) -> String {
-    let text = param.element.text();
-    match (text, param.count) {
-        (_, Some(count)) => format!("{} bytes (.{text}[{count}])", param.bytes()),
-        ("u64" | "s64" | "b64", None) => format!("a buffer or a number (.{text})"),
-        (_, None) => format!("a number (.{text})"),
     }
 }

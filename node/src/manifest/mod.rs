@@ -45,6 +45,7 @@
 //! block = 256
 //! shared = "4 KiB"           # dynamic shared memory
 //! args = [{ f32 = 2.0 }, { buffer = "x" }, { buffer = "y" }, { u32 = 1048576 }]
+//!                            # a struct by value: { struct = [{ buffer = "x" }, { u32 = 16 }] }, laid out as in C
 //!
 //! [[step]]                   # run in order; a repeat counts
 //! repeat = 50

@@ -5,7 +5,7 @@ use super::mistake::{Mistake, nearest};
 use crate::config::quantity::QuantityError;
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 /// Longest piece of the manifest that a message repeats, in characters.
@@ -15,6 +15,9 @@ pub const MISTAKES_MAX: usize = 200;
 
 /// A value with the offset of its text.
 pub type Value<'t, 'i> = &'t Spanned<DeValue<'i>>;
+
+/// A table's key with the offset of its text.
+pub type Key<'t, 'i> = &'t Spanned<DeString<'i>>;
 
 /// The manifest being read.
 #[derive(Debug)]

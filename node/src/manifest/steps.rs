@@ -2,7 +2,7 @@
 
 use super::{
     mistake::nearest,
-    page::{Page, Section, Value, quote, shown},
+    page::{Key, Page, Section, Value, quote, shown},
     program::BufferDraft,
     scalar,
 };
@@ -303,35 +303,75 @@ fn shared_bytes(page: &mut Page<'_>, value: Value<'_, '_>) -> Option<u32> {
 }
 
 const ARGS: &str = "a list like [{ buffer = \"x\" }, { f32 = 2.0 }]";
-const ARG: &str = "{ buffer = \"name\" } or a typed number like { f32 = 2.0 }, { u32 = 1024 }";
+const ARG: &str =
+    "{ buffer = \"name\" }, a typed number like { f32 = 2.0 }, or { struct = [..] } with fields like these";
 
+/// All arguments with the fields of structs among them, and where each parameter's begins.
 fn args(page: &mut Page<'_>, value: Value<'_, '_>, known: &Known<'_>) -> Option<(Vec<Arg>, Vec<usize>)> {
     let list = page.list(value, ARGS)?;
-    if list.len() > limits::ARGS_MAX {
-        let expected = format!("at most {}", limits::ARGS_MAX);
-        page.wrong(value.span().start, format!("{} arguments", list.len()), expected);
+    let args: Vec<Option<Vec<Arg>>> = list.iter().map(|entry| arg(page, entry, known)).collect();
+    let count: usize = args.iter().map(|arg| arg.as_ref().map_or(1, Vec::len)).sum();
+    if count > limits::ARGS_MAX {
+        let found = format!("{count} arguments, structs and each of their fields counted");
+        page.wrong(value.span().start, found, format!("at most {}", limits::ARGS_MAX));
     }
-    let args: Vec<Option<Arg>> = list.iter().map(|entry| arg(page, entry, known)).collect();
     let places = list.iter().map(|entry| entry.span().start).collect();
-    Some((args.into_iter().collect::<Option<_>>()?, places))
+    Some((args.into_iter().collect::<Option<Vec<_>>>()?.concat(), places))
 }
 
-fn arg(page: &mut Page<'_>, entry: Value<'_, '_>, known: &Known<'_>) -> Option<Arg> {
+/// The arguments of one parameter.
+fn arg(page: &mut Page<'_>, entry: Value<'_, '_>, known: &Known<'_>) -> Option<Vec<Arg>> {
+    let (key, value) = typed(page, entry)?;
+    if key.get_ref() != "struct" {
+        return number_or_buffer(page, key, value, known).map(|arg| vec![arg]);
+    }
+    const FIELDS: &str = "its fields in order, like [{ buffer = \"x\" }, { u32 = 4096 }]";
+    let list = page.list(value, FIELDS)?;
+    if list.is_empty() || list.len() >= limits::ARGS_MAX {
+        let expected = format!("1 to {}", limits::ARGS_MAX - 1);
+        page.wrong(value.span().start, format!("a struct of {} fields", list.len()), expected);
+        return None;
+    }
+    let fields: Vec<Option<Arg>> = list.iter().map(|entry| field(page, entry, known)).collect();
+    let head = Arg::Struct { fields: u16::try_from(list.len()).ok()? };
+    std::iter::once(Some(head)).chain(fields).collect()
+}
+
+fn field(page: &mut Page<'_>, entry: Value<'_, '_>, known: &Known<'_>) -> Option<Arg> {
+    let (key, value) = typed(page, entry)?;
+    if key.get_ref() == "struct" {
+        page.wrong(key.span().start, "a struct inside a struct", "its fields in its place, and its padding");
+        return None;
+    }
+    number_or_buffer(page, key, value, known)
+}
+
+/// The one key of an argument, which says what it is, and its value.
+fn typed<'t, 'i>(page: &mut Page<'_>, entry: Value<'t, 'i>) -> Option<(Key<'t, 'i>, Value<'t, 'i>)> {
     let Some(table) = entry.get_ref().as_table() else {
         page.wrong(entry.span().start, shown(entry.get_ref()), ARG);
         return None;
     };
     let mut pairs = table.iter();
-    let (Some((key, value)), None) = (pairs.next(), pairs.next()) else {
+    let (Some(pair), None) = (pairs.next(), pairs.next()) else {
         page.wrong(entry.span().start, format!("an argument of {} keys", table.len()), ARG);
         return None;
     };
+    Some(pair)
+}
+
+fn number_or_buffer(
+    page: &mut Page<'_>,
+    key: Key<'_, '_>,
+    value: Value<'_, '_>,
+    known: &Known<'_>,
+) -> Option<Arg> {
     if key.get_ref() == "buffer" {
         let name = page.text(value, "a buffer's name")?;
         return known.buffers.find(page, name, value.span().start).map(Arg::Buffer);
     }
     let Some(element) = Element::named(key.get_ref()) else {
-        let words = Element::ALL.iter().map(|(name, _)| *name).chain(["buffer"]);
+        let words = Element::ALL.iter().map(|(name, _)| *name).chain(["buffer", "struct"]);
         let expected = nearest(key.get_ref(), words).map_or(ARG.to_owned(), |meant| format!("`{meant}`"));
         page.wrong(key.span().start, format!("unknown argument type `{}`", quote(key.get_ref())), expected);
         return None;

@@ -9,7 +9,8 @@ const PTX: &str = ".version 6.5\n.target sm_75\n.address_size 64\n\
 .visible .entry step(.param .u64 a, .param .u64 b)\n{\n\tret;\n}\n\
 .visible .entry narrow()\n.reqntid 32, 1, 1\n{\n\tret;\n}\n\
 .visible .entry thrifty()\n.maxntid 64, 1, 1\n{\n\tret;\n}\n\
-.visible .entry greedy()\n{\n\t.shared .align 4 .b8 tile[40000];\n\tret;\n}\n";
+.visible .entry greedy()\n{\n\t.shared .align 4 .b8 tile[40000];\n\tret;\n}\n\
+.visible .entry whole(.param .align 8 .b8 s[24], .param .u32 n)\n{\n\tret;\n}\n";
 
 /// A directory with everything the manifests here name.
 fn dir() -> tempfile::TempDir {
@@ -226,7 +227,76 @@ const CASES: &[Case] = &[
         "an argument of 2 keys",
         "a typed number",
     ),
+    (
+        20,
+        "args = [{ u32 = 16 }, { f32 = 2.0 }, { struct = [{ buffer = \"x\" }] }, { buffer = \"y\" }]",
+        20,
+        "a struct of 8 bytes (buffer at 0) as argument 3",
+        "a buffer or a number (.u64)",
+    ),
 ];
+
+/// A launch of `whole`, which takes a struct of 24 bytes and a number, with other arguments in line 20; and its mistake.
+const STRUCTS: &[(&str, &str, &str)] = &[
+    (
+        "[{ struct = [{ buffer = \"x\" }, { u32 = 1 }] }, { u32 = 1 }]",
+        "a struct of 16 bytes (buffer at 0, u32 at 8) as argument 1 of `whole`",
+        "a struct of 24 bytes (.b8[24])",
+    ),
+    ("[{ buffer = \"x\" }, { u32 = 1 }]", "a buffer as argument 1", "a struct of 24 bytes"),
+    (
+        "[{ struct = [{ f64 = 1 }, { f64 = 2 }, { f64 = 3 }] }]",
+        "1 arguments for `whole`",
+        "2: a struct of 24",
+    ),
+    ("[{ struct = [] }, { u32 = 1 }]", "a struct of 0 fields", "1 to 255"),
+    ("[{ struct = 7 }, { u32 = 1 }]", "the number 7", "its fields in order"),
+    ("[{ struct = [7] }, { u32 = 1 }]", "the number 7", "a typed number"),
+    (
+        "[{ struct = [{ struct = [{ u32 = 1 }] }] }, { u32 = 1 }]",
+        "a struct inside a struct",
+        "its fields in its place",
+    ),
+    ("[{ struct = [{ buffer = \"z\" }] }, { u32 = 1 }]", "unknown buffer \"z\"", "`"),
+    ("[{ struct = [{ u8 = 256 }] }, { u32 = 1 }]", "the number 256", "0 to 255 (u8)"),
+    ("[{ struct = [{ u32 = 1, u8 = 2 }] }, { u32 = 1 }]", "an argument of 2 keys", "a typed number"),
+    ("[{ strukt = [{ u32 = 1 }] }, { u32 = 1 }]", "unknown argument type `strukt`", "`struct`"),
+];
+
+fn whole(args: &str) -> String {
+    with_line(20, &format!("args = {args}")).replace("kernel = \"saxpy\"", "kernel = \"whole\"")
+}
+
+#[test]
+fn a_struct_that_does_not_fit_is_told_where_it_is() {
+    for (args, found, expected) in STRUCTS {
+        let mistakes = mistakes_of(&whole(args));
+        let [mistake] = &mistakes[..] else { panic!("expected one mistake of {args}, found {mistakes:#?}") };
+        assert_eq!(mistake.line, 20, "{args}");
+        assert!(mistake.found.contains(found) && mistake.expected.contains(expected), "{args}: {mistake:#?}");
+    }
+    for (fields, found) in [(255, "257 arguments, structs and each"), (256, "a struct of 256 fields")] {
+        let fields = vec!["{ u8 = 1 }"; fields].join(", ");
+        let mistakes = mistakes_of(&whole(&format!("[{{ struct = [{fields}] }}, {{ u32 = 1 }}]")));
+        assert!(mistakes.iter().any(|m| m.line == 20 && m.found.contains(found)), "{found}: {mistakes:#?}");
+    }
+}
+
+#[test]
+fn a_struct_is_its_head_and_its_fields() {
+    let job =
+        load_text(&whole("[{ struct = [{ buffer = \"y\" }, { u32 = 7 }, { f64 = 0.5 }] }, { u32 = 9 }]"));
+    let program = job.unwrap_or_else(|e| panic!("{e}")).spec.program;
+    let Step::Launch(launch) = &program.phases[0].steps[0] else { panic!("a launch") };
+    let expected = [
+        Arg::Struct { fields: 3 },
+        Arg::Buffer(1),
+        Arg::Scalar { element: Element::U32, bits: 7 },
+        Arg::Scalar { element: Element::F64, bits: 0.5f64.to_bits() },
+        Arg::Scalar { element: Element::U32, bits: 9 },
+    ];
+    assert_eq!(launch.args, expected);
+}
 
 #[test]
 fn every_kind_of_mistake_is_told_where_it_is() {
@@ -427,7 +497,7 @@ block = 32
         .iter()
         .map(|a| match a {
             Arg::Scalar { bits, .. } => *bits,
-            Arg::Buffer(_) => panic!("no buffer there"),
+            Arg::Buffer(_) | Arg::Struct { .. } => panic!("numbers only"),
         })
         .collect();
     assert_eq!(bits, [0xff, 0x3c00, 0x3f80, 0.5f64.to_bits()]);
