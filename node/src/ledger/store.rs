@@ -2,7 +2,8 @@
 //!
 //! sled 0.34 panics on damaged files, and fails to open over a snapshot it was writing when it was killed. So every call
 //! is caught, and whoever uses this rebuilds it from the journal when a call fails. A file beside the directory says that
-//! an open is under way: if the process died of it (out of memory, an abort), the next one starts from nothing.
+//! an open is under way: if the process died of it (out of memory, an abort), the next one starts from nothing. And it
+//! can lock itself up under a burst of changes, so its writes are waited for now and then.
 //! One thread uses a [`Kv`]. Tests: `tests/index.rs`.
 
 use crate::files;
@@ -15,6 +16,10 @@ use std::{
 
 /// Pages kept in memory: receipts are read rarely, and idle nodes should be small.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Changes after which sled's own writes are waited for. It cuts its file by the same few threads that write it, under a
+/// lock that each write takes: with many writes under way it waits for itself for ever.
+const SETTLE_EVERY: u32 = 64;
 
 /// Why the index can't be used as it is.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,7 @@ impl Changes {
 pub struct Kv {
     db: sled::Db,
     file: File,
+    unsettled: u32,
     failed: bool,
 }
 
@@ -71,7 +77,7 @@ impl Kv {
         fs::remove_file(&mark)?;
         let db = opened?;
         let file = File::open(dir.join("db"))?;
-        Ok(Self { db, file, failed: false })
+        Ok(Self { db, file, unsettled: 0, failed: false })
     }
 
     /// The value of `key`.
@@ -94,6 +100,11 @@ impl Kv {
 
     /// Makes changes.
     pub fn apply(&mut self, changes: Changes) -> Result<(), KvError> {
+        self.unsettled += 1;
+        if self.unsettled >= SETTLE_EVERY {
+            self.unsettled = 0;
+            self.call(|db| db.flush().map(|_| ()))?;
+        }
         self.call(|db| db.apply_batch(changes.0))
     }
 
