@@ -92,9 +92,10 @@ fn replay_speed(text: &str) {
     }
     program.buffers[2].output = true;
     let limits = RunLimits { run: Millis(600_000), memory: Bytes(4 << 30), fuel: None };
+    let hashes: Vec<BlobHash> = inputs.iter().map(|input| BlobHash::of(input)).collect();
     let mut blob = |hash, _| {
-        let input = inputs.iter().find(|input| BlobHash::of(input) == hash);
-        Ok(input.map_or_else(|| text.as_bytes().to_vec(), Clone::clone))
+        let input = hashes.iter().position(|of| *of == hash);
+        Ok(input.map_or_else(|| text.as_bytes().to_vec(), |n| inputs[n].clone()))
     };
     let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
     let loaded = LoadedProgram::load(program.clone(), &limits, sources).expect("the example is well formed");

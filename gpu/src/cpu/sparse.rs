@@ -38,10 +38,35 @@ pub type PageId = (u16, u64);
 pub type Source<'a> = &'a mut (dyn FnMut(u16, u64, &mut [u8]) -> Result<(), Fault> + Send);
 
 /// One bit a byte of a page.
-type Bits = Box<[u64]>;
+type Bits = Box<[u64; PAGE_BYTES / 64]>;
 
-fn no_bits() -> Bits {
-    vec![0; PAGE_BYTES / 64].into()
+/// Marks of a page's bytes; none for as long as there is none of them.
+#[derive(Default)]
+struct Marks(Option<Bits>);
+
+impl Marks {
+    #[inline]
+    fn word(&self, n: usize) -> u64 {
+        self.0.as_ref().map_or(0, |bits| bits[n])
+    }
+
+    #[inline]
+    fn add(&mut self, n: usize, bits: u64) {
+        self.0.get_or_insert_with(|| Box::new([0; PAGE_BYTES / 64]))[n] |= bits;
+    }
+
+    fn slice(&self) -> &[u64] {
+        self.0.as_ref().map_or(&[], |bits| bits.as_slice())
+    }
+
+    /// Takes the marks of `other` in, which has none then.
+    fn take_in(&mut self, other: &mut Marks) {
+        match (&mut self.0, other.0.take()) {
+            (_, None) => {}
+            (own @ None, taken) => *own = taken,
+            (Some(own), Some(taken)) => own.iter_mut().zip(taken.iter()).for_each(|(own, bits)| *own |= bits),
+        }
+    }
 }
 
 /// Bits by position.
@@ -63,18 +88,22 @@ struct Page {
     /// What the page held before the running block first wrote to it.
     before: Option<Vec<u8>>,
     touched: bool,
-    read: Bits,
-    written: Bits,
-    read_before: Bits,
-    written_before: Bits,
+    read: Marks,
+    written: Marks,
+    read_before: Marks,
+    written_before: Marks,
 }
 
 struct Inner<'a> {
     pieces: Vec<Piece>,
     source: Source<'a>,
-    pages: HashMap<PageId, Box<Page>>,
+    /// Where in `pages` a page is.
+    places: HashMap<PageId, usize>,
+    pages: Vec<Page>,
+    /// The page that was used last, which mostly is the next as well.
+    last: Option<(PageId, usize)>,
     /// Pages of the running block, in order of first touch.
-    touched: Vec<PageId>,
+    touched: Vec<(PageId, usize)>,
     held: u64,
     held_max: u64,
     trouble: Option<Fault>,
@@ -102,7 +131,8 @@ impl Touched<'_> {
 
     /// Positions that it read and never wrote: whatever stands there came from elsewhere and stays.
     pub fn only_read(&self) -> impl Iterator<Item = usize> + '_ {
-        ones(self.read).filter(|at| self.written[at / 64] >> (at % 64) & 1 == 0)
+        let written = |at: &usize| self.written.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
+        ones(self.read).filter(move |at| !written(at))
     }
 
     /// Positions that it read before it wrote there itself, if it did.
@@ -113,8 +143,9 @@ impl Touched<'_> {
 
 impl<'a> Sparse<'a> {
     pub fn new(pieces: Vec<Piece>, held_max: u64, source: Source<'a>) -> Self {
-        let (pages, touched) = (HashMap::new(), Vec::new());
-        Sparse(Mutex::new(Inner { pieces, source, pages, touched, held: 0, held_max, trouble: None }))
+        let (places, pages, touched) = (HashMap::new(), Vec::new(), Vec::new());
+        let (last, held, trouble) = (None, 0, None);
+        Sparse(Mutex::new(Inner { pieces, source, places, pages, last, touched, held, held_max, trouble }))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner<'a>> {
@@ -139,14 +170,14 @@ impl<'a> Sparse<'a> {
     /// Shows what the block that ran last touched, page by page, until one is not as it should be.
     pub fn each_touched<E>(&self, mut look: impl FnMut(&Touched<'_>) -> Result<(), E>) -> Result<(), E> {
         let inner = self.inner();
-        for id in &inner.touched {
-            let Some(page) = inner.pages.get(id) else { continue };
+        for (id, at) in &inner.touched {
+            let page = &inner.pages[*at];
             look(&Touched {
                 piece: id.0,
                 start: id.1 << PAGE_BITS,
                 bytes: page.bytes.as_slice(),
-                written: &page.written,
-                read: &page.read,
+                written: page.written.slice(),
+                read: page.read.slice(),
             })?;
         }
         Ok(())
@@ -155,21 +186,20 @@ impl<'a> Sparse<'a> {
     /// Shows all pages that exist: piece, offset and bytes.
     pub fn each_page<E>(&self, mut look: impl FnMut(u16, u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let inner = self.inner();
-        let mut ids: Vec<&PageId> = inner.pages.keys().collect();
-        ids.sort_unstable();
-        ids.into_iter()
-            .filter_map(|id| Some((id, inner.pages.get(id)?)))
-            .try_for_each(|(id, page)| look(id.0, id.1 << PAGE_BITS, page.bytes.as_slice()))
+        let mut places: Vec<(&PageId, &usize)> = inner.places.iter().collect();
+        places.sort_unstable();
+        places
+            .into_iter()
+            .try_for_each(|(id, at)| look(id.0, id.1 << PAGE_BITS, inner.pages[*at].bytes.as_slice()))
     }
 
     /// Forgets who touched what and keeps what was written.
     pub fn keep(&self) {
         let mut inner = self.inner();
-        for id in std::mem::take(&mut inner.touched) {
-            let Some(page) = inner.pages.get_mut(&id) else { continue };
+        for (_, at) in std::mem::take(&mut inner.touched) {
+            let page = &mut inner.pages[at];
             (page.before, page.touched) = (None, false);
-            page.read.fill(0);
-            page.written.fill(0);
+            (page.read, page.written) = (Marks::default(), Marks::default());
         }
     }
 
@@ -178,25 +208,17 @@ impl<'a> Sparse<'a> {
     pub fn undo(&self) -> Option<(u16, u64)> {
         let mut inner = self.inner();
         let mut shared = None;
-        for id in std::mem::take(&mut inner.touched) {
-            let Some(page) = inner.pages.get_mut(&id) else { continue };
+        for (id, at) in std::mem::take(&mut inner.touched) {
+            let page = &mut inner.pages[at];
             if let Some(before) = page.before.take() {
                 page.bytes.as_mut_slice().copy_from_slice(&before);
             }
             page.touched = false;
-            for n in 0..page.read.len() {
-                let (read, written) = (page.read[n], page.written[n]);
-                let clash =
-                    written & (page.written_before[n] | page.read_before[n]) | read & page.written_before[n];
-                if clash != 0 && shared.is_none() {
-                    let offset = (id.1 << PAGE_BITS) + n as u64 * 64 + u64::from(clash.trailing_zeros());
-                    shared = Some((id.0, offset));
-                }
-                page.read_before[n] |= read;
-                page.written_before[n] |= written;
+            if shared.is_none() {
+                shared = page.clash().map(|byte| (id.0, (id.1 << PAGE_BITS) + byte));
             }
-            page.read.fill(0);
-            page.written.fill(0);
+            page.read_before.take_in(&mut page.read);
+            page.written_before.take_in(&mut page.written);
         }
         shared
     }
@@ -218,38 +240,55 @@ impl Inner<'_> {
         let page = self.page((piece, number), len)?;
         let (mut offsets, mut mask) = ([0; LANES], 0);
         let from = number << PAGE_BITS;
+        let mut marks = Run::default();
         for lane in lanes_of(a.mask) {
             let offset = a.addresses[lane].wrapping_sub(base);
             // Sizes are powers of two, so an aligned access lies in one page; any other lane has its turn later.
             if offset <= room && offset >> PAGE_BITS == number && offset.is_multiple_of(a.size) {
                 offsets[lane] = offset - from;
                 mask |= 1 << lane;
-                page.mark(offsets[lane] as usize, a.size, a.write);
+                if let Some((word, bits)) = marks.add(offsets[lane] as usize, a.size) {
+                    page.mark(word, bits, a.write);
+                }
             }
         }
+        page.mark(marks.word, marks.bits, a.write);
         Some((Places { start: page.bytes.as_mut_ptr(), offsets }, mask))
     }
 
     /// The page, brought here if need be, and noted as touched.
     fn page(&mut self, id: PageId, len: u64) -> Option<&mut Page> {
-        if !self.pages.contains_key(&id) {
-            match self.bring(id, len) {
-                Ok(page) => drop(self.pages.insert(id, page)),
-                Err(fault) => {
-                    self.trouble = Some(fault);
-                    return None;
-                }
-            }
-        }
-        let page = self.pages.get_mut(&id)?;
+        let at = match self.last {
+            Some((last, at)) if last == id => at,
+            Some(_) | None => self.place(id, len)?,
+        };
+        self.last = Some((id, at));
+        let page = &mut self.pages[at];
         if !page.touched {
             page.touched = true;
-            self.touched.push(id);
+            self.touched.push((id, at));
         }
         Some(page)
     }
 
-    fn bring(&mut self, (piece, number): PageId, len: u64) -> Result<Box<Page>, Fault> {
+    fn place(&mut self, id: PageId, len: u64) -> Option<usize> {
+        if let Some(at) = self.places.get(&id) {
+            return Some(*at);
+        }
+        match self.bring(id, len) {
+            Ok(page) => {
+                self.places.insert(id, self.pages.len());
+                self.pages.push(page);
+                Some(self.pages.len() - 1)
+            }
+            Err(fault) => {
+                self.trouble = Some(fault);
+                None
+            }
+        }
+    }
+
+    fn bring(&mut self, (piece, number): PageId, len: u64) -> Result<Page, Fault> {
         let start = number << PAGE_BITS;
         let size = (len - start).min(PAGE_BYTES as u64);
         self.held += PAGE_COST;
@@ -261,23 +300,56 @@ impl Inner<'_> {
             message: format!("no memory for a page of {}", ion_protocol::Bytes(size)),
         })?;
         (self.source)(piece, start, bytes.as_mut_slice())?;
-        let [read, written, read_before, written_before] = std::array::from_fn(|_| no_bits());
-        Ok(Box::new(Page { bytes, before: None, touched: false, read, written, read_before, written_before }))
+        let [read, written, read_before, written_before] = std::array::from_fn(|_| Marks::default());
+        Ok(Page { bytes, before: None, touched: false, read, written, read_before, written_before })
+    }
+}
+
+/// Bits that fall into one word, from lane to lane: neighbours mostly meet in one.
+#[derive(Default)]
+struct Run {
+    word: usize,
+    bits: u64,
+}
+
+impl Run {
+    /// Adds an access; gives the word before and its bits where this is in another.
+    #[inline]
+    fn add(&mut self, offset: usize, size: u64) -> Option<(usize, u64)> {
+        let (word, bits) = (offset / 64, ((1u64 << size) - 1) << (offset % 64));
+        if word == self.word {
+            self.bits |= bits;
+            return None;
+        }
+        let before = std::mem::replace(self, Run { word, bits });
+        (before.bits != 0).then_some((before.word, before.bits))
     }
 }
 
 impl Page {
     #[inline]
-    fn mark(&mut self, offset: usize, size: u64, write: bool) {
-        if write && self.before.is_none() {
-            self.before = Some(self.bytes.as_slice().to_vec());
-        }
-        let bits = ((1u64 << size) - 1) << (offset % 64);
-        let word = offset / 64;
+    fn mark(&mut self, word: usize, bits: u64, write: bool) {
         if write {
-            self.written[word] |= bits;
+            if self.before.is_none() {
+                self.before = Some(self.bytes.as_slice().to_vec());
+            }
+            self.written.add(word, bits);
         } else {
-            self.read[word] |= bits & !self.written[word];
+            let foreign = bits & !self.written.word(word);
+            if foreign != 0 {
+                self.read.add(word, foreign);
+            }
         }
+    }
+
+    /// A byte that the block shares with one before, where one of them wrote it.
+    fn clash(&self) -> Option<u64> {
+        let (read, written) = (self.read_before.slice(), self.written_before.slice());
+        let words = read.len().max(written.len());
+        (0..words).find_map(|n| {
+            let (before, wrote_before) = (self.read_before.word(n), self.written_before.word(n));
+            let clash = self.written.word(n) & (wrote_before | before) | self.read.word(n) & wrote_before;
+            (clash != 0).then(|| n as u64 * 64 + u64::from(clash.trailing_zeros()))
+        })
     }
 }

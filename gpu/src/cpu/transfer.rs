@@ -46,40 +46,64 @@ fn addresses(f: &Frame, i: &Code, narrow: bool) -> [u64; LANES] {
     out
 }
 
-/// Reads one part of each lane.
+/// Reads one part of each lane into a register; lanes that take no part keep theirs.
 #[inline(always)]
-pub(super) fn gather<T: Cell>(places: &Places, mask: u32, part: usize) -> [T; LANES] {
-    let mut out = [T::ZERO; LANES];
+fn read_into<T: Cell, D>(
+    places: &Places,
+    mask: u32,
+    part: usize,
+    into: &mut [D; LANES],
+    as_register: impl Fn(T) -> D,
+) {
     let skip = part * std::mem::size_of::<T>();
     if mask == u32::MAX {
-        for (lane, out) in out.iter_mut().enumerate() {
+        for (lane, into) in into.iter_mut().enumerate() {
             // SAFETY: the access was checked for all parts and their alignment.
-            *out = unsafe { T::read(places.of(lane).add(skip)) };
+            *into = as_register(unsafe { T::read(places.of(lane).add(skip)) });
         }
     } else {
         for lane in lanes_of(mask) {
             // SAFETY: as above.
-            out[lane] = unsafe { T::read(places.of(lane).add(skip)) };
+            into[lane] = as_register(unsafe { T::read(places.of(lane).add(skip)) });
         }
     }
+}
+
+/// Reads one part of each lane.
+#[inline(always)]
+pub(super) fn gather<T: Cell>(places: &Places, mask: u32, part: usize) -> [T; LANES] {
+    let mut out = [T::ZERO; LANES];
+    read_into(places, mask, part, &mut out, |value| value);
     out
+}
+
+/// Writes one part of each lane from a register, in the order of the lanes.
+#[inline(always)]
+fn write_from<T: Cell, D: Copy>(
+    places: &Places,
+    mask: u32,
+    part: usize,
+    from: &[D; LANES],
+    as_stored: impl Fn(D) -> T,
+) {
+    let skip = part * std::mem::size_of::<T>();
+    if mask == u32::MAX {
+        for (lane, value) in from.iter().enumerate() {
+            // SAFETY: the access was checked for all parts, their alignment and writing.
+            unsafe { T::write(places.of(lane).add(skip), as_stored(*value)) };
+        }
+    } else {
+        for lane in lanes_of(mask) {
+            // SAFETY: as above.
+            unsafe { T::write(places.of(lane).add(skip), as_stored(from[lane])) };
+        }
+    }
 }
 
 /// Writes one part of each lane, in the order of the lanes.
 #[inline(always)]
 pub(super) fn scatter<T: Cell>(places: &Places, mask: u32, part: usize, values: &[T; LANES]) {
-    let skip = part * std::mem::size_of::<T>();
-    if mask == u32::MAX {
-        for (lane, value) in values.iter().enumerate() {
-            // SAFETY: the access was checked for all parts, their alignment and writing.
-            unsafe { T::write(places.of(lane).add(skip), *value) };
-        }
-    } else {
-        for lane in lanes_of(mask) {
-            // SAFETY: as above.
-            unsafe { T::write(places.of(lane).add(skip), values[lane]) };
-        }
-    }
+    write_from(places, mask, part, values, |value| value);
 }
 
 /// The access of a load or store: `e` parts; whether the address register has 32 bits is in `c`.
@@ -110,16 +134,14 @@ fn load_as<T: Cell>(
     let all = whole(m, f, i, area, std::mem::size_of::<T>(), &to);
     let mut groups = Groups::new(m.global, m.private, all);
     while let Some((places, mask)) = groups.next(m.global, m.private)? {
-        f.mask = mask;
         for (n, part) in parts.iter().enumerate() {
-            let values = gather::<T>(&places, mask, n);
-            // A value narrower than its register is extended as its type says; 16-bit registers keep their upper
-            // half at zero.
+            // Straight into the register: an array in between costs more than the reads. A value narrower than its
+            // register is extended as its type says; 16-bit registers keep their upper half at zero.
             match (part.slot, part.bits) {
                 (NONE, _) => {}
-                (slot, 64) => store::<u64>(f, slot, &values.map(&extend)),
-                (slot, 16) => store::<u32>(f, slot, &values.map(|v| extend(v) as u32 & 0xffff)),
-                (slot, _) => store::<u32>(f, slot, &values.map(|v| extend(v) as u32)),
+                (slot, 64) => read_into(&places, mask, n, f.wides_mut(slot), &extend),
+                (slot, 16) => read_into(&places, mask, n, f.words_mut(slot), |v| extend(v) as u32 & 0xffff),
+                (slot, _) => read_into(&places, mask, n, f.words_mut(slot), |v| extend(v) as u32),
             }
         }
     }
@@ -140,12 +162,11 @@ fn store_as<T: Cell>(
     let mut groups = Groups::new(m.global, m.private, all);
     while let Some((places, mask)) = groups.next(m.global, m.private)? {
         for (n, part) in parts.iter().enumerate() {
-            let values = if part.bits == 64 {
-                f.wides(part.slot).map(&cut)
+            if part.bits == 64 {
+                write_from(&places, mask, n, f.wides(part.slot), &cut);
             } else {
-                f.words(part.slot).map(|v| cut(v.into()))
-            };
-            scatter(&places, mask, n, &values);
+                write_from(&places, mask, n, f.words(part.slot), |v| cut(u64::from(v)));
+            }
         }
     }
     Ok(())
