@@ -4,6 +4,7 @@
 //! ([`worker::frame`]). What the machine has is found out by such a child too ([`probe`]).
 
 pub mod backend;
+pub mod challenge;
 pub mod cpu;
 pub mod cuda;
 pub mod meter;

@@ -5,10 +5,12 @@
 
 use crate::{
     backend::{Backend, Report, RunLimits},
+    challenge,
     program::{LoadedProgram, Sources, no_compiler},
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis, Nanos,
+    challenge::Shape,
     fault::Fault,
     hardware::MeasuredPower,
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
@@ -25,6 +27,9 @@ const BLOCK: u32 = 256;
 const OPS_PER_TURN: u64 = 32;
 /// Largest copy: well beyond any cache, well within any device.
 const COPY_BYTES_MAX: u64 = 256 << 20;
+
+/// Rows of the largest product: half a GiB, some ten milliseconds of the fastest card.
+const PRODUCT_ROWS_MAX: u64 = 1 << 19;
 
 const KERNELS: &str = include_str!("power.ptx");
 
@@ -52,7 +57,14 @@ pub fn measure(backend: &mut dyn Backend) -> Result<MeasuredPower, Fault> {
         let first = vec![1; bytes as usize];
         Ok((2 * bytes, run(backend, copy(bytes), &first)?.device_time))
     })?;
-    Ok(MeasuredPower { f32_mflops, memory_mbps })
+    let product_mops = grow(|size| {
+        // As wide as a challenge's, so that what is claimed is what is held against the device.
+        let rows = (size / 4).clamp(64, PRODUCT_ROWS_MAX) as u32 / 8 * 8;
+        let shape = Shape { rows, inner: 1_024 };
+        let ops = u64::try_from(shape.operations()).unwrap_or(u64::MAX);
+        Ok((ops, run(backend, challenge::program(&[7; 32], &shape), &[])?.device_time))
+    })?;
+    Ok(MeasuredPower { f32_mflops, memory_mbps, product_mops })
 }
 
 /// Calls `work` with growing sizes until it takes [`MEASURED`], three times at least, since on a busy machine any one
@@ -75,8 +87,11 @@ fn grow(mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> Result<u64,
 
 fn run(backend: &mut dyn Backend, program: Program, first: &[u8]) -> Result<Report, Fault> {
     let limits = RunLimits { run: RUN_MAX, memory: Bytes(4 * COPY_BYTES_MAX), fuel: None };
-    let text = BlobHash::of(KERNELS.as_bytes());
-    let mut blob = |hash, _| Ok(if hash == text { KERNELS.as_bytes().to_vec() } else { first.to_vec() });
+    let texts = [KERNELS, challenge::KERNELS].map(|text| (BlobHash::of(text.as_bytes()), text));
+    let mut blob = |hash, _| {
+        let text = texts.iter().find(|(name, _)| *name == hash);
+        Ok(text.map_or(first, |(_, text)| text.as_bytes()).to_vec())
+    };
     let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
     let loaded = LoadedProgram::load(program, &limits, &mut sources)?;
     backend.run(loaded, &limits, &AtomicBool::new(false), &mut |_| {})
@@ -134,5 +149,6 @@ mod tests {
         // From a slow interpreter on a loaded machine to a processor ten times the size of today's largest.
         assert!((1..10_000_000).contains(&power.f32_mflops), "{power:?}");
         assert!((1..10_000_000).contains(&power.memory_mbps), "{power:?}");
+        assert!((1..10_000_000).contains(&power.product_mops), "{power:?}");
     }
 }

@@ -91,6 +91,9 @@ pub struct MeasuredPower {
     pub f32_mflops: u64,
     /// Device memory read plus written, in 10^6 bytes a second.
     pub memory_mbps: u64,
+    /// Words multiplied and added modulo 2^32 in the product of a [`crate::challenge`], in 10^6 operations a second: the
+    /// rate that any peer can hold the device to.
+    pub product_mops: u64,
 }
 
 /// One device a provider offers.

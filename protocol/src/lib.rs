@@ -6,6 +6,7 @@
 
 pub mod advert;
 pub mod blob;
+pub mod challenge;
 pub mod check;
 pub mod codec;
 pub mod deal;

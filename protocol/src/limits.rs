@@ -5,7 +5,7 @@ const MIB: usize = 1024 * KIB;
 const GIB: u64 = 1024 * MIB as u64;
 
 /// Wire version of adverts, orders and receipts. A node refuses any other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// One request or response on a negotiation stream: an order with its small inputs fits, a flood does not.
 pub const MESSAGE_BYTES_MAX: usize = 256 * KIB;
@@ -17,6 +17,8 @@ pub const ADVERT_BYTES_MAX: usize = 6 * KIB;
 pub const ORDER_BYTES_MAX: usize = 192 * KIB;
 /// A signed acceptance, receipt or countersignature body.
 pub const DEAL_BYTES_MAX: usize = 16 * KIB;
+/// A signed answer to a challenge: 32 rows of 1 KiB with two paths of 26 hashes each.
+pub const CHALLENGE_ANSWER_BYTES_MAX: usize = 96 * KIB;
 /// A job specification's encoding.
 pub const SPEC_BYTES_MAX: usize = 96 * KIB;
 

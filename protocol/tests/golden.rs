@@ -103,7 +103,7 @@ fn a_countersignature_and_what_is_signed() {
     };
     let signed = Signed::sign(body, &NetworkId::named("golden"), &key());
     let golden = bytes(
-        "0200                                                              ; version
+        "0300                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; requester
          0202020202020202020202020202020202020202020202020202020202020202  ; provider
          0303030303030303030303030303030303030303030303030303030303030303  ; receipt
@@ -124,7 +124,7 @@ fn a_countersignature_and_what_is_signed() {
 }
 
 /// SHA-256 of `"ION1" || "COUNTERSIGN\0" || network || body`.
-const GOLDEN_HASH: &str = "1230a195f8e27cb5f8deae047ab994734fa9051790a591fb78bd87f604cdf476";
+const GOLDEN_HASH: &str = "32c565a98ee856ac347a5f99f02b35db0ad52afa1b3056b6ca05743f8b9bcd4e";
 
 #[test]
 fn a_signature_is_of_one_network_and_one_kind_of_document() {

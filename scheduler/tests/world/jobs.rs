@@ -19,7 +19,11 @@ pub fn devices(node: usize) -> Vec<Device> {
         engine: Gpu::CpuInterpreter,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(1 << 30),
-        power: MeasuredPower { f32_mflops: 1_000_000 * node as u64, memory_mbps: 100_000 },
+        power: MeasuredPower {
+            f32_mflops: 1_000_000 * node as u64,
+            memory_mbps: 100_000,
+            product_mops: 500_000 * node as u64,
+        },
     };
     (0..count).map(device).collect()
 }
