@@ -96,6 +96,18 @@ pub struct MeasuredPower {
     pub product_mops: u64,
 }
 
+/// Arithmetic that is believed for each operation of the product, the one rate that a challenge holds a device to.
+/// Processors do about as many, cards a few times as many.
+const F32_PER_PRODUCT_MAX: u64 = 16;
+
+impl MeasuredPower {
+    /// The claimed arithmetic, as far as the claimed product bears it out: a lie about the one has to be one about the
+    /// other, which any peer can find out.
+    pub fn f32_believed(&self) -> u64 {
+        self.f32_mflops.min(self.product_mops.saturating_mul(F32_PER_PRODUCT_MAX))
+    }
+}
+
 /// One device a provider offers.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Device {

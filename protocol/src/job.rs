@@ -311,7 +311,7 @@ impl JobSpec {
             Some(Unmet::Memory)
         } else if needs.capability_min > device.capability {
             Some(Unmet::Capability)
-        } else if needs.f32_mflops_min > device.power.f32_mflops {
+        } else if needs.f32_mflops_min > device.power.f32_believed() {
             Some(Unmet::Power)
         } else {
             None

@@ -12,9 +12,6 @@ const RUN_LIMIT_SHARE: u64 = 8;
 /// The reference device: 10 TFLOP/s and 500 GB/s, a middling card.
 const REFERENCE_F32_MFLOPS: u64 = 10_000_000;
 const REFERENCE_MEMORY_MBPS: u64 = 500_000;
-/// Arithmetic that is believed for each operation of the product, the one rate that a challenge holds a device to.
-/// Processors do about as many, cards a few times as many.
-const F32_PER_PRODUCT_MAX: u64 = 16;
 /// What a path between strangers carries until it is measured: 100 Mbit/s.
 const BYTES_PER_MS: u64 = 12_500;
 /// A round trip nobody has measured yet.
@@ -67,8 +64,7 @@ fn expected_run(spec: &JobSpec, device: &Device) -> Millis {
     let stretch = |reference_rate: u64, rate: u64| {
         (rate > 0).then(|| reference * u128::from(reference_rate) / u128::from(rate))
     };
-    let held_to = device.power.product_mops.saturating_mul(F32_PER_PRODUCT_MAX);
-    let arithmetic = stretch(REFERENCE_F32_MFLOPS, device.power.f32_mflops.min(held_to));
+    let arithmetic = stretch(REFERENCE_F32_MFLOPS, device.power.f32_believed());
     let memory = stretch(REFERENCE_MEMORY_MBPS, device.power.memory_mbps);
     let run = match (arithmetic, memory) {
         (Some(a), Some(m)) => (a + m) / 2,
