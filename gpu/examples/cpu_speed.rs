@@ -4,7 +4,7 @@ use ion_gpu::{
     backend::{Backend, RunLimits},
     cpu::CpuBackend,
     program::{LoadedProgram, Sources, no_compiler},
-    replay::{Side, replay},
+    replay::{Origin, replay},
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis,
@@ -103,10 +103,11 @@ fn replay_speed(text: &str) {
     let started = Instant::now();
     let report = CpuBackend::default().run(loaded, &limits, &cancel, &mut |_| {}).expect("it ends well");
     let whole = started.elapsed();
-    let mut read = |side, buffer: u16, from: u64, into: &mut [u8]| {
-        let all = match side {
-            Side::Before => &inputs[usize::from(buffer)],
-            Side::Claimed => &report.outputs[0].bytes,
+    let mut read = |origin, from: u64, into: &mut [u8]| {
+        let all: &[u8] = match origin {
+            Origin::Input(buffer) => &inputs[usize::from(buffer)],
+            Origin::Output(_) => &report.outputs[0].bytes,
+            Origin::States => &[],
         };
         into.copy_from_slice(&all[from as usize..from as usize + into.len()]);
         Ok(())

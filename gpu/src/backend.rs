@@ -5,7 +5,7 @@
 //! [`LoadedProgram`], report in the same words and name faults by the same [`Fault`].
 //! Tests: `gpu/tests/cpu_programs.rs`.
 
-use crate::program::LoadedProgram;
+use crate::{program::LoadedProgram, states::Recorded};
 use ion_protocol::{Bytes, Millis, Nanos, fault::Fault, hardware::Engine};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -51,6 +51,8 @@ pub struct Report {
     /// What the kernels printed, bounded by `cpu::PRINTED_BYTES_MAX`; only the CPU engine hears it, a driver prints by
     /// itself.
     pub printed: String,
+    /// The memory between launches, where that was asked for.
+    pub states: Recorded,
     pub engine: Engine,
     /// `CUDA: NVIDIA H100`, `CPU: ptx jit`.
     pub label: String,

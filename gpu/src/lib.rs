@@ -14,4 +14,5 @@ pub mod probe;
 pub mod program;
 pub mod ptx;
 pub mod replay;
+pub mod states;
 pub mod worker;

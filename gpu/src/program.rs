@@ -47,6 +47,7 @@ pub struct LoadedProgram {
     modules: Vec<LoadedModule>,
     /// First content of each buffer; `None` for zeros.
     contents: Vec<Option<Vec<u8>>>,
+    keeps_states: bool,
 }
 
 fn wrong(message: String) -> Fault {
@@ -88,7 +89,7 @@ impl LoadedProgram {
         }
         check_steps(&program, &modules)?;
         let contents = vec![None; program.buffers.len()];
-        Ok(LoadedProgram { program, modules, contents })
+        Ok(LoadedProgram { program, modules, contents, keeps_states: false })
     }
 
     pub fn program(&self) -> &Program {
@@ -102,6 +103,16 @@ impl LoadedProgram {
     /// Takes the first content of a buffer away, so that a large one need not be held twice. `None` for zeros.
     pub fn take_content(&mut self, buffer: u16) -> Option<Vec<u8>> {
         self.contents.get_mut(usize::from(buffer)).and_then(Option::take)
+    }
+
+    /// Has the memory between launches taken down when it runs; see [`crate::states`].
+    pub fn keep_states(&mut self) {
+        self.keeps_states = true;
+    }
+
+    /// Whether that was asked for.
+    pub fn keeps_states(&self) -> bool {
+        self.keeps_states
     }
 
     /// All steps in order, repeats counted out.

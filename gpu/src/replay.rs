@@ -1,7 +1,8 @@
 //! Block replay: some blocks of a finished program run again from its inputs, and their bytes held against what was
 //! delivered.
 //!
-//! Owns: [`replay`]. A block of a kernel whose profile is exact is a function of the memory it reads, so one that reads
+//! Owns: [`replay`], and by it [`replay_between`], which checks blocks of any launch where the memory between launches is
+//! committed to. A block of a kernel whose profile is exact is a function of the memory it reads, so one that reads
 //! only what no other block of its launch writes must write the delivered bytes. The interpreter runs the chosen
 //! blocks of the **last** launch in memory of which only what they touch exists; launches before it are run whole if
 //! that costs little ([`EARLIER_INSTRUCTIONS_MAX`]).
@@ -24,7 +25,10 @@
 //! claim makes it panic. Limits: [`RunLimits`] for time and memory, [`EARLIER_INSTRUCTIONS_MAX`],
 //! [`BLOCKS_INSTRUCTIONS_MAX`], [`WITNESS_INSTRUCTIONS_MAX`]. Tests: `gpu/tests/replay.rs`.
 
+mod between;
 mod stage;
+
+pub use between::replay_between;
 
 use crate::{
     backend::{RunLimits, Stop},
@@ -40,12 +44,12 @@ use ion_protocol::{
     Bytes,
     check::{Difference, Finding, bounded_why},
     fault::Fault,
-    job::{Launch, Step},
+    job::{Buffer, Init, Launch, Program, Step},
 };
 use stage::{Ended, Stage};
 use std::{
     collections::BTreeSet,
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
@@ -56,17 +60,89 @@ pub const BLOCKS_INSTRUCTIONS_MAX: u64 = 1_000_000_000;
 /// Warp instructions of other blocks that are run before a provider is accused.
 pub const WITNESS_INSTRUCTIONS_MAX: u64 = 50_000_000;
 
-/// Which content of a buffer is read.
+/// What bytes are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Before the first launch; asked only of buffers that begin as a blob.
-    Before,
-    /// As delivered; asked only of outputs.
-    Claimed,
+pub enum Origin {
+    /// What this buffer begins with; asked only of buffers that begin as a blob.
+    Input(u16),
+    /// What was delivered of this buffer; asked only of outputs.
+    Output(u16),
+    /// The blob of the memory between launches.
+    States,
 }
 
-/// Reads part of a buffer: which side, which buffer, from where on.
-pub type Read<'a> = &'a mut (dyn FnMut(Side, u16, u64, &mut [u8]) -> Result<(), Fault> + Send);
+/// Reads bytes: from what, from where on.
+pub type Read<'a> = &'a mut (dyn FnMut(Origin, u64, &mut [u8]) -> Result<(), Fault> + Send);
+
+/// What is known of a buffer's content at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    Zeros,
+    At(Origin, u64),
+}
+
+impl Known {
+    /// The content from an offset on, into zeros; whether it is known.
+    fn read(self, read: &Mutex<Read<'_>>, from: u64, into: &mut [u8]) -> Result<bool, Fault> {
+        match self {
+            Known::Nothing => Ok(false),
+            Known::Zeros => Ok(true),
+            Known::At(what, start) => lock(read)(what, start + from, into).map(|()| true),
+        }
+    }
+}
+
+/// Launches in a row, with what is known of the memory before and after them, by the names of buffers.
+struct Span {
+    launches: Range<u64>,
+    before: Vec<Known>,
+    after: Vec<Known>,
+}
+
+impl Span {
+    /// What is known of buffers before the first launch.
+    fn inputs(program: &Program) -> Vec<Known> {
+        let known = |(n, buffer): (usize, &Buffer)| match buffer.init {
+            Init::Zero => Known::Zeros,
+            Init::Blob(_) => Known::At(Origin::Input(n as u16), 0),
+        };
+        program.buffers.iter().enumerate().map(known).collect()
+    }
+
+    /// What is known of them after the last.
+    fn outputs(program: &Program) -> Vec<Known> {
+        let known = |(n, buffer): (usize, &Buffer)| match buffer.output {
+            true => Known::At(Origin::Output(n as u16), 0),
+            false => Known::Nothing,
+        };
+        program.buffers.iter().enumerate().map(known).collect()
+    }
+
+    /// The steps up to the last launch, that launch, and the steps that belong behind it.
+    fn steps<'a>(&self, job: &'a LoadedProgram) -> Option<(Vec<&'a Step>, &'a Launch, Vec<&'a Step>)> {
+        let mut launched = 0;
+        let mut own: Vec<&Step> = Vec::new();
+        for step in job.steps() {
+            let before = launched;
+            launched += u64::from(matches!(step, Step::Launch(_)));
+            // Swaps before the program's first launch are its, all others belong to the launch before them.
+            let first = self.launches.start == 0 && launched == 0;
+            let within = launched > self.launches.start && launched <= self.launches.end;
+            if first || within {
+                own.push(step);
+            } else if before >= self.launches.end {
+                break;
+            }
+        }
+        let at = own.iter().rposition(|step| matches!(step, Step::Launch(_)))?;
+        let after = own.split_off(at + 1);
+        match own.pop() {
+            Some(Step::Launch(last)) => Some((own, last, after)),
+            Some(Step::Swap { .. }) | None => None,
+        }
+    }
+}
 
 fn lock<'m, 'a>(read: &'m Mutex<Read<'a>>) -> MutexGuard<'m, Read<'a>> {
     read.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,8 +152,8 @@ fn not_checkable(why: impl AsRef<str>) -> Finding {
     Finding::NotCheckable { why: bounded_why(why.as_ref()) }
 }
 
-/// Runs the blocks of these numbers of the last launch again. An `Err` is trouble of this machine, or that a limit of
-/// `limits` was met: nothing is known then.
+/// Runs the blocks of these numbers of the last launch again, from the inputs. An `Err` is trouble of this machine, or
+/// that a limit of `limits` was met: nothing is known then.
 pub fn replay(
     job: &LoadedProgram,
     blocks: &[u64],
@@ -85,34 +161,45 @@ pub fn replay(
     cancel: &AtomicBool,
     read: Read<'_>,
 ) -> Result<Finding, Fault> {
-    let steps: Vec<&Step> = job.steps().collect();
-    let launch = |step: &Step| matches!(step, Step::Launch(_));
-    let Some(at) = steps.iter().rposition(|step| launch(step)) else {
+    let program = job.program();
+    let span = Span {
+        launches: 0..program.launches(),
+        before: Span::inputs(program),
+        after: Span::outputs(program),
+    };
+    replay_span(job, &span, blocks, limits, Stop::new(cancel, limits.run), &Mutex::new(read))
+}
+
+fn replay_span(
+    job: &LoadedProgram,
+    span: &Span,
+    blocks: &[u64],
+    limits: &RunLimits,
+    stop: Stop<'_>,
+    read: &Mutex<Read<'_>>,
+) -> Result<Finding, Fault> {
+    let Some((earlier, last, after)) = span.steps(job) else {
         return Ok(not_checkable("the program has no launch"));
     };
-    let (earlier, rest) = steps.split_at(at);
-    let Some((Step::Launch(last), after)) = rest.split_first() else {
-        return Ok(not_checkable("the program has no launch"));
-    };
-    if let Some(why) = unfit(job, earlier, last)? {
+    if let Some(why) = unfit(job, &earlier, last)? {
         return Ok(not_checkable(why));
     }
-    let read = Mutex::new(read);
-    let mut source = |piece, from, into: &mut [u8]| stage::content(job, &read, piece, from, into);
-    let stop = Stop::new(cancel, limits.run);
+    let mut source =
+        |piece, from, into: &mut [u8]| stage::content(job, &span.before, read, piece, from, into);
     let Some(mut stage) = Stage::new(job, limits, stop, &mut source) else {
         return Ok(not_checkable("the program has more pieces of memory than can be told apart"));
     };
-    if let Some(why) = run_earlier(&mut stage, earlier)? {
+    let ran = run_earlier(&mut stage, &earlier)?;
+    if let Some(why) = ran {
         return Ok(not_checkable(why));
     }
     let mut held = stage.held.clone();
     for step in after {
         swap(&mut held, step);
     }
-    let claims = Claims::new(job, &held, &read);
+    let claims = Claims::new(job, &held, &span.after, read);
     let writes = stage.writes(last)?;
-    Check { claims, writes, last, bytes: 0 }.sample(&mut stage, blocks)
+    Check { claims, writes, last, launch: span.launches.end - 1, bytes: 0 }.sample(&mut stage, blocks)
 }
 
 fn swap(held: &mut [u16], step: &Step) {
@@ -180,31 +267,30 @@ fn extents(launch: &Launch) -> Extents {
     Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes }
 }
 
-/// What was delivered, by the piece of memory that it is the content of.
+/// What was delivered or committed to, by the piece of memory that it is the content of.
 struct Claims<'r, 'a> {
     job: &'r LoadedProgram,
-    /// The output that each piece is at the end.
-    outputs: Vec<Option<u16>>,
+    /// The buffer that each piece is at the end, and what is known of it.
+    known: Vec<Option<(u16, Known)>>,
     read: &'r Mutex<Read<'a>>,
 }
 
 impl<'r, 'a> Claims<'r, 'a> {
-    fn new(job: &'r LoadedProgram, held: &[u16], read: &'r Mutex<Read<'a>>) -> Self {
-        let mut outputs = vec![None; held.len()];
-        for (name, piece) in held.iter().enumerate() {
-            if job.program().buffers[name].output {
-                outputs[usize::from(*piece)] = Some(name as u16);
-            }
+    fn new(job: &'r LoadedProgram, held: &[u16], after: &[Known], read: &'r Mutex<Read<'a>>) -> Self {
+        let mut known = vec![None; held.len()];
+        for ((name, piece), after) in held.iter().enumerate().zip(after) {
+            known[usize::from(*piece)] = Some((name as u16, *after));
         }
-        Claims { job, outputs, read }
+        Claims { job, known, read }
     }
 
-    /// The output that a piece is, with its bytes from an offset on.
+    /// The buffer that a piece is, with its bytes from an offset on, where they are known.
     fn part(&self, piece: u16, from: u64, len: usize) -> Result<Option<(u16, Vec<u8>)>, Fault> {
-        let Some(output) = self.outputs.get(usize::from(piece)).copied().flatten() else { return Ok(None) };
+        let Some((buffer, known)) = self.known.get(usize::from(piece)).copied().flatten() else {
+            return Ok(None);
+        };
         let mut bytes = vec![0; len];
-        lock(self.read)(Side::Claimed, output, from, &mut bytes)?;
-        Ok(Some((output, bytes)))
+        Ok(known.read(self.read, from, &mut bytes)?.then_some((buffer, bytes)))
     }
 
     /// A buffer or the variables of a module, for people.
@@ -220,6 +306,8 @@ struct Check<'r, 'a> {
     /// Pieces that the last launch can write.
     writes: Pieces,
     last: &'r Launch,
+    /// Its number in the program.
+    launch: u64,
     /// Bytes found equal.
     bytes: u64,
 }
@@ -368,7 +456,8 @@ impl<'r> Check<'r, '_> {
         found: u8,
     ) -> Difference {
         let buffer = self.claims.job.program().buffers[usize::from(output)].name.clone();
-        Difference { kernel: self.last.kernel.clone(), block, buffer, offset, expected, found }
+        let (launch, kernel) = (self.launch, self.last.kernel.clone());
+        Difference { launch, kernel, block, buffer, offset, expected, found }
     }
 
     /// What is known of outputs that the last launch cannot change.

@@ -6,17 +6,30 @@ mod workers {
     pub mod rig;
 }
 
-use ion_gpu::worker::frame::Ask;
-use ion_node::workers::{CheckerHandle, start_checker};
+use ion_gpu::{
+    backend::{Backend, RunLimits},
+    cpu::CpuBackend,
+    program::{LoadedProgram, Sources, no_compiler},
+    states::Recorded,
+    worker::frame::{Ask, Between},
+};
+use ion_node::{
+    blobs::BoxFuture,
+    workers::{CheckerHandle, Shown, start_checker},
+};
 use ion_protocol::{
-    Bytes, Millis,
-    check::Finding,
+    BlobHash, Bytes, Millis,
+    check::{BlockAt, Finding},
     fault::Fault,
     job::{JobSpec, Source},
     receipt::Output,
+    states::Kept,
 };
 use ion_scheduler::input::{CheckId, Input};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 use tokio::{sync::mpsc, time::timeout};
 use workers::{
     programs::{self, scale},
@@ -30,6 +43,8 @@ struct Rig {
     handle: CheckerHandle,
     inputs: mpsc::Receiver<Input>,
     next: u64,
+    /// For the next check.
+    between: Option<(Between, Box<dyn Shown>)>,
 }
 
 impl Rig {
@@ -37,7 +52,7 @@ impl Rig {
         let blobs = Arc::new(TestBlobs::new());
         let (to, inputs) = mpsc::channel(16);
         let handle = start_checker(exe.into(), Bytes(64 << 20), blobs.clone(), to);
-        Self { blobs, handle, inputs, next: 0 }
+        Self { blobs, handle, inputs, next: 0, between: None }
     }
 
     fn begin(&mut self, spec: &JobSpec, delivered: &[u8], blocks: &[u64], limit: Millis) -> CheckId {
@@ -47,8 +62,13 @@ impl Rig {
             bytes: Bytes(delivered.len() as u64),
             hash: self.blobs.put(delivered),
         });
-        let ask = Ask { spec: spec.clone(), outputs: outputs.collect(), blocks: blocks.to_vec(), limit };
-        self.handle.check(CheckId(self.next), Box::new(ask)).expect("room for one more");
+        let (outputs, blocks) = (outputs.collect(), blocks.to_vec());
+        let (between, shown) = match self.between.take() {
+            Some((between, shown)) => (Some(between), Some(shown)),
+            None => (None, None),
+        };
+        let ask = Ask { spec: spec.clone(), outputs, blocks, between, limit };
+        self.handle.check(CheckId(self.next), Box::new(ask), shown).expect("room for one more");
         CheckId(self.next)
     }
 
@@ -144,4 +164,84 @@ async fn children_that_misbehave_are_told_apart_and_told_nothing() {
         let fault = rig.end().await.1.expect_err("it misbehaves");
         assert!(fault.to_string().contains(expected), "{script}: {fault}");
     }
+}
+
+/// A provider that shows what it has: these bytes, or nothing for this reason, or nothing ever.
+enum Provider {
+    Shows(Vec<u8>),
+    Refuses(&'static str),
+    IsSilent,
+}
+
+impl Shown for Provider {
+    fn read(&mut self, from: u64, bytes: u64) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            match self {
+                Provider::Shows(blob) => Ok(blob[from as usize..(from + bytes) as usize].to_vec()),
+                Provider::Refuses(why) => Err((*why).to_owned()),
+                Provider::IsSilent => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// An honest run: what is delivered, and the memory between launches.
+fn run(rig: &Rig, spec: &JobSpec) -> (Vec<u8>, u64, Vec<u8>) {
+    let limits = RunLimits { run: LIMIT, memory: Bytes(1 << 20), fuel: None };
+    let mut blob = |hash, _| Ok(rig.blobs.read(&hash));
+    let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
+    let mut loaded = LoadedProgram::load(spec.program.clone(), &limits, &mut sources).unwrap();
+    loaded.keep_states();
+    let report = CpuBackend::default().run(loaded, &limits, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    match report.states {
+        Recorded::Kept { every, parts } => {
+            let blob = parts.iter().flat_map(|part| part.iter().copied()).collect();
+            (report.outputs[0].bytes.clone(), every, blob)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_launch_in_the_middle_is_checked_from_what_its_provider_shows() {
+    let mut rig = Rig::start(ION);
+    let spec = programs::walk(&rig.blobs);
+    let (delivered, every, blob) = run(&rig, &spec);
+    let picks = vec![
+        BlockAt { launch: 0, block: 3 },
+        BlockAt { launch: 4, block: 1 },
+        BlockAt { launch: 8, block: 2 },
+    ];
+    let between = |blob: &[u8]| Between {
+        kept: Kept { every, blob: BlobHash::of(blob), bytes: Bytes(blob.len() as u64) },
+        blocks: picks.clone(),
+    };
+    // Nothing can be told without it.
+    let found = rig.check(&spec, &delivered, &[1]).await;
+    assert!(matches!(&found, Ok(Finding::NotCheckable { why }) if why.contains("instructions")), "{found:?}");
+    rig.between = Some((between(&blob), Box::new(Provider::Shows(blob.clone()))));
+    let equal = Finding::EqualBetween { blocks: picks.clone(), bytes: Bytes(3 * 1024) };
+    assert_eq!(rig.check(&spec, &delivered, &[1]).await, Ok(equal));
+    // The row after launch 4: 8 rows of one place, four contents of 4 KiB, one block.
+    let mut lie = blob.clone();
+    lie[64 + 4 * 4096 + 1024 + 9] ^= 2;
+    rig.between = Some((between(&lie), Box::new(Provider::Shows(lie.clone()))));
+    match rig.check(&spec, &delivered, &[1]).await {
+        Ok(Finding::Differs(d)) => {
+            assert_eq!((d.launch, d.block, d.offset), (4, Some([1, 0, 0]), 1033));
+            assert_eq!(d.expected ^ d.found, 2);
+        }
+        other => panic!("{other:?}"),
+    }
+    // What is not shown is told, and the next check is made.
+    for (provider, expected) in [
+        (Provider::Refuses("it does not hold it"), "it does not hold it"),
+        (Provider::IsSilent, "not in time"),
+    ] {
+        rig.between = Some((between(&blob), Box::new(provider)));
+        rig.begin(&spec, &delivered, &[1], Millis(6_000));
+        assert_eq!(rig.end().await.1, Ok(Finding::Withheld { why: expected.to_owned() }));
+    }
+    let (good, delivered) = scale(&rig.blobs, 1_000);
+    assert!(matches!(rig.check(&good, &delivered, &[0]).await, Ok(Finding::Equal { .. })));
 }

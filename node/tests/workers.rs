@@ -9,7 +9,7 @@ mod workers {
 use ion_gpu::worker::isolation::Wall;
 use ion_node::owner::Facts;
 use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
-use ion_protocol::{Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits};
+use ion_protocol::{BlobHash, Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits, states::States};
 use ion_scheduler::input::WorkId;
 use rustix::process::{Pid, Signal};
 use std::time::{Duration, Instant};
@@ -235,7 +235,7 @@ async fn jobs_are_stopped_while_they_run_and_while_they_wait() {
     assert_eq!(rig.end(first).await.unwrap_err(), Fault::Cancelled);
     assert_eq!(rig.end(second).await.unwrap_err(), Fault::Cancelled);
     rig.expect_good().await;
-    let absent = rig.handle.run(WorkId(1000), rig.tenant, 7, Box::new(empty(&rig.blobs)));
+    let absent = rig.handle.run(WorkId(1000), rig.tenant, 7, Box::new(empty(&rig.blobs)), false);
     assert!(matches!(absent, Err(Fault::NoDevice { .. })));
 }
 
@@ -491,4 +491,36 @@ async fn empty_kernels_follow_each_other_quickly() {
     times.sort_unstable();
     eprintln!("empty kernel, fresh child each: p50 {:?}, longest {:?}", times[10], times[19]);
     assert!(times[10] < Duration::from_secs(2), "{times:?}");
+}
+
+/// What is committed to is the memory after every launch but the last, and a run is as good where it can't be kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_between_launches_is_kept_where_it_is_wanted() {
+    let mut rig = Rig::start(ION).await;
+    let spec = programs::walk(&rig.blobs);
+    let plain = rig.run(spec.clone()).await.unwrap();
+    assert_eq!(plain.states, States::NotAsked);
+    rig.keep_states = true;
+    let report = rig.run(spec.clone()).await.unwrap();
+    assert_eq!(report.outputs, plain.outputs);
+    let States::Kept(kept) = report.states else { panic!("{:?}", report.states) };
+    // Eight rows of one place, and 4 KiB each.
+    assert_eq!((kept.every, kept.bytes), (1, Bytes(8 * (8 + 4096))));
+    let blob = rig.blobs.read(&kept.blob);
+    assert_eq!((blob.len() as u64, BlobHash::of(&blob)), (kept.bytes.0, kept.blob));
+    let first = u32::from_le_bytes(blob[68..72].try_into().unwrap());
+    assert_eq!(
+        first,
+        (0..30_000).fold(77u32, |x, _| x.wrapping_mul(3).wrapping_add(1)),
+        "thread 1 after launch 0"
+    );
+    // Enough for the output, not for that.
+    rig.blobs.room(8_192);
+    let report = rig.run(spec).await.unwrap();
+    assert_eq!(report.outputs, plain.outputs);
+    assert!(matches!(&report.states, States::EndsOnly { why } if why.contains("could not be stored")));
+    // One launch has nothing between.
+    rig.blobs.room(u64::MAX);
+    let (short, _) = scale(&rig.blobs, 300);
+    assert!(matches!(rig.run(short).await.unwrap().states, States::EndsOnly { why } if !why.is_empty()));
 }

@@ -1,6 +1,6 @@
 //! What a requester made sure of by running some blocks of a job again, bit for bit, before it countersigned.
 //!
-//! Blocks are numbered in the order of the grid of the program's last launch, x fastest.
+//! Blocks of a launch are numbered in the order of its grid, x fastest; launches in order of execution, from 0.
 
 use crate::{
     codec::{Decode, Encode},
@@ -26,11 +26,34 @@ pub enum Check {
         /// Delivered bytes that were compared.
         bytes: Bytes,
     },
+    /// These blocks of all launches, run from the memory that the receipt commits to before each, gave what it commits
+    /// to after.
+    EqualBetween {
+        /// Which, in rising order.
+        blocks: Vec<BlockAt>,
+        /// Blocks of all launches that were drawn from.
+        of: u64,
+        /// How many launches these are.
+        launches: u64,
+        /// Bytes that were compared.
+        bytes: Bytes,
+        /// Blocks drawn besides, of which nothing can be told.
+        passed: u64,
+    },
     /// Running blocks again proves nothing here, or could not be done.
     NotCheckable {
         /// Why, for people.
         why: String,
     },
+}
+
+/// One block of one launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
+pub struct BlockAt {
+    /// Which launch of the program, in order of execution, from 0.
+    pub launch: u64,
+    /// Which block of its grid.
+    pub block: u64,
 }
 
 /// What running blocks again showed.
@@ -40,6 +63,18 @@ pub enum Finding {
     Equal {
         /// How many were compared.
         bytes: Bytes,
+    },
+    /// These blocks gave what the receipt commits to after their launches.
+    EqualBetween {
+        /// Which of those drawn; of the others nothing can be told.
+        blocks: Vec<BlockAt>,
+        /// Bytes that were compared.
+        bytes: Bytes,
+    },
+    /// Nothing: the provider does not show what its receipt commits to.
+    Withheld {
+        /// Why, for people.
+        why: String,
     },
     /// Other bytes: the delivery is false.
     Differs(Difference),
@@ -53,17 +88,19 @@ pub enum Finding {
 /// The first byte that is not what the program gives.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Difference {
-    /// Entry name of the launch that gives it.
+    /// Which launch gives it, in order of execution, from 0.
+    pub launch: u64,
+    /// Entry name of the launch.
     pub kernel: String,
     /// The block in x, y, z; `None` where launches before the last were run whole and gave it.
     pub block: Option<[u32; 3]>,
-    /// Name of the output.
+    /// Name of the buffer.
     pub buffer: String,
     /// Which byte of it.
     pub offset: u64,
     /// What the program gives.
     pub expected: u8,
-    /// What was delivered.
+    /// What was delivered, or is committed to.
     pub found: u8,
 }
 
@@ -76,7 +113,7 @@ impl Check {
     /// Whether delivered bytes were held against the program and found right.
     pub fn is_equal(&self) -> bool {
         match self {
-            Check::Equal { .. } => true,
+            Check::Equal { .. } | Check::EqualBetween { .. } => true,
             Check::NotAsked | Check::NotCheckable { .. } => false,
         }
     }
@@ -89,6 +126,11 @@ impl fmt::Display for Check {
             Check::Equal { blocks, of, bytes } => {
                 write!(f, "{} of {of} blocks run again, equal in {bytes}", blocks.len())
             }
+            Check::EqualBetween { blocks, of, launches, bytes, passed } => {
+                let count = blocks.len();
+                write!(f, "{count} of {of} blocks of {launches} launches run again, equal in {bytes}")?;
+                if *passed > 0 { write!(f, "; {passed} more drawn, not block-checkable") } else { Ok(()) }
+            }
             Check::NotCheckable { why } => write!(f, "not block-checkable: {why}"),
         }
     }
@@ -96,11 +138,12 @@ impl fmt::Display for Check {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { kernel, block, buffer, offset, expected, found } = self;
+        let Difference { launch, kernel, block, buffer, offset, expected, found } = self;
         match block {
             Some([x, y, z]) => write!(f, "block {x},{y},{z} of kernel `{kernel}`")?,
             None => write!(f, "the launches before `{kernel}`")?,
         }
-        write!(f, " gave {expected:#04x} at byte {offset} of `{buffer}`, where {found:#04x} was delivered")
+        write!(f, " gave {expected:#04x} at byte {offset} of `{buffer}` in launch {launch}, ")?;
+        write!(f, "where {found:#04x} was signed for")
     }
 }

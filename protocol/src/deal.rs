@@ -35,6 +35,8 @@ pub struct Order {
     pub expires: UnixMillis,
     /// What to run.
     pub spec: JobSpec,
+    /// Whether the memory between launches is to be committed to, so that blocks of all launches can be checked.
+    pub keep_states: bool,
     /// Small inputs, so that they need not be fetched.
     pub inline: Vec<InlineBlob>,
 }

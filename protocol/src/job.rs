@@ -354,10 +354,10 @@ impl Program {
         let steps =
             self.phases.iter().filter(|phase| phase.times > 0).rev().flat_map(|p| p.steps.iter().rev());
         let last = steps.into_iter().find_map(|step| match step {
-            Step::Launch(launch) => Some(launch.grid),
+            Step::Launch(launch) => Some(launch),
             Step::Swap { .. } => None,
         });
-        last.map_or(0, |grid| grid.iter().fold(1, |blocks: u64, n| blocks.saturating_mul(u64::from(*n))))
+        last.map_or(0, Launch::blocks)
     }
 
     /// Steps with repeats counted out.

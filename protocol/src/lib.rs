@@ -20,6 +20,7 @@ pub mod message;
 pub mod receipt;
 pub mod record;
 pub mod signed;
+pub mod states;
 pub mod units;
 
 pub use ids::{Attempt, BlobHash, DocHash, JobId, NetworkId, NodeId};

@@ -79,6 +79,10 @@ pub const RUN_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// of 65 536 deliveries.
 pub const CHECK_BLOCKS_MAX: usize = 64;
 
+/// The memory between launches that a provider keeps of one job, and serves until it is countersigned: what a disk
+/// writes in a fraction of a second, and enough for hundreds of launches of work that is dear for its size.
+pub const STATES_BYTES_MAX: u64 = 64 * MIB as u64;
+
 /// Inputs carried inside the order instead of fetched: saves a round trip for small jobs.
 pub const INLINE_BYTES_MAX: usize = 32 * KIB;
 /// A group of a blob: what is verified at once and refetched if wrong. A power of two of BLAKE3 chunks.

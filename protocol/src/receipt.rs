@@ -8,6 +8,7 @@ use crate::{
     ids::{Attempt, BlobHash, DocHash, JobId, NetworkId, NodeId},
     limits,
     signed::{Document, Signed, SignedError, Verified, tag},
+    states::States,
     units::{Bytes, Millis, NanoIo, Nanos, UnixMillis},
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct Receipt {
     pub input_root: [u8; 32],
     /// What came out: [`output_root`].
     pub output_root: [u8; 32],
+    /// What is committed to between the two.
+    pub states: States,
     /// Device model.
     pub device: String,
     /// What executed the kernels.

@@ -58,6 +58,7 @@ fn receipt() -> Receipt {
         order: DocHash([8; 32]),
         input_root: [1; 32],
         output_root: [2; 32],
+        states: Default::default(),
         device: "Test".to_owned(),
         engine: Engine::CpuInterpreter,
         device_time: Nanos(2_000_000_000),

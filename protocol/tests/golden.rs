@@ -1,8 +1,8 @@
 //! The bytes of the wire, in hex with comments. A change here is a change of protocol: raise `limits::VERSION`.
 
 use ion_protocol::{
-    Attempt, Bytes, DocHash, JobId, NanoIo, NetworkId, NodeId, Signed, UnixMillis,
-    check::Check,
+    Attempt, BlobHash, Bytes, DocHash, JobId, NanoIo, NetworkId, NodeId, Signed, UnixMillis,
+    check::{BlockAt, Check},
     codec,
     deal::Acceptance,
     hardware::Engine,
@@ -11,6 +11,7 @@ use ion_protocol::{
     limits,
     message::{Frame, LeaseState, Notice, Request, Response},
     receipt::Countersignature,
+    states::{Kept, States},
 };
 use sha2::{Digest, Sha256};
 
@@ -121,6 +122,35 @@ fn a_countersignature_and_what_is_signed() {
     assert_eq!(signed.hash().0, <[u8; 32]>::from(Sha256::digest(&preimage)));
     assert_eq!(signed.hash().to_string(), GOLDEN_HASH);
     assert_eq!(*signed.signed().signature(), key().sign(&preimage));
+}
+
+#[test]
+fn what_is_committed_to_and_checked_between_launches() {
+    let kept = Kept { every: 4, blob: BlobHash([6; 32]), bytes: Bytes(4_096) };
+    let golden = bytes(
+        "02000000                                                          ; States::Kept
+         0400000000000000                                                  ; a row every so many launches
+         0606060606060606060606060606060606060606060606060606060606060606  ; blob
+         0010000000000000                                                  ; its size",
+    );
+    assert_eq!(hex::encode(codec::encode(&States::Kept(kept))), hex::encode(golden));
+    let check = Check::EqualBetween {
+        blocks: vec![BlockAt { launch: 3, block: 258 }],
+        of: 1_024,
+        launches: 16,
+        bytes: Bytes(512),
+        passed: 2,
+    };
+    let golden = bytes(
+        "02000000                                                          ; Check::EqualBetween
+         0100000000000000                                                  ; blocks, how many
+         0300000000000000 0201000000000000                                 ; launch, and which of its blocks
+         0004000000000000                                                  ; blocks drawn from
+         1000000000000000                                                  ; of so many launches
+         0002000000000000                                                  ; bytes compared
+         0200000000000000                                                  ; drawn, and nothing to be told",
+    );
+    assert_eq!(hex::encode(codec::encode(&check)), hex::encode(golden));
 }
 
 /// SHA-256 of `"ION1" || "COUNTERSIGN\0" || network || body`.

@@ -8,12 +8,27 @@ use crate::{
 use ion_protocol::{
     BlobHash, Bytes, Millis, NodeId, Verified,
     advert::Advert,
+    check::BlockAt,
     deal::InlineBlob,
     job::{JobSpec, Needs},
     message::{Notice, Request, Response},
     receipt::Output,
     record::Record,
+    states::Kept,
 };
+
+/// Blocks of all launches, and the memory between them that a provider has committed to and shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// Who holds it.
+    pub from: NodeId,
+    /// Where it may be reached if it is not connected.
+    pub addresses: Vec<String>,
+    /// The commitment.
+    pub kept: Kept,
+    /// Which blocks.
+    pub blocks: Vec<BlockAt>,
+}
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -83,6 +98,8 @@ pub enum Effect {
         device: u16,
         /// What.
         spec: Box<JobSpec>,
+        /// Whether the memory between its launches is to be kept.
+        keep_states: bool,
     },
     /// Kill a program; comes back as `WorkDone` with [`ion_protocol::fault::Fault::Cancelled`].
     StopWork(WorkId),
@@ -97,6 +114,8 @@ pub enum Effect {
         outputs: Vec<Output>,
         /// Blocks of the last launch, by number.
         blocks: Vec<u64>,
+        /// What to do where these cannot be checked from the inputs alone.
+        between: Option<Box<Between>>,
         /// How long it may take.
         limit: Millis,
     },

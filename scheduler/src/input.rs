@@ -11,6 +11,7 @@ use ion_protocol::{
     job::JobSpec,
     message::LeaseState,
     receipt::{Countersignature, Output, Receipt},
+    states::States,
 };
 
 /// A question of ours, until it is answered. Drawn by the engine.
@@ -269,6 +270,8 @@ pub struct WorkReport {
     pub outputs: Vec<Output>,
     /// The small ones of them, at most [`ion_protocol::limits::INLINE_BYTES_MAX`] together.
     pub inline: Vec<InlineBlob>,
+    /// The memory between launches: in the blob store, where it was wanted and could be kept.
+    pub states: States,
     /// Device model.
     pub device: String,
     /// What executed the kernels.

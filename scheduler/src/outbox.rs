@@ -5,7 +5,7 @@
 use crate::{
     config::Config,
     deadline::Deadlines,
-    effect::Effect,
+    effect::{Between, Effect},
     event::Event,
     input::{CallId, CheckId, FetchId, InboundId, RecordId, WorkId},
     provider::LeaseKey,
@@ -178,10 +178,16 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn work(&mut self, lease: LeaseKey, device: u16, spec: Box<JobSpec>) -> WorkId {
+    pub(crate) fn work(
+        &mut self,
+        lease: LeaseKey,
+        device: u16,
+        spec: Box<JobSpec>,
+        keep_states: bool,
+    ) -> WorkId {
         let work = WorkId(self.id());
         self.works.insert(work, lease);
-        self.push(Effect::Work { work, tenant: lease.requester, device, spec });
+        self.push(Effect::Work { work, tenant: lease.requester, device, spec, keep_states });
         work
     }
 
@@ -191,11 +197,13 @@ impl Outbox {
         spec: Box<JobSpec>,
         outputs: Vec<Output>,
         blocks: Vec<u64>,
+        between: Option<Between>,
     ) -> CheckId {
         let check = CheckId(self.id());
         self.checks.insert(check, job);
         let limit = self.config.check_max;
-        self.push(Effect::Check { check, spec, outputs, blocks, limit });
+        let between = between.map(Box::new);
+        self.push(Effect::Check { check, spec, outputs, blocks, between, limit });
         check
     }
 

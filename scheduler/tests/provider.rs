@@ -59,6 +59,7 @@ fn report(device_time: Nanos) -> Result<WorkReport, Fault> {
         engine: Gpu::Cuda,
         device_time,
         ran: Millis(600),
+        states: Default::default(),
         printed: String::new(),
     })
 }

@@ -4,8 +4,8 @@ mod desk;
 
 use desk::{Desk, JOB, id, outputs, receipt, spec};
 use ion_protocol::{
-    Bytes, Millis, Verified,
-    check::{Check, Difference, Finding},
+    BlobHash, Bytes, Millis, Verified,
+    check::{BlockAt, Check, Difference, Finding},
     codec,
     deal::{Order, RefusalReason},
     fault::Fault,
@@ -13,11 +13,14 @@ use ion_protocol::{
     limits,
     message::{Request, Response},
     receipt::Countersignature,
+    receipt::Receipt,
     record::{JobEnd, Record},
     signed::{Document, Signed},
+    states::{Kept, States},
 };
 use ion_scheduler::{
     Config, Effect, Input,
+    effect::Between,
     event::{Event, RejectReason},
     input::CheckId,
 };
@@ -59,7 +62,7 @@ fn body(half: &Signed<Countersignature>) -> Countersignature {
 
 fn difference() -> Difference {
     let (kernel, buffer) = ("k".to_owned(), "y".to_owned());
-    Difference { kernel, block: Some([7, 0, 0]), buffer, offset: 9, expected: 1, found: 2 }
+    Difference { launch: 0, kernel, block: Some([7, 0, 0]), buffer, offset: 9, expected: 1, found: 2 }
 }
 
 fn differs() -> Result<Finding, Fault> {
@@ -114,7 +117,7 @@ fn a_false_delivery_is_refused_and_its_provider_never_asked_again() {
     match desk.refusal() {
         RefusalReason::Delivery { message } => assert_eq!(
             message,
-            "block 7,0,0 of kernel `k` gave 0x01 at byte 9 of `y`, where 0x02 was delivered"
+            "block 7,0,0 of kernel `k` gave 0x01 at byte 9 of `y` in launch 0, where 0x02 was signed for"
         ),
         other => panic!("{other:?}"),
     }
@@ -219,4 +222,117 @@ fn after_a_crash_the_same_delivery_is_checked_anew() {
     assert_ne!(first, second, "other blocks are drawn");
     desk.feed(Input::Checked { check, result: Ok(Finding::Equal { bytes: Bytes(32) }) }).disk_works();
     assert!(matches!(desk.response(), Response::Countersigned(_)), "{:?}", desk.effects);
+}
+
+/// The desk's job of 16 blocks, launched so many times.
+fn repeated(times: u32) -> JobSpec {
+    let mut spec = wide(16);
+    spec.program.phases[0].times = times;
+    spec
+}
+
+/// A requester whose job of ten launches provider 2 has accepted.
+fn leased_repeated(verify: u16) -> (Desk, Verified<Order>) {
+    let mut desk = Desk::requester();
+    desk.offer(2, |advert| advert.price_per_second.0 /= 2).offer(3, |_| {});
+    desk.submit_verified(repeated(10), verify).disk_works();
+    let order = desk.accepted();
+    assert_eq!(order.provider, id(2));
+    (desk, order)
+}
+
+fn with_states(order: &Verified<Order>, every: u64) -> Receipt {
+    let kept = Kept { every, blob: BlobHash([5; 32]), bytes: Bytes(4_096) };
+    Receipt { states: States::Kept(kept), ..receipt(order) }
+}
+
+fn between(desk: &Desk) -> (CheckId, Between) {
+    let check = desk.effects.iter().find_map(|effect| match effect {
+        Effect::Check { check, between: Some(between), .. } => Some((*check, Between::clone(between))),
+        _ => None,
+    });
+    check.unwrap_or_else(|| panic!("no launch is checked by itself in {:?}", desk.effects))
+}
+
+#[test]
+fn the_memory_between_launches_is_asked_for_where_it_will_be_used() {
+    let kept = |spec: JobSpec, verify| {
+        let mut desk = Desk::requester();
+        desk.offer(2, |_| {}).submit_verified(spec, verify).disk_works();
+        desk.order_call().2.verify(&Config::default().network).expect("signed").keep_states
+    };
+    assert!(kept(repeated(2), 1));
+    assert!(!kept(repeated(1), 1), "one launch has nothing between");
+    assert!(!kept(repeated(2), 0), "nobody will look");
+}
+
+#[test]
+fn blocks_of_all_launches_are_drawn_from_those_that_are_committed_to() {
+    let (mut desk, order) = leased_repeated(64);
+    desk.pass(1_000).deliver(2, with_states(&order, 4), true).disk_works();
+    let (check, between) = between(&desk);
+    assert_eq!((between.from, between.kept.every), (id(2), 4));
+    // After the fourth and the eighth launch, and the last: all of their 48 blocks.
+    let all: Vec<BlockAt> = [3, 7, 9]
+        .into_iter()
+        .flat_map(|launch| (0..16).map(move |block| BlockAt { launch, block }))
+        .collect();
+    assert_eq!(between.blocks, all);
+    // Some are found equal, and one that nobody drew is not written down.
+    let blocks = vec![all[0], all[20], BlockAt { launch: 4, block: 1 }];
+    let found = Finding::EqualBetween { blocks, bytes: Bytes(256) };
+    desk.feed(Input::Checked { check, result: Ok(found) }).disk_works();
+    let Response::Countersigned(half) = desk.response() else { panic!("{:?}", desk.effects) };
+    let checked = Check::EqualBetween {
+        blocks: vec![all[0], all[20]],
+        of: 48,
+        launches: 3,
+        bytes: Bytes(256),
+        passed: 46,
+    };
+    assert_eq!(body(&half).check, checked);
+    assert_eq!(
+        checked.to_string(),
+        "2 of 48 blocks of 3 launches run again, equal in 256 B; 46 more drawn, not block-checkable"
+    );
+    desk.restart(Config::default());
+    assert_eq!(desk.engine.job(&JOB).expect("known").check, Some(checked));
+}
+
+#[test]
+fn who_does_not_show_what_it_committed_to_is_not_paid_and_the_job_goes_elsewhere() {
+    let (mut desk, order) = leased_repeated(4);
+    desk.pass(1_000).deliver(2, with_states(&order, 1), true).disk_works();
+    let (check, _) = between(&desk);
+    let why = "it does not hold it".to_owned();
+    desk.feed(Input::Checked { check, result: Ok(Finding::Withheld { why }) });
+    match desk.refusal() {
+        RefusalReason::Delivery { message } => assert!(message.ends_with("it does not hold it"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    desk.disk_works();
+    assert_eq!(desk.order_call().1, id(3));
+    assert!(!desk.journal.iter().any(|record| matches!(record, Record::Countersigned { .. })));
+    assert!(
+        !desk.journal.iter().any(|record| matches!(record, Record::DeliveryFalse { .. })),
+        "nothing is proven"
+    );
+}
+
+#[test]
+fn a_receipt_without_that_memory_is_as_good_and_one_with_memory_of_no_program_is_not() {
+    for states in [States::NotAsked, States::EndsOnly { why: "too short".to_owned() }] {
+        let (mut desk, order) = leased_repeated(4);
+        desk.pass(1_000).deliver(2, Receipt { states, ..receipt(&order) }, true).disk_works();
+        assert!(
+            desk.has(|effect| matches!(effect, Effect::Check { between: None, .. })),
+            "{:?}",
+            desk.effects
+        );
+    }
+    for every in [0, 10] {
+        let (mut desk, order) = leased_repeated(4);
+        desk.pass(1_000).deliver(2, with_states(&order, every), true);
+        assert!(matches!(desk.refusal(), RefusalReason::Delivery { .. }), "every {every}");
+    }
 }

@@ -56,6 +56,7 @@ fn done() -> Result<WorkReport, Fault> {
         engine: Gpu::Cuda,
         device_time: Nanos(1),
         ran: Millis(1),
+        states: Default::default(),
         printed: String::new(),
     })
 }

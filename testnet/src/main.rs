@@ -51,9 +51,11 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Stands between a provider and its worker and falsifies every result.
+    /// Stands between a provider and its worker and falsifies what comes out or goes in.
     #[command(name = liar::VERB, hide = true)]
     LyingWorker {
+        /// What is false: outputs or middle.
+        lie: liar::Lie,
         /// The real `ion`.
         program: PathBuf,
         /// What the provider asks of its worker.
@@ -85,8 +87,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    if let Verb::LyingWorker { program, args } = &cli.verb {
-        return liar::run(program, args);
+    if let Verb::LyingWorker { lie, program, args } = &cli.verb {
+        return liar::run(*lie, program, args);
     }
     cleanup::on_interrupt(match cli.verb {
         Verb::Demo { .. } | Verb::Chaos { .. } => cleanup::INTERRUPTED,

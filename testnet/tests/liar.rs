@@ -5,12 +5,14 @@ use anyhow::bail;
 use ion_protocol::record::JobEnd;
 use ion_scheduler::event::Event;
 use ion_testnet::{
-    adversary::liar,
+    adversary::liar::{self, Lie},
     cluster::{binary, ion::Ion, log::Deadline, log::Mark, network::Network, node::Role},
     jobs::{JOB_SECONDS, Job},
-    programs::{Program, matmul::Matmul},
+    programs::{Program, matmul::Matmul, walk::Walk},
 };
 use std::{collections::BTreeSet, path::Path};
+
+const TESTNET: &str = env!("CARGO_BIN_EXE_ion-testnet");
 
 #[test]
 fn a_liar_is_found_out_is_not_paid_and_the_job_ends_elsewhere_with_the_truth() {
@@ -20,7 +22,7 @@ fn a_liar_is_found_out_is_not_paid_and_the_job_ends_elsewhere_with_the_truth() {
     let known = [network.cluster[hub].addresses[0].clone()];
     let add = |network: &mut Network, name: &str| network.cluster.add(name, Role::Provider, "cpu", &known);
     let liar = add(&mut network, "liar");
-    let mark = liar::start(&mut network.cluster, liar, Path::new(env!("CARGO_BIN_EXE_ion-testnet"))).unwrap();
+    let mark = liar::start(&mut network.cluster, liar, Path::new(TESTNET), Lie::Outputs).unwrap();
     network.cluster.ready(liar, mark).unwrap();
     let liar_id = network.cluster[liar].id.unwrap();
     network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([liar_id])).unwrap();
@@ -91,7 +93,7 @@ fn without_a_check_the_lie_is_accepted_and_the_receipt_says_that_nobody_looked()
     let (light, hub) = (network.lights[0], network.hub);
     let known = [network.cluster[hub].addresses[0].clone()];
     let liar = network.cluster.add("liar", Role::Provider, "cpu", &known);
-    let mark = liar::start(&mut network.cluster, liar, Path::new(env!("CARGO_BIN_EXE_ion-testnet"))).unwrap();
+    let mark = liar::start(&mut network.cluster, liar, Path::new(TESTNET), Lie::Outputs).unwrap();
     network.cluster.ready(liar, mark).unwrap();
     let id = network.cluster[liar].id.unwrap();
     network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([id])).unwrap();
@@ -103,4 +105,64 @@ fn without_a_check_the_lie_is_accepted_and_the_receipt_says_that_nobody_looked()
     let view = network.cluster.ion.ask(dir, &["jobs", &id.to_string()]).unwrap();
     assert_eq!(view["check"]["check"], "not-asked", "{view}");
     assert!(matches!(serde_json::from_value(view["end"].clone()), Ok(JobEnd::Done { .. })), "{view}");
+}
+
+/// One launch of eight is false, and all that is delivered follows from it: only the memory that the provider committed to
+/// between the launches shows it.
+#[test]
+fn a_lie_in_the_middle_is_found_by_the_memory_between_launches() {
+    let ion = Ion::new(binary::for_tests().unwrap());
+    let mut network = Network::start(ion, "ion-liar-", 0, 1, "cpu").unwrap();
+    let (light, hub) = (network.lights[0], network.hub);
+    let known = [network.cluster[hub].addresses[0].clone()];
+    let add = |network: &mut Network, name: &str| network.cluster.add(name, Role::Provider, "cpu", &known);
+    let liar = add(&mut network, "liar");
+    let mark = liar::start(&mut network.cluster, liar, Path::new(TESTNET), Lie::Middle).unwrap();
+    network.cluster.ready(liar, mark).unwrap();
+    let liar_id = network.cluster[liar].id.unwrap();
+    network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([liar_id])).unwrap();
+
+    // Eight blocks in each launch, all of which are run again; too long for the requester to go there from the inputs.
+    let walk = Walk { threads: 8 * 256, steps: 20_000, launches: 8, seed: 3 };
+    let more = ["--verify", "64"];
+    let job = Job::order_with(&network.cluster, light, "walk", Program::Walk(walk), &more).unwrap();
+    let (difference, _) = job
+        .wait(
+            &network.cluster,
+            job.since,
+            Deadline::seconds(JOB_SECONDS),
+            "the lie to be found",
+            |_, event| match event {
+                Event::DeliveryFalse { provider, difference, .. } if *provider == liar_id => {
+                    Ok(Some(difference.clone()))
+                }
+                Event::JobEnded { end, .. } => bail!("the lie passed: {end:?}"),
+                _ => Ok(None),
+            },
+        )
+        .unwrap();
+    assert_eq!((difference.launch, difference.kernel.as_str()), (4, "walk"), "{difference}");
+
+    let honest = add(&mut network, "honest");
+    network.cluster.start_ready(honest).unwrap();
+    let (program, out, id, ended) = job.finish(&network.cluster).unwrap();
+    program.check(&out).unwrap();
+    assert_eq!(Some(ended.provider), network.cluster[honest].id);
+    let (cluster, dir) = (&network.cluster, &network.cluster[light].spec.data_dir);
+    let view = cluster.ion.ask(dir, &["jobs", &id.to_string()]).unwrap();
+    let check = &view["check"];
+    assert_eq!(check["check"], "equal-between", "{view}");
+    let numbers = ["of", "launches", "passed"].map(|name| check[name].as_u64());
+    assert_eq!(numbers, [Some(64), Some(8), Some(0)], "{check}");
+    assert_eq!(check["blocks"].as_array().map(Vec::len), Some(64));
+
+    // The receipt says what was committed to, in words too.
+    let receipt = view["receipt"].as_str().unwrap();
+    let file = cluster.dir().join("walk-receipt.json");
+    let name = file.to_str().unwrap();
+    cluster.ion.ask(dir, &["receipts", "export", receipt, "--out", name]).unwrap();
+    let proof = cluster.ion.ask(dir, &["receipts", "verify", name]).unwrap();
+    assert_eq!(proof["receipt"]["states"]["states"], "kept", "{proof}");
+    assert_eq!(proof["receipt"]["states"]["every"], 1);
+    assert_eq!(proof["countersignature"]["check"], *check);
 }

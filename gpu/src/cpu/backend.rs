@@ -17,6 +17,7 @@ use crate::{
     backend::{Backend, Output, Progress, Report, RunLimits, Stop},
     program::{LoadedProgram, param_block},
     ptx::ir::Space,
+    states::{Recorded, Recorder},
 };
 use ion_protocol::{
     Nanos,
@@ -124,6 +125,18 @@ impl Device {
         let mut device = Device { buffers, variables };
         device.place_pointers(job)?;
         Ok(device)
+    }
+
+    /// What a buffer holds.
+    fn copy(&self, buffer: u16) -> Result<Vec<u8>, Fault> {
+        let held = self.buffers[usize::from(buffer)].as_slice();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(held.len()).map_err(|_| {
+            let message = format!("no memory to copy {}", ion_protocol::Bytes(held.len() as u64));
+            Fault::Room { message }
+        })?;
+        bytes.extend_from_slice(held);
+        Ok(bytes)
     }
 
     /// Opens a window on everything: the addresses of all buffers and of each module's variables, the same every time.
@@ -264,11 +277,22 @@ impl Backend for CpuBackend {
             device_time: Nanos::ZERO,
             printed: String::new(),
         };
+        let mut recorder = Recorder::new(&job);
         for step in job.steps() {
             stop.check()?;
             match step {
-                Step::Launch(launch) => run.launch(launch, progress)?,
-                Step::Swap { a, b } => run.device.buffers.swap(usize::from(*a), usize::from(*b)),
+                Step::Launch(launch) => {
+                    if let Some(recorder) = &mut recorder {
+                        recorder.launch(launch, |n| run.device.copy(n))?;
+                    }
+                    run.launch(launch, progress)?;
+                }
+                Step::Swap { a, b } => {
+                    run.device.buffers.swap(usize::from(*a), usize::from(*b));
+                    if let Some(recorder) = &mut recorder {
+                        recorder.swap(*a, *b);
+                    }
+                }
             }
         }
         let outputs = job.program().outputs();
@@ -281,6 +305,7 @@ impl Backend for CpuBackend {
             device_time: run.device_time,
             instructions: Some(run.spent.load(Relaxed)),
             printed: run.printed,
+            states: recorder.map_or(Recorded::NotAsked, Recorder::finish),
             engine: self.engine,
             label: self.label(),
         })

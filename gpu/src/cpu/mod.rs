@@ -8,7 +8,8 @@
 //! backend  a program: buffers, steps, report        decode   checked PTX -> Code, once a kernel
 //! grid     a launch: blocks dealt to cores          block    warps, barriers, shared and local memory
 //! warp     32 lanes, divergence                     lanes    registers and loops over lanes
-//! sparse   memory of which only what is touched exists, for replay      reach   what a launch can write at all
+//! sparse   memory of which only what is touched exists, for replay
+//! reach    what a launch can write at all            pieces   what of a program's memory is where, for that and replay
 //! int, float, approx, convert, compare, transfer, matrix, tensor, collective, print: the instructions
 //! soft: exact rounding; memory: the addresses
 //! ```
@@ -32,6 +33,7 @@ mod jit;
 mod lanes;
 mod matrix;
 pub(crate) mod memory;
+pub(crate) mod pieces;
 mod print;
 pub(crate) mod reach;
 mod soft;

@@ -25,7 +25,7 @@ const POINTER_BYTES: u64 = 8;
 const TURNS_MAX: usize = 32;
 
 /// An argument, or a field of one, that is a buffer's address: where it is among the parameters, and which piece it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pointer {
     pub offset: u64,
     pub piece: u16,

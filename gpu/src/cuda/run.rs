@@ -4,6 +4,7 @@ use super::driver::{self, Context, Event, Memory, Module, Stream, Trouble, fault
 use crate::{
     backend::{Backend, Output, Progress, Report, RunLimits, Stop},
     program::{LoadedProgram, param_block},
+    states::{Recorded, Recorder},
 };
 use cudarc::driver::{result, sys};
 use ion_protocol::{
@@ -118,7 +119,8 @@ impl Backend for CudaBackend {
             launches_total: job.program().launches(),
         };
         match run.all(job, limits) {
-            Ok(outputs) => Ok(Report {
+            Ok((outputs, states)) => Ok(Report {
+                states,
                 printed: String::new(),
                 outputs,
                 launches: std::mem::take(&mut run.times),
@@ -208,27 +210,38 @@ struct Kernel {
 }
 
 impl Run<'_> {
-    fn all(&mut self, mut job: LoadedProgram, limits: &RunLimits) -> Result<Vec<Output>, Fault> {
+    fn all(&mut self, mut job: LoadedProgram, limits: &RunLimits) -> Result<(Vec<Output>, Recorded), Fault> {
         self.fill(&mut job, limits)?;
+        let mut recorder = Recorder::new(&job);
         for step in job.steps() {
             match step {
                 Step::Launch(launch) => {
                     if self.in_flight.len() == IN_FLIGHT_MAX {
                         self.finish_one()?;
                     }
+                    if let Some(recorder) = &mut recorder {
+                        // Copies wait on the stream for the launches before.
+                        recorder.launch(launch, |n| self.read(n).map(|output| output.bytes))?;
+                    }
                     self.launch(&job, launch)?;
                 }
-                Step::Swap { a, b } => self.buffers.swap(usize::from(*a), usize::from(*b)),
+                Step::Swap { a, b } => {
+                    self.buffers.swap(usize::from(*a), usize::from(*b));
+                    if let Some(recorder) = &mut recorder {
+                        recorder.swap(*a, *b);
+                    }
+                }
             }
         }
         while !self.in_flight.is_empty() {
             self.finish_one()?;
         }
+        let states = recorder.map_or(Recorded::NotAsked, Recorder::finish);
         let outputs = job.program().outputs().map(|n| self.read(n)).collect::<Result<_, _>>()?;
         // The next owner of this memory finds zeros, whatever the driver does.
         self.on_device(|run| run.buffers.iter().try_for_each(|buffer| buffer.zero(&run.stream)))?;
         self.wait_here()?;
-        Ok(outputs)
+        Ok((outputs, states))
     }
 
     /// Allocates all buffers and gives them their first content.

@@ -3,25 +3,26 @@
 //! Owns: which piece of sparse memory is what (buffers first, then each module's global and constant variables), where
 //! first contents come from, and how far a block got. Never: judges.
 
-use super::{Read, Side};
+use super::{Known, Read};
 use crate::{
     backend::{RunLimits, Stop},
     cpu::{
         block::{Block, Extents, Halt, NoRoom},
         code::Kernel,
-        decode::{Addresses, decode, layout, pointers},
+        decode::{self, Addresses, layout},
         grid,
         memory::Global,
-        reach::{PIECES_MAX, Pieces, Pointer, writes},
-        sparse::{Piece, Source, Sparse},
+        pieces::{addresses, decoded, pieces, pointers},
+        reach::{Pieces, writes},
+        sparse::{Source, Sparse},
     },
-    program::{LoadedModule, LoadedProgram, param_block, values},
+    program::{LoadedModule, LoadedProgram, param_block},
     ptx::ir::Space,
 };
 use ion_protocol::{
     Bytes,
     fault::{Fault, Place},
-    job::{Arg, Init, Launch},
+    job::Launch,
 };
 use std::{collections::HashMap, ops::ControlFlow, sync::Mutex};
 
@@ -47,39 +48,25 @@ pub struct Stage<'a> {
     stop: Stop<'a>,
 }
 
-/// Lengths of all pieces; `None` if there are more than can be told apart.
-fn pieces(job: &LoadedProgram) -> Option<Vec<Piece>> {
-    let buffers = job.program().buffers.iter().map(|b| Piece { len: b.bytes.0, writable: true });
-    let variables = job.modules().iter().flat_map(|m| {
-        [Space::Global, Space::Const]
-            .map(|space| Piece { len: layout(&m.module, space).1, writable: space == Space::Global })
-    });
-    let all: Vec<Piece> = buffers.chain(variables).collect();
-    (all.len() <= PIECES_MAX).then_some(all)
-}
-
-/// What stands in a piece before the first launch.
+/// What stands in a piece before the span's first launch.
 pub fn content(
     job: &LoadedProgram,
+    before: &[Known],
     read: &Mutex<Read<'_>>,
     piece: u16,
     from: u64,
     into: &mut [u8],
 ) -> Result<(), Fault> {
-    let buffers = &job.program().buffers;
-    let Some(buffer) = buffers.get(usize::from(piece)) else {
-        let n = usize::from(piece) - buffers.len();
-        if let Some(module) = job.modules().get(n / 2) {
-            let addresses = addresses(buffers.len() as u16, (n / 2) as u16);
-            let space = if n.is_multiple_of(2) { Space::Global } else { Space::Const };
-            variables(module, space, addresses, from, into);
-        }
-        return Ok(());
-    };
-    match buffer.init {
-        Init::Zero => Ok(()),
-        Init::Blob(_) => super::lock(read)(Side::Before, piece, from, into),
+    if let Some(known) = before.get(usize::from(piece)) {
+        return known.read(read, from, into).map(|_| ());
     }
+    let n = usize::from(piece) - before.len();
+    if let Some(module) = job.modules().get(n / 2) {
+        let addresses = addresses(before.len(), (n / 2) as u16);
+        let space = if n.is_multiple_of(2) { Space::Global } else { Space::Const };
+        variables(module, space, addresses, from, into);
+    }
+    Ok(())
 }
 
 /// The part of a module's variables of one space that begins at `from`.
@@ -98,15 +85,9 @@ fn variables(module: &LoadedModule, space: Space, addresses: Addresses, from: u6
             put(offset, &variable.init);
         }
     }
-    for (offset, address) in pointers(&module.module, space, addresses) {
+    for (offset, address) in decode::pointers(&module.module, space, addresses) {
         put(offset, &address);
     }
-}
-
-/// Where the variables of module `module` are, behind so many buffers.
-fn addresses(buffers: u16, module: u16) -> Addresses {
-    let first = buffers + 2 * module;
-    Addresses { global: Sparse::address(first), constant: Sparse::address(first + 1) }
 }
 
 impl<'a> Stage<'a> {
@@ -125,11 +106,7 @@ impl<'a> Stage<'a> {
     fn make_ready(&mut self, launch: &'a Launch) -> Result<(), Fault> {
         let key = (launch.module, launch.kernel.as_str());
         if !self.kernels.contains_key(&key) {
-            let module = &self.job.modules()[usize::from(launch.module)];
-            let addresses = addresses(self.held.len() as u16, launch.module);
-            let made = decode(&module.module, self.job.kernel(launch)?, addresses)
-                .map_err(|refused| refused.fault(&module.name))?;
-            self.kernels.insert(key, made);
+            self.kernels.insert(key, decoded(self.job, launch)?);
         }
         Ok(())
     }
@@ -141,11 +118,8 @@ impl<'a> Stage<'a> {
     /// The pieces that a launch can write.
     pub fn writes(&mut self, launch: &'a Launch) -> Result<Pieces, Fault> {
         self.make_ready(launch)?;
-        let pointers = values(self.job.kernel(launch)?, launch).filter_map(|(offset, arg)| match arg {
-            Arg::Buffer(n) => Some(Pointer { offset, piece: *self.held.get(usize::from(n))? }),
-            Arg::Scalar { .. } | Arg::Struct { .. } => None,
-        });
-        Ok(writes(self.kernel(launch), &pointers.collect::<Vec<_>>()))
+        let held = |n: u16| self.held.get(usize::from(n)).copied();
+        Ok(writes(self.kernel(launch), &pointers(self.job, launch, held)?))
     }
 
     /// Runs blocks of a launch one after the other, by number, and shows each as it ends until `after` has enough.

@@ -3,13 +3,13 @@
 //! Never: holds a blob whole but for modules, nor runs a program for its result. Tests: `node/tests/check.rs`.
 
 use super::{
-    frame::{Ask, Frame, FromWorker, NEED_BYTES_MAX, ToWorker},
+    frame::{Ask, Between, Frame, FromWorker, NEED_BYTES_MAX, ToWorker},
     serve::{Out, say},
 };
 use crate::{
     backend::RunLimits,
     program::{LoadedProgram, Sources, no_compiler},
-    replay::{Side, replay},
+    replay::{Origin, replay, replay_between},
 };
 use ion_protocol::{
     BlobHash, Bytes,
@@ -78,15 +78,26 @@ pub(super) fn check(
     // Only what is touched is held, so the size of the whole is no matter here.
     let whole = RunLimits { run: ask.limit, memory: Bytes(u64::MAX), fuel: None };
     let loaded = LoadedProgram::load_code(program.clone(), &whole, &mut sources)?;
-    let mut read = |side, buffer: u16, from: u64, into: &mut [u8]| {
-        let init = program.buffers.get(usize::from(buffer)).map(|buffer| buffer.init);
-        let blob = match (side, init) {
-            (Side::Before, Some(Init::Blob(blob))) => Some(blob),
-            (Side::Before, Some(Init::Zero) | None) => None,
-            (Side::Claimed, _) => ask.outputs.iter().find(|o| o.buffer == buffer).map(|output| output.hash),
+    let mut read = |origin, from: u64, into: &mut [u8]| {
+        let blob = match origin {
+            Origin::Input(buffer) => match program.buffers.get(usize::from(buffer)).map(|held| held.init) {
+                Some(Init::Blob(blob)) => Some(blob),
+                Some(Init::Zero) | None => None,
+            },
+            Origin::Output(buffer) => {
+                ask.outputs.iter().find(|o| o.buffer == buffer).map(|output| output.hash)
+            }
+            Origin::States => ask.between.as_ref().map(|between| between.kept.blob),
         };
         store.read(blob.ok_or_else(|| broken("a buffer that is no blob is needed"))?, from, into)
     };
-    let limits = RunLimits { memory, ..whole };
-    replay(&loaded, &ask.blocks, &limits, &AtomicBool::new(false), &mut read)
+    let (limits, cancel) = (RunLimits { memory, ..whole }, AtomicBool::new(false));
+    // From the inputs alone where that goes: then nothing that the provider says of the way there is needed.
+    let found = replay(&loaded, &ask.blocks, &limits, &cancel, &mut read)?;
+    match (found, &ask.between) {
+        (Finding::NotCheckable { .. }, Some(Between { kept, blocks })) => {
+            replay_between(&loaded, kept, blocks, &limits, &cancel, &mut read)
+        }
+        (found, _) => Ok(found),
+    }
 }

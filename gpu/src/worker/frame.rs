@@ -6,10 +6,11 @@
 //!
 //! ```text
 //! worker  Ready
-//! node    Job(spec)  bytes of program.blobs(), one blob after the other, in pieces of at most CHUNK_BYTES_MAX   Start
+//! node    Job(..)  bytes of program.blobs(), one blob after the other, in pieces of at most CHUNK_BYTES_MAX   Start
 //! worker  Progress   at once and then every PROGRESS_EVERY, from a thread of its own
 //! worker  Started    modules are loaded, the first launch is next: the run time counts from here
 //! worker  Output(buffer, bytes) and the bytes in pieces, for each output buffer in order
+//! worker  States(every, bytes) and the bytes in pieces, where they were wanted and there are any
 //! worker  Done       or, at any point after Job, Failed(fault)
 //!
 //! node    Check(ask)
@@ -22,12 +23,13 @@
 use crate::meter::KernelTime;
 use ion_protocol::{
     BlobHash, Bytes, Millis, Nanos,
-    check::Finding,
+    check::{BlockAt, Finding},
     codec::{self, CodecError, Decode, Encode, bincode_crate},
     fault::Fault,
     job::JobSpec,
     limits,
     receipt::Output,
+    states::Kept,
 };
 use std::{
     io::{self, Read, Write},
@@ -53,7 +55,12 @@ const _: () = assert!(limits::SPEC_BYTES_MAX + 1024 <= MESSAGE_BYTES_MAX, "a job
 #[bincode(crate = "bincode_crate")]
 pub enum ToWorker {
     /// Run this; its blobs' bytes follow.
-    Job(Box<JobSpec>),
+    Job {
+        /// What.
+        spec: Box<JobSpec>,
+        /// Whether the memory between launches is wanted too.
+        keep_states: bool,
+    },
     /// All bytes were sent, and their hashes are right.
     Start,
     /// Run blocks of this again; what is needed of its blobs is asked for.
@@ -70,8 +77,20 @@ pub struct Ask {
     pub outputs: Vec<Output>,
     /// Blocks of the last launch, by number.
     pub blocks: Vec<u64>,
+    /// What to do where these cannot be checked from the inputs alone.
+    pub between: Option<Between>,
     /// How long it may take.
     pub limit: Millis,
+}
+
+/// The committed memory between launches, and which blocks of them to run again.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "bincode_crate")]
+pub struct Between {
+    /// The commitment.
+    pub kept: Kept,
+    /// Which blocks.
+    pub blocks: Vec<BlockAt>,
 }
 
 /// What the worker says.
@@ -111,6 +130,13 @@ pub enum FromWorker {
     },
     /// What running blocks again showed.
     Found(Finding),
+    /// The bytes of the memory between launches follow, behind the outputs.
+    States {
+        /// Launches from one row to the next.
+        every: u64,
+        /// How many.
+        bytes: Bytes,
+    },
 }
 
 /// What a finished program amounted to.
@@ -127,6 +153,8 @@ pub struct Summary {
     pub instructions: Option<u64>,
     /// One row a kernel.
     pub kernels: Vec<KernelTime>,
+    /// Why there is no memory between launches, where it was wanted; else empty.
+    pub states_missing: String,
     /// What the kernels printed, at most [`crate::cpu::PRINTED_BYTES_MAX`] and a line.
     pub printed: String,
 }

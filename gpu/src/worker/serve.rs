@@ -14,6 +14,7 @@ use crate::{
     backend::{Backend, Output, RunLimits},
     cuda, meter,
     program::{LoadedProgram, Sources},
+    states::Recorded,
 };
 use ion_protocol::{BlobHash, Bytes, Millis, Nanos, fault::Fault, job::JobSpec};
 use std::{
@@ -79,9 +80,12 @@ pub fn serve(
     while let Ok(frame) = frames.recv() {
         busy.store(true, Ordering::SeqCst);
         let end = match frame {
-            Frame::Message(ToWorker::Job(spec)) => told(&heartbeat, spec.program.launches(), |done| {
-                job(&spec, memory, &mut *backend, &frames, &out, done).map(FromWorker::Done)
-            }),
+            Frame::Message(ToWorker::Job { spec, keep_states }) => {
+                told(&heartbeat, spec.program.launches(), |done| {
+                    let job = Job { spec: &spec, keep_states, memory };
+                    job.run(&mut *backend, &frames, &out, done).map(FromWorker::Done)
+                })
+            }
             Frame::Message(ToWorker::Check(ask)) => told(&heartbeat, 0, |_| {
                 super::check::check(&ask, memory, &mut frames, &out).map(FromWorker::Found)
             }),
@@ -136,42 +140,56 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }
 
-fn job(
-    spec: &JobSpec,
+/// A job as it is given.
+struct Job<'a> {
+    spec: &'a JobSpec,
+    keep_states: bool,
     memory: Bytes,
-    backend: &mut dyn Backend,
-    frames: &mpsc::Receiver<Frame<ToWorker>>,
-    out: &Out,
-    done: &AtomicU64,
-) -> Result<Summary, Fault> {
-    spec.check().map_err(|error| Fault::Program { message: error.to_string() })?;
-    let limits = RunLimits { run: spec.limits.run, memory: spec.limits.memory.min(memory), fuel: None };
-    let began = Instant::now();
-    let mut incoming = Incoming::new(spec, frames);
-    let mut blob = |hash, bytes| incoming.take(hash, bytes);
-    let mut sources = Sources { blob: &mut blob, compile: &mut cuda::compile };
-    let program = LoadedProgram::load(spec.program.clone(), &limits, &mut sources)?;
-    match frames.recv() {
-        Ok(Frame::Message(ToWorker::Start)) => {}
-        Ok(Frame::Message(ToWorker::Job(_) | ToWorker::Check(_)) | Frame::Bytes(_)) | Err(_) => {
-            return Err(Fault::WorkerProtocol { message: "expected the start of the job".into() });
+}
+
+impl Job<'_> {
+    fn run(
+        &self,
+        backend: &mut dyn Backend,
+        frames: &mpsc::Receiver<Frame<ToWorker>>,
+        out: &Out,
+        done: &AtomicU64,
+    ) -> Result<Summary, Fault> {
+        let spec = self.spec;
+        spec.check().map_err(|error| Fault::Program { message: error.to_string() })?;
+        let limits =
+            RunLimits { run: spec.limits.run, memory: spec.limits.memory.min(self.memory), fuel: None };
+        let began = Instant::now();
+        let mut incoming = Incoming::new(spec, frames);
+        let mut blob = |hash, bytes| incoming.take(hash, bytes);
+        let mut sources = Sources { blob: &mut blob, compile: &mut cuda::compile };
+        let mut program = LoadedProgram::load(spec.program.clone(), &limits, &mut sources)?;
+        if self.keep_states {
+            program.keep_states();
         }
+        match frames.recv() {
+            Ok(Frame::Message(ToWorker::Start)) => {}
+            Ok(Frame::Message(ToWorker::Job { .. } | ToWorker::Check(_)) | Frame::Bytes(_)) | Err(_) => {
+                return Err(Fault::WorkerProtocol { message: "expected the start of the job".into() });
+            }
+        }
+        let load = nanos(began);
+        say(out, &FromWorker::Started)?;
+        let cancel = AtomicBool::new(false);
+        let began = Instant::now();
+        let report = backend.run(program, &limits, &cancel, &mut |progress| {
+            done.store(progress.launches_done, Ordering::Relaxed)
+        })?;
+        let ran = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        done.store(report.launches.len() as u64, Ordering::Relaxed);
+        let kernels = meter::per_kernel(&spec.program, &report.launches);
+        for output in report.outputs {
+            send(output, out)?;
+        }
+        let states_missing = send_states(report.states, out)?;
+        let (device_time, instructions, printed) = (report.device_time, report.instructions, report.printed);
+        Ok(Summary { device_time, ran, load, instructions, kernels, states_missing, printed })
     }
-    let load = nanos(began);
-    say(out, &FromWorker::Started)?;
-    let cancel = AtomicBool::new(false);
-    let began = Instant::now();
-    let report = backend.run(program, &limits, &cancel, &mut |progress| {
-        done.store(progress.launches_done, Ordering::Relaxed)
-    })?;
-    let ran = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-    done.store(report.launches.len() as u64, Ordering::Relaxed);
-    let kernels = meter::per_kernel(&spec.program, &report.launches);
-    for output in report.outputs {
-        send(output, out)?;
-    }
-    let (device_time, instructions, printed) = (report.device_time, report.instructions, report.printed);
-    Ok(Summary { device_time, ran, load, instructions, kernels, printed })
 }
 
 fn nanos(since: Instant) -> Nanos {
@@ -185,7 +203,25 @@ pub(super) fn say(out: &Out, message: &FromWorker) -> Result<(), Fault> {
 fn send(output: Output, out: &Out) -> Result<(), Fault> {
     let bytes = Bytes(output.bytes.len() as u64);
     say(out, &FromWorker::Output { buffer: output.buffer, bytes })?;
-    output.bytes.chunks(CHUNK_BYTES_MAX).try_for_each(|chunk| {
+    send_bytes(&output.bytes, out)
+}
+
+/// Sends the memory between launches, or says why there is none.
+fn send_states(recorded: Recorded, out: &Out) -> Result<String, Fault> {
+    let bytes = recorded.bytes();
+    match recorded {
+        Recorded::NotAsked => Ok(String::new()),
+        Recorded::EndsOnly(why) => Ok(why),
+        Recorded::Kept { every, parts } => {
+            say(out, &FromWorker::States { every, bytes })?;
+            parts.into_iter().try_for_each(|part| send_bytes(&part, out))?;
+            Ok(String::new())
+        }
+    }
+}
+
+fn send_bytes(bytes: &[u8], out: &Out) -> Result<(), Fault> {
+    bytes.chunks(CHUNK_BYTES_MAX).try_for_each(|chunk| {
         out.with(|file| write_chunk(file, chunk))
             .map_err(|error| Fault::WorkerProtocol { message: format!("the node hung up: {error}") })
     })

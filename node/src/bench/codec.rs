@@ -102,6 +102,7 @@ fn order(key: &SecretKey) -> Order {
                 phases: vec![Phase { times: 1, steps: vec![Step::Launch(launch)] }],
             },
         },
+        keep_states: false,
         inline: Vec::new(),
     }
 }

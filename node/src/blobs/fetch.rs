@@ -36,7 +36,7 @@ const RUN_GROUPS: u64 = 8;
 /// Groups that wait to be hashed and written.
 const HASHING_GROUPS: usize = 16;
 /// Room of a response beside its chaining values.
-const RESPONSE_HEAD_BYTES: usize = 64;
+pub(super) const RESPONSE_HEAD_BYTES: usize = 64;
 
 /// Why blobs did not come. Told to people.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 
 use super::{
     fetch::{FetchError, Source, blocking},
+    parts::Parts,
     serve,
     store::{BlobStore, BlobStoreError},
     stream::{ByteStream, Opener},
@@ -196,6 +197,13 @@ impl BlobsHandle {
         self.commands.try_send(Command::Fetch(fetch)).map_err(|_| BlobsBusy)?;
         fetches.insert(id, stop);
         Ok(Begun::UnderWay)
+    }
+
+    /// A blob of which only parts are wanted, at a peer; `None` where it is here.
+    pub fn parts(&self, from: NodeId, addresses: Vec<String>, hash: BlobHash, bytes: Bytes) -> Option<Parts> {
+        let Shared { store, opener, patience, .. } = &*self.shared;
+        let absent = !store.contains(&hash);
+        absent.then(|| Parts::new(opener.clone(), (from, addresses), patience.clone(), (hash, bytes)))
     }
 
     /// Stops a fetch; it is not answered any more, unless its answer is under way already.

@@ -88,7 +88,7 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
         let interrupt = on(SignalKind::interrupt())?;
         progress.say(&format!("running {} on {}", output::printable(&job.spec.name), device.label()));
         note_unmet(&job, device, &mut progress);
-        workers.run(WORK, OWNER, device.index, Box::new(job.spec.clone())).map_err(failed)?;
+        workers.run(WORK, OWNER, device.index, Box::new(job.spec.clone()), false).map_err(failed)?;
         let done = follow(&workers, inputs, interrupt, &mut progress).await;
         progress.clear();
         let done = done?;

@@ -146,6 +146,7 @@ fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
         format!("price      {} at {} a second", r.price, r.price_per_second),
         format!("inputs     {}", hex::encode(r.input_root)),
         format!("outputs    {}", hex::encode(r.output_root)),
+        format!("between    {}", r.states),
         format!("checked    {checked}"),
         match proof {
             Proof::Settled(_) => format!("verified   both signatures hold: the requester owes {}", r.price),

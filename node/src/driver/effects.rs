@@ -2,11 +2,14 @@
 //! told to the engine as busy.
 
 use super::Driver;
-use crate::blobs::Begun;
-use ion_gpu::worker::frame::Ask;
+use crate::{
+    blobs::{Begun, BoxFuture, Parts},
+    workers::Shown,
+};
+use ion_gpu::worker::frame::{Ask, Between};
 use ion_protocol::{fault::Fault, record::Record};
 use ion_scheduler::{
-    Effect, Input,
+    Effect, Input, effect,
     input::{CallError, RecordId},
 };
 
@@ -82,9 +85,9 @@ impl Driver {
                 self.blobs.stop(fetch);
                 None
             }
-            Effect::Work { work, tenant, device, spec } => {
+            Effect::Work { work, tenant, device, spec, keep_states } => {
                 let fault = match &self.workers {
-                    Some(workers) => workers.run(work, tenant, device, spec).err()?,
+                    Some(workers) => workers.run(work, tenant, device, spec, keep_states).err()?,
                     None => Fault::NoDevice { message: "this node's devices are not probed yet".to_owned() },
                 };
                 Some(Input::WorkDone { work, result: Err(fault) })
@@ -95,9 +98,11 @@ impl Driver {
                 }
                 None
             }
-            Effect::Check { check, spec, outputs, blocks, limit } => {
-                let ask = Ask { spec: *spec, outputs, blocks, limit };
-                let fault = self.checker.check(check, Box::new(ask)).err()?;
+            Effect::Check { check, spec, outputs, blocks, between, limit } => {
+                let shown = between.as_ref().and_then(|between| self.show(between));
+                let between = between.map(|between| Between { kept: between.kept, blocks: between.blocks });
+                let ask = Ask { spec: *spec, outputs, blocks, between, limit };
+                let fault = self.checker.check(check, Box::new(ask), shown).err()?;
                 Some(Input::Checked { check, result: Err(fault) })
             }
             Effect::StopCheck(check) => {
@@ -109,5 +114,21 @@ impl Driver {
                 None
             }
         }
+    }
+
+    /// The memory between launches at the provider that committed to it; `None` where it is here.
+    fn show(&self, between: &effect::Between) -> Option<Box<dyn Shown>> {
+        let (from, addresses, kept) = (between.from, between.addresses.clone(), between.kept);
+        let parts = self.blobs.parts(from, addresses, kept.blob, kept.bytes)?;
+        Some(Box::new(AtProvider(parts)))
+    }
+}
+
+/// A blob that a provider shows parts of.
+struct AtProvider(Parts);
+
+impl Shown for AtProvider {
+    fn read(&mut self, from: u64, bytes: u64) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move { self.0.read(from, bytes).await.map_err(|error| error.to_string()) })
     }
 }

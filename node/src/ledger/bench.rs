@@ -168,6 +168,7 @@ pub(super) fn sample(network: &NetworkId, key: &SecretKey) -> Record {
         order: DocHash([2; 32]),
         input_root: [4; 32],
         output_root: output_root(&outputs),
+        states: Default::default(),
         device: "bench".to_owned(),
         engine: Engine::CpuInterpreter,
         device_time: Nanos(1_000_000),

@@ -126,6 +126,7 @@ fn settled(network: &str) -> SignedReceiptView {
         order: DocHash([4; 32]),
         input_root: [5; 32],
         output_root: [6; 32],
+        states: Default::default(),
         device: "NVIDIA H100".to_owned(),
         engine: Engine::Cuda,
         device_time: Nanos(2_000_000_000),

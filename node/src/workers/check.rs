@@ -2,18 +2,24 @@
 //!
 //! Owns one child at most, started when the first check comes and kept for the next while it behaves: all checks are of
 //! this node's own jobs. What the child needs of a job's blobs it asks for, and gets from the store; anything else it
-//! does not get.
-//! Limits: [`CHECKS_AHEAD`], the time the engine gives each check, [`NEED_BYTES_MAX`]. Tests: `node/tests/check.rs`.
+//! does not get. Of the memory between launches, which stays with the provider that committed to it, it gets the parts
+//! that the provider shows ([`Shown`]); one that does not show them is told as such.
+//! Limits: [`CHECKS_AHEAD`], [`SHOWN_SHARE`], the time the engine gives each check, [`NEED_BYTES_MAX`]. Tests: `node/tests/check.rs`.
 
 use super::{
     Blobs, Patience,
     child::{Child, Spawner, flood},
 };
+use crate::blobs::BoxFuture;
 use ion_gpu::worker::{
     EngineChoice, Task,
     frame::{Ask, CHUNK_BYTES_MAX, Frame, FromWorker, Kind, NEED_BYTES_MAX, ToWorker, header, message_frame},
 };
-use ion_protocol::{BlobHash, Bytes, check::Finding, fault::Fault};
+use ion_protocol::{
+    BlobHash, Bytes,
+    check::{Finding, bounded_why},
+    fault::Fault,
+};
 use ion_scheduler::input::{CheckId, Input};
 use std::{
     collections::BTreeMap,
@@ -28,17 +34,28 @@ use tokio::{
     process::ChildStdin,
     sync::mpsc,
     task,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 /// Checks that may wait; one beyond is not made, which its receipt says.
 pub const CHECKS_AHEAD: usize = 64;
 
+/// A provider has one part in so many of a check's time to show what it committed to, all in all: one that is slow has
+/// not shown it, and there is time left to run the blocks.
+pub const SHOWN_SHARE: u64 = 2;
+
+/// A blob that another node shows parts of.
+pub trait Shown: Send {
+    /// The bytes from `from` on; `Err` is told to people.
+    fn read(&mut self, from: u64, bytes: u64) -> BoxFuture<'_, Result<Vec<u8>, String>>;
+}
+
 /// A check that waits.
 struct Waiting {
     check: CheckId,
     ask: Box<Ask>,
+    shown: Option<Box<dyn Shown>>,
     stop: CancellationToken,
 }
 
@@ -57,12 +74,13 @@ pub struct CheckerHandle {
 }
 
 impl CheckerHandle {
-    /// Runs blocks again; what they show comes back as [`Input::Checked`]. Never waits: where there is no room the fault is
+    /// Runs blocks again; what they show comes back as [`Input::Checked`]. The memory between launches is read from
+    /// `shown`, or from the store where there is none. Never waits: where there is no room the fault is
     /// returned and nothing comes back.
-    pub fn check(&self, check: CheckId, ask: Box<Ask>) -> Result<(), Fault> {
+    pub fn check(&self, check: CheckId, ask: Box<Ask>, shown: Option<Box<dyn Shown>>) -> Result<(), Fault> {
         let stop = CancellationToken::new();
         lock(&self.stops).insert(check, stop.clone());
-        self.waiting.try_send(Waiting { check, ask, stop }).map_err(|_| {
+        self.waiting.try_send(Waiting { check, ask, shown, stop }).map_err(|_| {
             lock(&self.stops).remove(&check);
             Fault::NoDevice { message: format!("{CHECKS_AHEAD} checks wait already") }
         })
@@ -100,10 +118,10 @@ struct Checker {
 
 impl Checker {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, stops: Stops, inputs: mpsc::Sender<Input>) {
-        while let Some(Waiting { check, ask, stop }) = waiting.recv().await {
+        while let Some(Waiting { check, ask, shown, stop }) = waiting.recv().await {
             let stopped = stop.clone();
             let result = tokio::select! {
-                result = self.one(*ask) => result,
+                result = self.one(*ask, shown) => result,
                 () = stopped.cancelled() => Err(Fault::Cancelled),
             };
             // Taken out by whoever stops it.
@@ -115,7 +133,7 @@ impl Checker {
     }
 
     /// The child is kept only where it ended well; dropped half way, it is killed.
-    async fn one(&mut self, ask: Ask) -> Result<Finding, Fault> {
+    async fn one(&mut self, ask: Ask, shown: Option<Box<dyn Shown>>) -> Result<Finding, Fault> {
         let deadline = Instant::now() + Duration::from_millis(ask.limit.0) + Patience::default().grace;
         let limit = ask.limit;
         let mut child = self.child().await?;
@@ -123,8 +141,9 @@ impl Checker {
             return Err(Fault::WorkerCrashed { how: "its pipe is in use".to_owned() });
         };
         let flooded = child.flooded.clone();
+        let mut memory = Memory::of(&ask, self.blobs.clone(), shown);
         let result = tokio::select! {
-            result = talk(&mut child, stdin, ask, &self.blobs) => result,
+            result = talk(&mut child, stdin, ask, &mut memory) => result,
             () = flooded.cancelled() => Err(flood()),
             () = sleep_until(deadline) => Err(Fault::RunTime { limit }),
         };
@@ -136,7 +155,8 @@ impl Checker {
             }
             Err(fault) => {
                 child.end().await;
-                Err(fault)
+                // The child still waits for what is not shown, and is of no more use.
+                memory.withheld.map_or(Err(fault), |why| Ok(Finding::Withheld { why: bounded_why(&why) }))
             }
         }
     }
@@ -155,15 +175,57 @@ impl Checker {
     }
 }
 
+/// What a check may read: blobs of the job, what was delivered, and the memory between launches.
+struct Memory {
+    sizes: BTreeMap<BlobHash, Bytes>,
+    blobs: Arc<dyn Blobs>,
+    /// The blob that its provider shows, and how long that may still take.
+    shown: Option<(BlobHash, Box<dyn Shown>, Duration)>,
+    /// Why it was not shown.
+    withheld: Option<String>,
+}
+
+impl Memory {
+    fn of(ask: &Ask, blobs: Arc<dyn Blobs>, shown: Option<Box<dyn Shown>>) -> Self {
+        let outputs = ask.outputs.iter().map(|output| (output.hash, output.bytes));
+        let kept = ask.between.as_ref().map(|between| (between.kept.blob, between.kept.bytes));
+        let sizes = ask.spec.program.blobs().into_iter().chain(outputs).chain(kept).collect();
+        let within = Duration::from_millis(ask.limit.0 / SHOWN_SHARE);
+        let shown = kept.zip(shown).map(|((blob, _), shown)| (blob, shown, within));
+        Memory { sizes, blobs, shown, withheld: None }
+    }
+
+    async fn read(&mut self, blob: BlobHash, from: u64, bytes: u64) -> Result<Vec<u8>, Fault> {
+        let size = self.sizes.get(&blob).map_or(0, |size| size.0);
+        let fits = from.checked_add(bytes).is_some_and(|end| end <= size);
+        if !fits || !(1..=NEED_BYTES_MAX).contains(&bytes) {
+            return Err(broken("it needs what is no part of the job"));
+        }
+        match &mut self.shown {
+            Some((of, shown, left)) if *of == blob => {
+                let began = Instant::now();
+                let part = match timeout(*left, shown.read(from, bytes)).await {
+                    Ok(part) => part,
+                    Err(_) => Err("not in time".to_owned()),
+                };
+                *left = left.saturating_sub(began.elapsed());
+                part.map_err(|why| {
+                    self.withheld = Some(why.clone());
+                    Fault::Inputs { message: why }.bounded()
+                })
+            }
+            Some(_) | None => stored(self.blobs.clone(), blob, from, bytes).await,
+        }
+    }
+}
+
 /// Asks, gives what is needed, and hears what was found.
 async fn talk(
     child: &mut Child,
     mut stdin: ChildStdin,
     ask: Ask,
-    blobs: &Arc<dyn Blobs>,
+    memory: &mut Memory,
 ) -> Result<(Finding, ChildStdin), Fault> {
-    let outputs = ask.outputs.iter().map(|output| (output.hash, output.bytes));
-    let sizes: BTreeMap<BlobHash, Bytes> = ask.spec.program.blobs().into_iter().chain(outputs).collect();
     let mut gone = stdin.write_all(&message_frame(&ToWorker::Check(Box::new(ask)))).await.is_err();
     loop {
         let message = match child.frames.recv().await {
@@ -175,12 +237,7 @@ async fn talk(
         match message {
             FromWorker::Progress { .. } => {}
             FromWorker::Need { blob, from, bytes } if !gone => {
-                let size = sizes.get(&blob).map_or(0, |size| size.0);
-                let fits = from.checked_add(bytes).is_some_and(|end| end <= size);
-                if !fits || !(1..=NEED_BYTES_MAX).contains(&bytes) {
-                    return Err(broken("it needs what is no part of the job"));
-                }
-                let part = read(blobs.clone(), blob, from, bytes).await?;
+                let part = memory.read(blob, from, bytes).await?;
                 gone = give(&mut stdin, &part).await.is_err();
             }
             FromWorker::Found(finding) => return Ok((finding, stdin)),
@@ -189,6 +246,7 @@ async fn talk(
             | FromWorker::Ready
             | FromWorker::Started
             | FromWorker::Output { .. }
+            | FromWorker::States { .. }
             | FromWorker::Done(_) => return Err(broken("it said what belongs to no check")),
         }
     }
@@ -198,7 +256,7 @@ fn broken(message: &str) -> Fault {
     Fault::WorkerProtocol { message: message.to_owned() }
 }
 
-async fn read(blobs: Arc<dyn Blobs>, blob: BlobHash, from: u64, bytes: u64) -> Result<Vec<u8>, Fault> {
+async fn stored(blobs: Arc<dyn Blobs>, blob: BlobHash, from: u64, bytes: u64) -> Result<Vec<u8>, Fault> {
     let reading = task::spawn_blocking(move || {
         let mut part = vec![0; bytes as usize];
         blobs.open(&blob)?.read_exact_at(&mut part, from).map(|()| part)

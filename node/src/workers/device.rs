@@ -9,7 +9,7 @@ use super::{
     child::Child,
     job::{Finished, Host},
 };
-use ion_protocol::{NodeId, fault::Fault};
+use ion_protocol::{NodeId, fault::Fault, job::JobSpec};
 use ion_scheduler::input::{Input, WorkReport};
 use std::sync::Arc;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -17,13 +17,19 @@ use tokio::{sync::mpsc, task::JoinHandle};
 /// A child that is being made ready ahead of its job.
 type Spare = JoinHandle<Result<Child, Fault>>;
 
+/// What is run.
+struct Job {
+    spec: Arc<JobSpec>,
+    keep_states: bool,
+}
+
 /// Runs the jobs that come for a device until nobody can send more.
 pub async fn supervise(host: Host, mut asks: mpsc::Receiver<Ask>, stops: Stops, inputs: mpsc::Sender<Input>) {
     let host = Arc::new(host);
     let mut spare = Some(make_spare(&host));
     let mut kept: Option<(NodeId, Child)> = None;
     while let Some(ask) = asks.recv().await {
-        let Work { work, tenant, spec, stop } = match ask {
+        let Work { work, tenant, spec, keep_states, stop } = match ask {
             Ask::Run(work) => work,
             Ask::Rest => {
                 if let Some(spare) = spare.take() {
@@ -48,12 +54,12 @@ pub async fn supervise(host: Host, mut asks: mpsc::Receiver<Ask>, stops: Stops, 
             }
             None => None,
         };
-        let spec = Arc::from(spec);
+        let job = Job { spec: Arc::from(spec), keep_states };
         let mut tell = |done, total| {
             // Progress is news only while it is new: where the driver is busy, the next word replaces this one.
             let _ = inputs.try_send(Input::WorkProgress { work, done, total });
         };
-        let (used, result) = run(&host, known, &mut spare, &spec, &stop, &mut tell).await;
+        let (used, result) = run(&host, known, &mut spare, &job, &stop, &mut tell).await;
         stops.lock().remove(&work);
         let good = result.is_ok();
         let result = result.map(|finished| report(&host, finished));
@@ -77,6 +83,7 @@ fn report(host: &Host, finished: Finished) -> WorkReport {
     WorkReport {
         outputs: finished.outputs,
         inline: finished.inline,
+        states: finished.states,
         device: host.device.model.clone(),
         engine: host.device.engine,
         device_time: finished.summary.device_time,
@@ -91,7 +98,7 @@ async fn run(
     host: &Arc<Host>,
     mut known: Option<Child>,
     spare: &mut Option<Spare>,
-    spec: &Arc<ion_protocol::job::JobSpec>,
+    job: &Job,
     stop: &tokio_util::sync::CancellationToken,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> (Option<Child>, Result<Finished, Fault>) {
@@ -128,7 +135,7 @@ async fn run(
         if !child.is_idle() && again() {
             continue;
         }
-        match host.run(&mut child, spec, stop, progress).await {
+        match host.run(&mut child, &job.spec, job.keep_states, stop, progress).await {
             Ok(finished) => return (Some(child), Ok(finished)),
             Err(ended) if !ended.begun && dead(&ended.fault) && again() => {}
             Err(ended) => return (Some(child), Err(ended.fault)),

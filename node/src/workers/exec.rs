@@ -57,7 +57,7 @@ pub async fn exec(
     let mut child = host.ready_child().await?;
     let starting = millis(began.elapsed());
     let spec = Arc::new(spec);
-    let finished = host.run(&mut child, &spec, &stop, progress).await.map_err(|ended| ended.fault)?;
+    let finished = host.run(&mut child, &spec, false, &stop, progress).await.map_err(|ended| ended.fault)?;
     child.end().await;
     let bytes_in =
         spec.program.blobs().iter().fold(Bytes::ZERO, |sum, (_, bytes)| sum.saturating_add(*bytes));

@@ -37,9 +37,9 @@ impl Fed {
 }
 
 /// Sends the job, its blobs, and the word to start, to a child.
-pub async fn feed(stdin: ChildStdin, spec: Arc<JobSpec>, blobs: Arc<dyn Blobs>) -> Fed {
+pub async fn feed(stdin: ChildStdin, spec: Arc<JobSpec>, keep_states: bool, blobs: Arc<dyn Blobs>) -> Fed {
     let mut stdin = BufWriter::with_capacity(WRITE_BYTES, stdin);
-    let job = message_frame(&ToWorker::Job(Box::new(JobSpec::clone(&spec))));
+    let job = message_frame(&ToWorker::Job { spec: Box::new(JobSpec::clone(&spec)), keep_states });
     if stdin.write_all(&job).await.is_err() {
         return Fed::ChildGone;
     }

@@ -12,6 +12,7 @@ use ion_gpu::worker::{
 };
 use ion_protocol::{
     Bytes, Millis, deal::InlineBlob, fault::Fault, hardware::Device, job::JobSpec, receipt::Output,
+    states::States,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -39,6 +40,7 @@ pub struct Host {
 pub struct Finished {
     pub outputs: Vec<Output>,
     pub inline: Vec<InlineBlob>,
+    pub states: States,
     pub summary: Summary,
     /// From the first frame to the last.
     pub ran: Millis,
@@ -70,6 +72,7 @@ impl Host {
         &self,
         child: &mut Child,
         spec: &Arc<JobSpec>,
+        keep_states: bool,
         stop: &CancellationToken,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Finished, Ended> {
@@ -78,7 +81,7 @@ impl Host {
             return Err(Ended { fault: Fault::WorkerCrashed { how }, begun: false });
         };
         let mut watch = Watch {
-            outputs: Outputs::of(spec, self.blobs.clone()),
+            outputs: Outputs::of(spec, keep_states, self.blobs.clone()),
             spec,
             patience: self.patience,
             began: Instant::now(),
@@ -87,7 +90,7 @@ impl Host {
             progress_frames: 0,
             fed: Duration::ZERO,
         };
-        let feeding = feed(stdin, spec.clone(), self.blobs.clone());
+        let feeding = feed(stdin, spec.clone(), keep_states, self.blobs.clone());
         match watch.until_done(child, feeding, stop, progress).await {
             Ok((summary, pipe)) => {
                 child.stdin = pipe;
@@ -206,6 +209,7 @@ impl Watch<'_> {
                 Phase::Running(_) => Err(Fault::WorkerProtocol { message: "it started twice".into() }),
             },
             FromWorker::Output { buffer, bytes } => self.outputs.begin(buffer, bytes).map(|()| None),
+            FromWorker::States { every, bytes } => self.outputs.begin_states(every, bytes).map(|()| None),
             FromWorker::Done(summary) => Ok(Some(summary)),
             FromWorker::Need { .. } | FromWorker::Found(_) => {
                 Err(Fault::WorkerProtocol { message: "it checks where nobody asked for a check".into() })
@@ -234,8 +238,9 @@ impl Watch<'_> {
 
     fn finish(self, summary: Summary) -> Result<Finished, Ended> {
         let ran = millis(self.began.elapsed());
-        let (outputs, inline) = self.outputs.all().map_err(|fault| Ended { fault, begun: true })?;
-        Ok(Finished { outputs, inline, summary, ran, fed: self.fed })
+        let all = self.outputs.all(&summary.states_missing);
+        let (outputs, inline, states) = all.map_err(|fault| Ended { fault, begun: true })?;
+        Ok(Finished { outputs, inline, states, summary, ran, fed: self.fed })
     }
 }
 

@@ -24,7 +24,7 @@ mod probe;
 mod watch;
 
 pub use crate::config::{Backend as BackendChoice, KeepFree};
-pub use check::{CheckerHandle, start_checker};
+pub use check::{CheckerHandle, Shown, start_checker};
 pub use exec::{ExecReport, exec};
 pub use ion_gpu::probe::{CudaState, ProbeReport};
 pub use watch::Sights;
@@ -113,6 +113,7 @@ struct Work {
     work: WorkId,
     tenant: NodeId,
     spec: Box<JobSpec>,
+    keep_states: bool,
     stop: CancellationToken,
 }
 
@@ -145,15 +146,23 @@ pub struct WorkersHandle {
 }
 
 impl WorkersHandle {
-    /// Runs `spec` of `tenant` on a device; the end comes back as [`Input::WorkDone`]. Never waits: where it can't be taken on, the
+    /// Runs `spec` of `tenant` on a device, and keeps the memory between its launches where
+    /// that is wanted; the end comes back as [`Input::WorkDone`]. Never waits: where it can't be taken on, the
     /// fault is returned and nothing comes back.
-    pub fn run(&self, work: WorkId, tenant: NodeId, device: u16, spec: Box<JobSpec>) -> Result<(), Fault> {
+    pub fn run(
+        &self,
+        work: WorkId,
+        tenant: NodeId,
+        device: u16,
+        spec: Box<JobSpec>,
+        keep_states: bool,
+    ) -> Result<(), Fault> {
         let queue = self.devices.get(usize::from(device)).ok_or_else(|| Fault::NoDevice {
             message: format!("this node has no device {device}; it has {}", self.devices.len()),
         })?;
         let stop = CancellationToken::new();
         self.stops.lock().insert(work, stop.clone());
-        queue.try_send(Ask::Run(Work { work, tenant, spec, stop })).map_err(|error| {
+        queue.try_send(Ask::Run(Work { work, tenant, spec, keep_states, stop })).map_err(|error| {
             self.stops.lock().remove(&work);
             let message = match error {
                 mpsc::error::TrySendError::Full(_) => {

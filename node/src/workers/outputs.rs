@@ -1,7 +1,16 @@
-//! A job's outputs on their way from the child into the store.
+//! A job's outputs, and the memory between its launches, on their way from the child into the store.
 
 use super::{Blobs, NewBlob};
-use ion_protocol::{BlobHash, Bytes, deal::InlineBlob, fault::Fault, job::JobSpec, limits, receipt::Output};
+use ion_protocol::{
+    BlobHash, Bytes,
+    check::bounded_why,
+    deal::InlineBlob,
+    fault::Fault,
+    job::JobSpec,
+    limits,
+    receipt::Output,
+    states::{Kept, States},
+};
 use std::{collections::VecDeque, io, sync::Arc};
 use tokio::{sync::mpsc, task};
 
@@ -16,11 +25,23 @@ pub struct Outputs {
     stored: Vec<Output>,
     inline: Vec<InlineBlob>,
     inline_bytes: usize,
+    /// Whether the memory between launches may come too, behind the outputs.
+    keep_states: bool,
+    states: States,
 }
 
-/// The output that is arriving.
+/// What is arriving.
+#[derive(Clone, Copy)]
+enum What {
+    /// An output, by its buffer.
+    Output(u16),
+    /// The memory after every so many launches.
+    States(u64),
+}
+
+/// The blob that is arriving.
 struct Open {
-    buffer: u16,
+    what: What,
     bytes: Bytes,
     left: u64,
     pieces: mpsc::Sender<Vec<u8>>,
@@ -35,10 +56,19 @@ fn broken<T>(message: String) -> Result<T, Fault> {
 
 impl Outputs {
     /// The outputs of `spec`.
-    pub fn of(spec: &JobSpec, blobs: Arc<dyn Blobs>) -> Self {
+    pub fn of(spec: &JobSpec, keep_states: bool, blobs: Arc<dyn Blobs>) -> Self {
         let buffers = &spec.program.buffers;
         let expected = spec.program.outputs().map(|n| (n, buffers[usize::from(n)].bytes)).collect();
-        Self { blobs, expected, open: None, stored: Vec::new(), inline: Vec::new(), inline_bytes: 0 }
+        Self {
+            blobs,
+            expected,
+            open: None,
+            stored: Vec::new(),
+            inline: Vec::new(),
+            inline_bytes: 0,
+            keep_states,
+            states: States::NotAsked,
+        }
     }
 
     /// The child announces an output.
@@ -46,6 +76,23 @@ impl Outputs {
         if self.open.is_some() || self.expected.pop_front() != Some((buffer, bytes)) {
             return broken(format!("output {buffer} of {bytes} was not to come now"));
         }
+        let fits = bytes.0.saturating_add(self.inline_bytes as u64) <= limits::INLINE_BYTES_MAX as u64;
+        let small = fits.then(|| Vec::with_capacity(bytes.0 as usize));
+        self.open(What::Output(buffer), bytes, small);
+        Ok(())
+    }
+
+    /// The child announces the memory between launches.
+    pub fn begin_states(&mut self, every: u64, bytes: Bytes) -> Result<(), Fault> {
+        let now = self.keep_states && self.open.is_none() && self.expected.is_empty();
+        if !now || self.states != States::NotAsked || bytes.0 == 0 || bytes.0 > limits::STATES_BYTES_MAX {
+            return broken(format!("{bytes} of memory between launches were not to come now"));
+        }
+        self.open(What::States(every), bytes, None);
+        Ok(())
+    }
+
+    fn open(&mut self, what: What, bytes: Bytes, small: Option<Vec<u8>>) {
         let (pieces, mut coming) = mpsc::channel::<Vec<u8>>(PIECES_AHEAD);
         let blobs = self.blobs.clone();
         let storing = task::spawn_blocking(move || {
@@ -58,10 +105,7 @@ impl Outputs {
             // The job ended before the output did: nothing is kept.
             if left > 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { blob.finish() }
         });
-        let fits = bytes.0.saturating_add(self.inline_bytes as u64) <= limits::INLINE_BYTES_MAX as u64;
-        let small = fits.then(|| Vec::with_capacity(bytes.0 as usize));
-        self.open = Some(Open { buffer, bytes, left: bytes.0, pieces, storing, small });
-        Ok(())
+        self.open = Some(Open { what, bytes, left: bytes.0, pieces, storing, small });
     }
 
     /// The child sends a piece of it.
@@ -78,22 +122,28 @@ impl Outputs {
         }
         // Where the receiver is gone, storing failed and says why below.
         let failed = open.pieces.send(piece).await.is_err();
-        if failed || open.left == 0 { self.finish().await } else { Ok(()) }
+        // A run is as good without the memory between its launches, so what more comes of it is let go by.
+        let hopeless = failed && matches!(open.what, What::Output(_));
+        if hopeless || open.left == 0 { self.finish().await } else { Ok(()) }
     }
 
     async fn finish(&mut self) -> Result<(), Fault> {
         let Some(open) = self.open.take() else { return Ok(()) };
         drop(open.pieces);
-        let hash = match open.storing.await {
-            Ok(Ok(hash)) => hash,
-            Ok(Err(error)) => {
-                let message =
-                    format!("output {} of {} could not be stored: {error}", open.buffer, open.bytes);
+        let stored = open.storing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        match (open.what, stored) {
+            (What::Output(buffer), Ok(hash)) => self.stored.push(Output { buffer, bytes: open.bytes, hash }),
+            (What::Output(buffer), Err(error)) => {
+                let message = format!("output {buffer} of {} could not be stored: {error}", open.bytes);
                 return Err(Fault::Room { message }.bounded());
             }
-            Err(error) => return Err(Fault::Room { message: format!("storing ended: {error}") }),
-        };
-        self.stored.push(Output { buffer: open.buffer, bytes: open.bytes, hash });
+            (What::States(every), Ok(blob)) => {
+                self.states = States::Kept(Kept { every, blob, bytes: open.bytes });
+            }
+            (What::States(_), Err(error)) => {
+                self.states = ends_only(&format!("{} of it could not be stored: {error}", open.bytes));
+            }
+        }
         if let Some(bytes) = open.small {
             self.inline_bytes += bytes.len();
             self.inline.push(InlineBlob { bytes });
@@ -101,11 +151,19 @@ impl Outputs {
         Ok(())
     }
 
-    /// All of them, and the small ones once more.
-    pub fn all(self) -> Result<(Vec<Output>, Vec<InlineBlob>), Fault> {
+    /// All of them, the small ones once more, and the memory between launches; `missing` is why the child has none.
+    pub fn all(self, missing: &str) -> Result<(Vec<Output>, Vec<InlineBlob>, States), Fault> {
         if self.open.is_some() || !self.expected.is_empty() {
             return broken(format!("it ended before {} of its outputs came", self.expected.len().max(1)));
         }
-        Ok((self.stored, self.inline))
+        let states = match self.states {
+            States::NotAsked if self.keep_states => ends_only(missing),
+            states @ (States::NotAsked | States::EndsOnly { .. } | States::Kept(_)) => states,
+        };
+        Ok((self.stored, self.inline, states))
     }
+}
+
+fn ends_only(why: &str) -> States {
+    States::EndsOnly { why: bounded_why(why) }
 }

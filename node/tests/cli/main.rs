@@ -83,6 +83,7 @@ fn signed_receipt() -> SignedReceiptView {
         order: DocHash([4; 32]),
         input_root: [5; 32],
         output_root: [6; 32],
+        states: Default::default(),
         device: "NVIDIA H100".to_owned(),
         engine: Engine::Cuda,
         device_time: Nanos(1_000_000_000),

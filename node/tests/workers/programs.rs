@@ -149,3 +149,21 @@ pub fn scale(blobs: &TestBlobs, elements: u64) -> (JobSpec, Vec<u8>) {
     ];
     (spec(blobs, SCALE, buffers, launch("scale", elements.div_ceil(256) as u32, args)), bytes(&tripled))
 }
+
+/// Each thread takes so many steps of x := 3 x + 1 on its own word.
+const WALK: &str = ".version 6.5\n.target sm_75\n.address_size 64\n\
+.visible .entry walk(.param .u64 x, .param .u32 steps)\n{\n.reg .pred %p; .reg .b32 %a, %b, %c, %v, %n; .reg .b64 %d, %e;\n\
+mov.u32 %a, %ctaid.x; mov.u32 %b, %ntid.x; mov.u32 %c, %tid.x; mad.lo.u32 %a, %a, %b, %c;\n\
+ld.param.u64 %d, [x]; mul.wide.u32 %e, %a, 4; add.u64 %d, %d, %e; ld.global.u32 %v, [%d]; ld.param.u32 %n, [steps];\n\
+L: mad.lo.u32 %v, %v, 3, 1; sub.u32 %n, %n, 1; setp.ne.u32 %p, %n, 0; @%p bra L;\n\
+st.global.u32 [%d], %v; ret;\n}\n";
+
+/// Nine launches of four blocks, each of which goes on from the one before: more work than is repeated for a check.
+pub fn walk(blobs: &TestBlobs) -> JobSpec {
+    let x: Vec<u8> = (0..1024u32).flat_map(|n| (n * 77).to_le_bytes()).collect();
+    let steps = Arg::Scalar { element: Element::U32, bits: 30_000 };
+    let x = buffer("x", 4096, Init::Blob(blobs.put(&x)), true);
+    let mut spec = spec(blobs, WALK, vec![x], launch("walk", 4, vec![Arg::Buffer(0), steps]));
+    spec.program.phases[0].times = 9;
+    spec
+}

@@ -115,6 +115,8 @@ pub struct Rig {
     pub config: WorkersConfig,
     /// Whose jobs are sent.
     pub tenant: NodeId,
+    /// Whether the memory between launches is wanted.
+    pub keep_states: bool,
     inputs: mpsc::Receiver<Input>,
     ended: BTreeMap<WorkId, Result<WorkReport, Fault>>,
     next: u64,
@@ -132,14 +134,24 @@ impl Rig {
         let (to, inputs) = mpsc::channel(256);
         let (handle, report) = start_with(config.clone(), patience, blobs.clone(), to).await;
         let tenant = NodeId([1; 32]);
-        Self { handle, report, blobs, config, tenant, inputs, ended: BTreeMap::new(), next: 1 }
+        Self {
+            handle,
+            report,
+            blobs,
+            config,
+            tenant,
+            keep_states: false,
+            inputs,
+            ended: BTreeMap::new(),
+            next: 1,
+        }
     }
 
     /// Sends a job to device 0.
     pub fn begin(&mut self, spec: JobSpec) -> WorkId {
         let work = WorkId(self.next);
         self.next += 1;
-        self.handle.run(work, self.tenant, 0, Box::new(spec)).unwrap();
+        self.handle.run(work, self.tenant, 0, Box::new(spec), self.keep_states).unwrap();
         work
     }
 

@@ -13,6 +13,7 @@ use ion_protocol::{
     job::JobSpec,
     message::LeaseState,
     receipt::{Countersignature, Output, Receipt, Status},
+    states::States,
 };
 
 /// A fetch of inputs that stands still this long is given up.
@@ -58,6 +59,8 @@ pub(crate) struct Head {
     pub(crate) accepted: Millis,
     /// Spent fetching.
     pub(crate) moved: Millis,
+    /// The requester wants the memory between launches kept.
+    pub(crate) keep_states: bool,
     /// `None` once nothing is left to run.
     pub(crate) spec: Option<Box<JobSpec>>,
 }
@@ -325,7 +328,8 @@ impl Lease {
         }
     }
 
-    /// Whether a blob is still needed here: inputs until the run is over, outputs until somebody has them.
+    /// Whether a blob is still needed here: inputs until the run is over, outputs and the memory between launches until
+    /// somebody has them or nobody wants them any more.
     pub(crate) fn holds(&self, hash: &BlobHash) -> bool {
         let input = self
             .head
@@ -342,6 +346,11 @@ impl Lease {
             | Phase::Unpaid { .. }
             | Phase::Released { .. } => None,
         };
-        input || on_offer.is_some_and(|done| done.outputs.iter().any(|output| output.hash == *hash))
+        let shown = |done: &Done| match &done.receipt.states {
+            States::Kept(kept) => kept.blob == *hash,
+            States::NotAsked | States::EndsOnly { .. } => false,
+        };
+        let output = |done: &Done| done.outputs.iter().any(|output| output.hash == *hash);
+        input || on_offer.is_some_and(|done| output(done) || shown(done))
     }
 }

@@ -183,6 +183,7 @@ impl Provider {
             turn: self.next_turn(),
             accepted: cx.now.mono,
             moved: Millis::ZERO,
+            keep_states: order.keep_states,
             spec: Some(Box::new(order.spec.clone())),
         };
         self.waiting.insert(head.turn, key);
@@ -420,7 +421,7 @@ impl Provider {
             self.turn(key, cx, |head, phase, cx| match (phase, head.spec.clone()) {
                 (Phase::Ready, Some(spec)) => {
                     let total = spec.program.launches();
-                    let (work, since) = (cx.out.work(key, device, spec), cx.now.mono);
+                    let (work, since) = (cx.out.work(key, device, spec, head.keep_states), cx.now.mono);
                     Some(Phase::Running(Running { work, device, since, done: 0, total, stopping: None }))
                 }
                 (other, _) => Some(other),

@@ -20,6 +20,7 @@ use ion_protocol::{
     message::{self, Request, Response},
     receipt::{Countersignature, Receipt, Status, output_root},
     record::Record,
+    states::States,
 };
 
 /// A requester that noted a delivery fetches its outputs; it is reminded after this long.
@@ -33,6 +34,7 @@ struct Account {
     engine: Engine,
     device_time: Nanos,
     ran: Millis,
+    states: States,
     status: Status,
 }
 
@@ -56,8 +58,8 @@ pub(super) fn worked(
     };
     let ran = cx.now.mono.saturating_sub(running.since);
     match result.and_then(|report| plausible(head, report)) {
-        Ok(WorkReport { outputs, inline, device, engine, device_time, ran, printed: _ }) => {
-            let account = Account { device, engine, device_time, ran, status: Status::Done };
+        Ok(WorkReport { outputs, inline, states, device, engine, device_time, ran, printed: _ }) => {
+            let account = Account { device, engine, device_time, ran, states, status: Status::Done };
             let done = sign(head, account, outputs, inline, running.since, cx);
             record(head, done, cx)
         }
@@ -73,6 +75,7 @@ pub(super) fn failed(head: &mut Head, fault: Fault, started: Millis, ran: Millis
         engine: device.map_or(Engine::CpuInterpreter, |device: &Device| device.engine),
         device_time: Nanos::ZERO,
         ran,
+        states: States::NotAsked,
         status: Status::Failed(fault.bounded()),
     };
     let done = sign(head, account, Vec::new(), Vec::new(), started, cx);
@@ -85,12 +88,18 @@ fn plausible(head: &Head, report: WorkReport) -> Result<WorkReport, Fault> {
     let expected = program.into_iter().flat_map(|program| {
         program.outputs().filter_map(|i| Some((i, program.buffers.get(usize::from(i))?.bytes)))
     });
-    if expected.eq(report.outputs.iter().map(|output| (output.buffer, output.bytes))) {
-        Ok(report)
-    } else {
-        let message = "its outputs are not those of the program".to_owned();
-        Err(Fault::WorkerProtocol { message })
+    let wrong = |what: &str| {
+        Err(Fault::WorkerProtocol { message: format!("its {what} are not those of the program") })
+    };
+    if !expected.eq(report.outputs.iter().map(|output| (output.buffer, output.bytes))) {
+        return wrong("outputs");
     }
+    let fit = match &report.states {
+        States::NotAsked => true,
+        States::EndsOnly { why } => why.len() <= limits::TEXT_BYTES_MAX,
+        States::Kept(kept) => program.is_some_and(|program| kept.fits(program)),
+    };
+    if fit { Ok(report) } else { wrong("states") }
 }
 
 fn sign(
@@ -116,6 +125,7 @@ fn sign(
         order: head.order,
         input_root: spec.map_or([0; 32], JobSpec::input_root),
         output_root: output_root(&outputs),
+        states: account.states,
         device: shortened(account.device),
         engine: account.engine,
         device_time: account.device_time,

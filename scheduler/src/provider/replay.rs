@@ -126,6 +126,7 @@ impl Replay {
                 turn: provider.next_turn(),
                 accepted: cx.now.mono,
                 moved: ion_protocol::Millis::ZERO,
+                keep_states: false,
                 spec: None,
             };
             let receipt = past.receipt.and_then(|(signed, outputs)| {

@@ -20,6 +20,7 @@ use ion_protocol::{
     message::Response,
     receipt::{Countersignature, Output, Receipt, Status, output_root},
     record::Record,
+    states::States,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -210,6 +211,14 @@ fn check(head: &Head, live: &Live, delivery: &Delivery, cx: &Cx<'_>) -> Result<(
     let inline = delivery.inline.iter().fold(0usize, |sum, blob| sum.saturating_add(blob.bytes.len()));
     if inline > limits::INLINE_BYTES_MAX {
         return Err(format!("{inline} bytes of inline outputs"));
+    }
+    let states = match &receipt.states {
+        States::NotAsked => true,
+        States::EndsOnly { why } => why.len() <= limits::TEXT_BYTES_MAX,
+        States::Kept(kept) => receipt.status == Status::Done && kept.fits(&spec.program),
+    };
+    if !states {
+        return Err("what it says of the memory between launches is not of the program".to_owned());
     }
     match &receipt.status {
         Status::Done if spec.needs.engine.is_some_and(|engine| !engine.admits(receipt.engine)) => {

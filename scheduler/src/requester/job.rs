@@ -9,7 +9,7 @@ use crate::{
 };
 use ion_protocol::{
     Attempt, JobId, Millis, NanoIo, Nanos, NodeId, Now, UnixMillis, Verified,
-    check::Check,
+    check::{BlockAt, Check},
     deal::{InlineBlob, Order},
     fault::Fault,
     hardware::Engine,
@@ -168,10 +168,23 @@ pub(crate) struct Verifying {
     /// Which blocks, of how many.
     pub(crate) blocks: Vec<u64>,
     pub(crate) of: u64,
+    /// Those of all launches, where the receipt commits to the memory between them.
+    pub(crate) between: Option<Drawn>,
     /// When its provider is told that it takes longer.
     pub(crate) note_at: Millis,
     /// When no finding counts as none.
     pub(crate) overdue_at: Millis,
+}
+
+/// Blocks drawn from all launches that can be checked one by one.
+#[derive(Debug)]
+pub(crate) struct Drawn {
+    /// How many launches these are.
+    pub(crate) launches: u64,
+    /// How many blocks they have together.
+    pub(crate) of: u64,
+    /// Which are drawn.
+    pub(crate) blocks: Vec<BlockAt>,
 }
 
 /// Both halves exist; the disk has not confirmed ours.

@@ -135,6 +135,7 @@ fn order(head: &mut Head, choice: Choice, cx: &mut Cx<'_>) -> State {
         price_per_second: choice.price_per_second,
         expires: UnixMillis(cx.now.wall.0.saturating_add(ORDER_LIFE_MS)),
         spec: head.spec.clone(),
+        keep_states: head.verify > 0 && head.spec.program.launches() > 1,
         inline: head.inline.clone(),
     });
     head.begin(attempt, choice.provider, choice.model.clone());

@@ -7,17 +7,18 @@
 use super::{
     Cx,
     delivery::{self, Delivery, Settled},
-    job::{Head, Live, State, Verifying},
-    seek,
+    job::{Drawn, Head, Live, State, Verifying},
+    seek::{self, Lost},
 };
-use crate::{event::Event, input::InboundId};
+use crate::{effect::Between, event::Event, input::InboundId};
 use ion_protocol::{
-    Millis, Verified,
-    check::{Check, Finding, bounded_why},
+    Bytes, Millis, Verified,
+    check::{BlockAt, Check, Finding, bounded_why},
     deal::RefusalReason,
     fault::Fault,
     message::Response,
     receipt::{Output, Receipt, Status},
+    states::{Kept, States},
 };
 
 /// How much later than its limit a check may be told of.
@@ -39,13 +40,41 @@ pub(super) fn begin(
         return delivery::countersign(head, live, settled, inbound.into_iter().collect(), cx);
     }
     let blocks = cx.out.draw(count, of);
+    let between = draw_between(head, &receipt, count, cx);
     let (attempt, provider) = (live.attempt(), live.provider());
     cx.out.event(Event::Checking { job: head.id, attempt, provider, blocks: blocks.len() as u32, of });
-    let check = cx.out.check(head.id, Box::new(head.spec.clone()), outputs.clone(), blocks.clone());
+    let shown = between.as_ref().map(|(kept, drawn)| Between {
+        from: provider,
+        addresses: cx.market.directory.addresses(&provider),
+        kept: *kept,
+        blocks: drawn.blocks.clone(),
+    });
+    let between = between.map(|(_, drawn)| drawn);
+    let check = cx.out.check(head.id, Box::new(head.spec.clone()), outputs.clone(), blocks.clone(), shown);
     // Half the time that the provider waits for an answer: most checks end sooner, and save it a question.
     let note_at = cx.now.mono.saturating_add(Millis(cx.out.config.call_timeout.0 / 2));
     let overdue_at = cx.now.mono.saturating_add(cx.out.config.check_max).saturating_add(TOLD_BY);
-    State::Verifying(Verifying { inbound, live, receipt, outputs, check, blocks, of, note_at, overdue_at })
+    State::Verifying(Verifying {
+        inbound,
+        live,
+        receipt,
+        outputs,
+        check,
+        blocks,
+        of,
+        between,
+        note_at,
+        overdue_at,
+    })
+}
+
+/// Blocks of all launches, where the receipt commits to the memory between them.
+fn draw_between(head: &Head, receipt: &Receipt, count: usize, cx: &mut Cx<'_>) -> Option<(Kept, Drawn)> {
+    let States::Kept(kept) = receipt.states else { return None };
+    let program = &head.spec.program;
+    let (launches, of) = kept.extent(program);
+    let blocks = kept.locate(program, &cx.out.draw(count, of));
+    Some((kept, Drawn { launches, of, blocks }))
 }
 
 /// A delivery again, while blocks are run.
@@ -78,9 +107,21 @@ pub(super) fn found(
     result: Result<Finding, Fault>,
     cx: &mut Cx<'_>,
 ) -> State {
-    let Verifying { inbound, live, receipt, outputs, blocks, of, .. } = verifying;
+    let Verifying { inbound, live, receipt, outputs, blocks, of, between, .. } = verifying;
     let check = match result {
         Ok(Finding::Equal { bytes }) => Check::Equal { blocks, of, bytes },
+        Ok(Finding::EqualBetween { blocks, bytes }) => equal_between(blocks, bytes, between),
+        Ok(Finding::Withheld { why }) => {
+            let why = format!("it does not show the memory between launches that it signed for: {why}");
+            match inbound {
+                Some(inbound) => {
+                    let message = bounded_why(&why);
+                    cx.out.refuse(inbound, RefusalReason::Delivery { message });
+                }
+                None => seek::call_off(head.id, live.attempt(), live.provider(), cx),
+            }
+            return seek::lose(head, live, Lost::wrong(why), cx);
+        }
         Ok(Finding::NotCheckable { why }) => Check::NotCheckable { why: bounded_why(&why) },
         Err(fault) => {
             Check::NotCheckable { why: bounded_why(&format!("running blocks here came to nothing: {fault}")) }
@@ -99,4 +140,14 @@ pub(super) fn found(
     cx.out.event(Event::Checked { job: head.id, attempt, provider, check: check.clone() });
     let settled = Settled { receipt, outputs, check };
     delivery::countersign(head, live, settled, inbound.into_iter().collect(), cx)
+}
+
+/// What is written down of blocks between launches that were found equal.
+fn equal_between(mut blocks: Vec<BlockAt>, bytes: Bytes, drawn: Option<Drawn>) -> Check {
+    let Some(Drawn { launches, of, blocks: drawn }) = drawn else {
+        return Check::NotCheckable { why: "what was found was not asked for".to_owned() };
+    };
+    blocks.retain(|block| drawn.contains(block));
+    let passed = drawn.len().saturating_sub(blocks.len()) as u64;
+    Check::EqualBetween { blocks, of, launches, bytes, passed }
 }

@@ -367,6 +367,7 @@ pub fn order(now: Now, change: impl FnOnce(&mut Order)) -> Verified<Order> {
         price_per_second: NanoIo(500_000),
         expires: UnixMillis(now.wall.0 + 30_000),
         spec: spec(),
+        keep_states: false,
         inline: inputs(),
     };
     change(&mut order);
@@ -385,6 +386,7 @@ pub fn receipt(order: &Verified<Order>) -> Receipt {
         order: order.hash(),
         input_root: order.spec.input_root(),
         output_root: output_root(&outputs()),
+        states: Default::default(),
         device: "NVIDIA H100".to_owned(),
         engine: Gpu::Cuda,
         device_time,

@@ -77,6 +77,7 @@ pub fn report(spec: &JobSpec, time: u64, lies: bool) -> WorkReport {
         engine: Gpu::CpuInterpreter,
         device_time: Nanos(time * 900_000),
         ran: Millis(time),
+        states: Default::default(),
         printed: String::new(),
     }
 }

@@ -77,7 +77,15 @@ impl World {
             Ok(Finding::Equal { bytes: outputs[0].bytes })
         } else {
             let (kernel, block, buffer) = ("k".to_owned(), Some([0; 3]), "y".to_owned());
-            Ok(Finding::Differs(Difference { kernel, block, buffer, offset: 0, expected: 0, found: 1 }))
+            Ok(Finding::Differs(Difference {
+                launch: 0,
+                kernel,
+                block,
+                buffer,
+                offset: 0,
+                expected: 0,
+                found: 1,
+            }))
         };
         let (life, time) = (self.nodes[node].life, self.rng.u64(1..4_000));
         // Now and then nothing comes back at all.

@@ -1,11 +1,17 @@
-//! A provider whose worker falsifies every result.
+//! A provider whose worker falsifies every result, or what happens on the way to it.
 //!
 //! A node's worker is its own program started again, so a liar is started from a copy of `ion` that is replaced, as soon
 //! as it runs, by a program that stands between the node and a real worker and changes what comes out. What the node then
-//! signs is false, and it does not know.
+//! signs is false, and it does not know. The other lie is in what goes in: the worker is given a program of which one
+//! launch in the middle is another, so that all that comes after follows from it, and only that launch is false.
 
 use crate::cluster::{Cluster, log::Mark};
 use anyhow::{Context, Result, bail};
+use ion_protocol::{
+    codec,
+    job::{Arg, JobSpec, Phase, Step},
+    limits,
+};
 use std::{
     env,
     ffi::OsString,
@@ -14,24 +20,56 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    str::FromStr,
 };
 
 /// The verb of `ion-testnet` under which it is the program in between.
 pub const VERB: &str = "lying-worker";
 /// Length and kind: the header of a worker's frame.
 const HEADER_BYTES: usize = 5;
-/// The kind of frames that hold outputs.
+/// The kinds of frames: messages, and what holds outputs.
+const MESSAGE: u8 = 0;
 const BYTES: u8 = 1;
+/// What a message that gives a worker its job begins with.
+const JOB: [u8; 4] = [0; 4];
 /// A worker's largest frame is far smaller.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 
+/// What is false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Every byte that comes out.
+    Outputs,
+    /// What a launch in the middle does.
+    Middle,
+}
+
+impl Lie {
+    fn word(self) -> &'static str {
+        match self {
+            Lie::Outputs => "outputs",
+            Lie::Middle => "middle",
+        }
+    }
+}
+
+impl FromStr for Lie {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        let lies = [Lie::Outputs, Lie::Middle];
+        let found = lies.into_iter().find(|lie| lie.word() == word);
+        found.ok_or_else(|| format!("{word} is no lie; there are {}", lies.map(Lie::word).join(" and ")))
+    }
+}
+
 /// Starts a provider that was added to the cluster, as a liar.
-pub fn start(cluster: &mut Cluster, node: usize, testnet: &Path) -> Result<Mark> {
+pub fn start(cluster: &mut Cluster, node: usize, testnet: &Path, lie: Lie) -> Result<Mark> {
     let ion = cluster.ion.path().to_owned();
     let dir = cluster.subdir("liar")?;
     let copy = dir.join("ion");
     fs::copy(&ion, &copy).context("a copy of ion")?;
-    let script = format!("#!/bin/sh\nexec '{}' {VERB} '{}' \"$@\"\n", testnet.display(), ion.display());
+    let script =
+        format!("#!/bin/sh\nexec '{}' {VERB} {} '{}' \"$@\"\n", testnet.display(), lie.word(), ion.display());
     // The system calls a running program whose file was replaced by another name, so both must be the liar's.
     let names = [copy.clone(), dir.join("ion (deleted)")];
     let drafts = names.each_ref().map(|name| name.with_extension("draft"));
@@ -50,23 +88,36 @@ pub fn own_program() -> Result<PathBuf> {
     env::current_exe().context("this program's own path")
 }
 
-/// The program in between: `ion worker ..` with every byte of output changed. Answers of probes are not.
-pub fn run(ion: &Path, args: &[OsString]) -> Result<ExitCode> {
+/// The program in between: `ion worker ..` with what it is told or says changed. Answers of probes are not.
+pub fn run(lie: Lie, ion: &Path, args: &[OsString]) -> Result<ExitCode> {
     let mut command = Command::new(ion);
     command.args(args);
     if !args.iter().any(|arg| arg == "--engine") {
         return Err(command.exec()).context("starting ion");
     }
-    let mut worker = command.stdout(Stdio::piped()).spawn().context("starting ion")?;
-    let mut from = worker.stdout.take().context("standard output is a pipe")?;
-    let mut to = io::stdout().lock();
-    while falsify(&mut from, &mut to)? {}
+    let mut worker = match lie {
+        Lie::Outputs => command.stdout(Stdio::piped()).spawn(),
+        Lie::Middle => command.stdin(Stdio::piped()).spawn(),
+    }
+    .context("starting ion")?;
+    if let Some(mut from) = worker.stdout.take() {
+        let mut to = io::stdout().lock();
+        while pass_on(&mut from, &mut to, |kind, payload| falsify_output(kind, payload))? {}
+    }
+    if let Some(mut to) = worker.stdin.take() {
+        let mut from = io::stdin().lock();
+        while pass_on(&mut from, &mut to, falsify_job)? {}
+    }
     let code = worker.wait()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Passes one frame on; whether there was one.
-fn falsify(from: &mut impl Read, to: &mut impl Write) -> Result<bool> {
+/// Passes one frame on as `change` makes it; whether there was one.
+fn pass_on(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    change: impl Fn(u8, &mut Vec<u8>) -> Result<()>,
+) -> Result<bool> {
     let mut header = [0; HEADER_BYTES];
     if let Err(error) = from.read_exact(&mut header) {
         return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(false) } else { Err(error.into()) };
@@ -77,18 +128,62 @@ fn falsify(from: &mut impl Read, to: &mut impl Write) -> Result<bool> {
     }
     let mut payload = vec![0; length as usize - 1];
     from.read_exact(&mut payload)?;
-    if header[4] == BYTES {
-        payload.iter_mut().for_each(|byte| *byte ^= 1);
-    }
+    change(header[4], &mut payload)?;
+    header[..4].copy_from_slice(&(payload.len() as u32 + 1).to_le_bytes());
     to.write_all(&header)?;
     to.write_all(&payload)?;
     to.flush()?;
     Ok(true)
 }
 
+fn falsify_output(kind: u8, payload: &mut [u8]) -> Result<()> {
+    if kind == BYTES {
+        payload.iter_mut().for_each(|byte| *byte ^= 1);
+    }
+    Ok(())
+}
+
+/// A message with a job: what it begins with, the specification, and one byte more.
+fn falsify_job(kind: u8, payload: &mut Vec<u8>) -> Result<()> {
+    if kind != MESSAGE || !payload.starts_with(&JOB) {
+        return Ok(());
+    }
+    let end = payload.len() - 1;
+    let mut spec: JobSpec = codec::decode(&payload[JOB.len()..end], limits::SPEC_BYTES_MAX)?;
+    if falsify_middle(&mut spec) {
+        *payload = [&JOB, codec::encode(&spec).as_slice(), &payload[end..]].concat();
+    }
+    Ok(())
+}
+
+/// Makes another of the launch in the middle of a program that repeats one; whether it is such a program.
+fn falsify_middle(spec: &mut JobSpec) -> bool {
+    let [phase] = spec.program.phases.as_slice() else { return false };
+    let (phase, middle) = (phase.clone(), phase.times / 2);
+    let mut changed = phase.steps.clone();
+    let numbers = changed.iter_mut().flat_map(|step| match step {
+        Step::Launch(launch) => launch.args.as_mut_slice(),
+        Step::Swap { .. } => &mut [],
+    });
+    let number = numbers.into_iter().find_map(|arg| match arg {
+        Arg::Scalar { bits, .. } => Some(bits),
+        Arg::Buffer(_) | Arg::Struct { .. } => None,
+    });
+    let Some(bits) = number.filter(|_| middle > 0) else { return false };
+    *bits ^= 1;
+    let part = |times, steps: &[Step]| Phase { times, steps: steps.to_vec() };
+    let after = phase.times - middle - 1;
+    spec.program.phases = vec![part(middle, &phase.steps), part(1, &changed), part(after, &phase.steps)];
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ion_protocol::{
+        Bytes, Millis, NanoIo,
+        job::{Element, JobLimits, Launch, Needs, Program},
+    };
 
     #[test]
     fn outputs_are_changed_and_messages_are_not() {
@@ -96,8 +191,36 @@ mod tests {
         let output = [4, 0, 0, 0, BYTES, 0, 1, 255];
         let mut told = Vec::new();
         let mut from = &[message.as_slice(), &output].concat()[..];
-        while falsify(&mut from, &mut told).unwrap() {}
+        while pass_on(&mut from, &mut told, |kind, payload| falsify_output(kind, payload)).unwrap() {}
         assert_eq!(told, [message.as_slice(), &[4, 0, 0, 0, BYTES, 1, 0, 254]].concat());
-        assert!(falsify(&mut &[0xff; 9][..], &mut told).is_err());
+        assert!(pass_on(&mut &[0xff; 9][..], &mut told, |_, _| Ok(())).is_err());
+    }
+
+    #[test]
+    fn one_launch_in_the_middle_is_another() {
+        let launch = Launch {
+            module: 0,
+            kernel: "k".into(),
+            grid: [1; 3],
+            block: [1; 3],
+            shared_bytes: 0,
+            args: vec![Arg::Buffer(0), Arg::Scalar { element: Element::U32, bits: 6 }],
+        };
+        let phases = vec![Phase { times: 9, steps: vec![Step::Launch(launch)] }];
+        let program = Program { modules: Vec::new(), buffers: Vec::new(), phases };
+        let limits = JobLimits { run: Millis(1), memory: Bytes(0), price: NanoIo(0) };
+        let spec = JobSpec { name: "n".into(), needs: Needs::default(), limits, program };
+        let mut payload = [&JOB, codec::encode(&spec).as_slice(), &[1]].concat();
+        falsify_job(MESSAGE, &mut payload).unwrap();
+        let end = payload.len() - 1;
+        let given: JobSpec = codec::decode(&payload[4..end], limits::SPEC_BYTES_MAX).unwrap();
+        assert_eq!((given.program.launches(), payload[end]), (9, 1));
+        let (mine, theirs) = (spec.program.launched(), given.program.launched());
+        let other: Vec<usize> =
+            mine.zip(theirs).enumerate().filter(|(_, (a, b))| a != b).map(|(n, _)| n).collect();
+        assert_eq!(other, [4]);
+        let (before, mut other) = (payload.clone(), payload.clone());
+        falsify_job(BYTES, &mut other).unwrap();
+        assert_eq!(other, before, "bytes are no message");
     }
 }

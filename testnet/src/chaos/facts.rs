@@ -298,6 +298,7 @@ mod tests {
             order: DocHash([0; 32]),
             input_root: [0; 32],
             output_root: [0; 32],
+            states: Default::default(),
             device: String::new(),
             engine: Engine::CpuInterpreter,
             device_time: Nanos(1),

@@ -1,6 +1,7 @@
 //! What the tests of blobs share: a node with a store and a service, and pipes between nodes that cut, flip, stall and
 //! count.
 
+mod parts;
 mod service;
 mod store;
 mod transfer;

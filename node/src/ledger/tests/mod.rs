@@ -47,6 +47,7 @@ pub(super) fn receipt(number: u64) -> Receipt {
         order: DocHash([9; 32]),
         input_root: [8; 32],
         output_root: output_root(&outputs()),
+        states: Default::default(),
         device: "test".to_owned(),
         engine: Engine::CpuInterpreter,
         device_time: Nanos(2_000_000_000),

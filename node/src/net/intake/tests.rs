@@ -85,9 +85,9 @@ fn random_bytes_never_pass_or_panic() {
 
 #[test]
 fn wrong_version_signature_and_network_are_told_apart() {
-    let newer = Advert { version: 3, ..advert_at(PEER, 1, WALL) };
+    let newer = Advert { version: 4, ..advert_at(PEER, 1, WALL) };
     let found = offence(door().advert(signed(newer, PEER)));
-    assert!(matches!(found, Offence::Unbelievable(SignedError::Version { found: 3, expected: 2 })));
+    assert!(matches!(found, Offence::Unbelievable(SignedError::Version { found: 4, expected: 3 })));
 
     let good = signed(advert_at(PEER, 1, WALL), PEER);
     let forged = Signed::from_parts(good.body_bytes().to_vec(), [1; 64]);

@@ -77,6 +77,7 @@ pub fn order_at(requester: u8, provider: NodeId, expires: UnixMillis) -> Order {
             limits: JobLimits { run: Millis(1000), memory: Bytes(1), price: NanoIo(1) },
             program: Program { modules: Vec::new(), buffers: Vec::new(), phases: Vec::new() },
         },
+        keep_states: false,
         inline: Vec::new(),
     }
 }
@@ -107,6 +108,7 @@ pub fn receipt(provider: u8, requester: NodeId) -> Receipt {
         order: DocHash([1; 32]),
         input_root: [0; 32],
         output_root: [0; 32],
+        states: Default::default(),
         device: "NVIDIA H100".into(),
         engine: Engine::Cuda,
         device_time: Nanos(1),

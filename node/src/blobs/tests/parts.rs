@@ -1,0 +1,46 @@
+//! Parts of blobs that stay where they are.
+
+use super::{super::service::Patience, *};
+
+async fn parts(road: &Road, holder: &Holder, bytes: usize, patience: Patience) -> (Parts, Vec<u8>) {
+    let content = content(7, bytes);
+    let hash = holder.store.put(&content).unwrap();
+    let opener = road.opener(holder.accept());
+    (Parts::new(opener, (node(1), Vec::new()), patience, (hash, Bytes(bytes as u64))), content)
+}
+
+#[tokio::test]
+async fn only_the_groups_that_are_asked_for_come_and_each_once() {
+    let holder = Holder::new();
+    let road = Road::new(&[Pipe::Whole]);
+    let bytes = 40 * GROUP + 7;
+    let (mut parts, content) = parts(&road, &holder, bytes, patience()).await;
+    for (from, len) in [(0, 10), (5 * GROUP - 3, 6), (bytes - 7, 7), (5 * GROUP + 9, 100), (3, 1)] {
+        let part = parts.read(from as u64, len as u64).await.unwrap();
+        assert_eq!(part, content[from..from + len], "{len} bytes from {from}");
+    }
+    assert_eq!(road.opened(), 1);
+    // Groups 0, 4 and 5 and the last, which is short, and one outline.
+    let received = road.received();
+    let least = 3 * GROUP as u64 + 7;
+    assert!((least..least + 8_192).contains(&received), "{received}");
+    assert_eq!(parts.read(bytes as u64 - 1, 50).await.unwrap().len(), 1, "no more than there is");
+}
+
+#[tokio::test]
+async fn a_cut_is_mended_and_a_lie_a_silence_and_an_absence_are_told() {
+    let holder = Holder::new();
+    let (mut cut, content) =
+        parts(&Road::new(&[Pipe::Cut(GROUP as u64), Pipe::Whole]), &holder, 2 * GROUP, patience()).await;
+    assert_eq!(cut.read(0, 2 * GROUP as u64).await.unwrap(), content);
+    let (mut lie, _) = parts(&Road::new(&[Pipe::Flip(5_000)]), &holder, 2 * GROUP, patience()).await;
+    let error = lie.read(9, 1).await.unwrap_err();
+    assert!(matches!(error, FetchError::WrongBytes { .. }), "{error}");
+    let (mut silent, _) = parts(&Road::new(&[Pipe::Stall(5_000)]), &holder, 2 * GROUP, patience()).await;
+    let error = silent.read(9, 1).await.unwrap_err();
+    assert!(matches!(error, FetchError::Stream { .. }), "{error}");
+    let road = Road::new(&[Pipe::Whole]);
+    let absent = (BlobHash([9; 32]), Bytes(10));
+    let mut absent = Parts::new(road.opener(holder.accept()), (node(1), Vec::new()), patience(), absent);
+    assert!(matches!(absent.read(0, 1).await.unwrap_err(), FetchError::NotFound { .. }));
+}
