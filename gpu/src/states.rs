@@ -6,6 +6,8 @@
 //! the pace, so that it ends with as many as it can afford.
 //! The cost is a copy of what changed, beside the metered device time, and sending it to the node: what is copied may
 //! take one part in [`SHARE`] of the time that the program runs, but for [`FREE_BYTES`], a few milliseconds.
+//! What a launch can write decides which places of the blob rows share, and whoever checks it looks at that: a change of
+//! what `cpu::reach` finds is a change of protocol.
 //! Never: judges or hashes. A run does not fail for it: where it cannot go on it says why.
 //! Limits: [`STATES_BYTES_MAX`]. The layout of what it gives is `ion_protocol::states`. Tests: `gpu/tests/states.rs`.
 

@@ -9,8 +9,10 @@ use ion_gpu::{
     cpu::CpuBackend,
     cuda::{CudaBackend, survey},
     power,
+    states::Recorded,
 };
 use ion_protocol::{
+    Bytes,
     fault::Fault,
     hardware::Engine,
     job::{Arg, Phase, Step},
@@ -99,6 +101,27 @@ fn saxpy_again_and_again_with_swaps() {
         std::mem::swap(&mut x, &mut y);
     }
     assert_eq!(out, [bytes_of_f32(&x), bytes_of_f32(&y)]);
+}
+
+/// What is committed to between launches is the same wherever they run, or an honest GPU would be called a liar.
+#[test]
+fn the_memory_between_launches_is_the_same_on_every_engine() {
+    let bench = saxpy_bench(&floats(8, 5000), &floats(9, 5000));
+    let mut program = bench.program();
+    let steps = vec![program.phases[0].steps[0].clone(), Step::Swap { a: 0, b: 1 }];
+    program.phases = vec![Phase { times: 20, steps }];
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut first = None;
+    for mut engine in engines() {
+        let mut loaded = bench.load(program.clone()).unwrap();
+        loaded.keep_states();
+        let report = engine.run(loaded, &bench.limits, &AtomicBool::new(false), &mut |_| {}).unwrap();
+        assert!(matches!(&report.states, Recorded::Kept { every: 1, .. }), "{}", report.label);
+        // A table of 19 rows, and in each what one launch wrote.
+        assert_eq!(report.states.bytes(), Bytes(19 * 2 * 8 + 19 * 20_000), "{}", report.label);
+        let same = *first.get_or_insert_with(|| report.states.clone()) == report.states;
+        assert!(same, "{} commits to other bytes than the first engine", report.label);
+    }
 }
 
 #[test]

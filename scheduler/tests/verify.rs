@@ -321,7 +321,8 @@ fn who_does_not_show_what_it_committed_to_is_not_paid_and_the_job_goes_elsewhere
 
 #[test]
 fn a_receipt_without_that_memory_is_as_good_and_one_with_memory_of_no_program_is_not() {
-    for states in [States::NotAsked, States::EndsOnly { why: "too short".to_owned() }] {
+    let ends_only = States::EndsOnly { why: "too short".to_owned() };
+    for (states, said) in [(States::NotAsked, ""), (ends_only, "; between launches: too short")] {
         let (mut desk, order) = leased_repeated(4);
         desk.pass(1_000).deliver(2, Receipt { states, ..receipt(&order) }, true).disk_works();
         assert!(

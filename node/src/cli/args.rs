@@ -262,7 +262,8 @@ pub struct RunArgs {
     /// Check everything and say who would run it; send nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Blocks of the result to run again on this machine, bit for bit, before it is accepted and owed; 0 for none
+    /// Blocks to run again on this machine, bit for bit, before the result is accepted and owed; 0 for none. They are drawn
+    /// from the last launch, or from all where what goes before it is long and the provider keeps the memory in between
     #[arg(long, value_name = "COUNT", default_value_t = VERIFY_DEFAULT,
           value_parser = clap::value_parser!(u16).range(0..=limits::CHECK_BLOCKS_MAX as i64))]
     pub verify: u16,

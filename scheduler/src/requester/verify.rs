@@ -42,7 +42,9 @@ pub(super) fn begin(
     let blocks = cx.out.draw(count, of);
     let between = draw_between(head, &receipt, count, cx);
     let (attempt, provider) = (live.attempt(), live.provider());
-    cx.out.event(Event::Checking { job: head.id, attempt, provider, blocks: blocks.len() as u32, of });
+    let shown_of = between.as_ref().map(|(_, drawn)| (drawn.blocks.len(), drawn.of));
+    let (count, all) = shown_of.unwrap_or((blocks.len(), of));
+    cx.out.event(Event::Checking { job: head.id, attempt, provider, blocks: count as u32, of: all });
     let shown = between.as_ref().map(|(kept, drawn)| Between {
         from: provider,
         addresses: cx.market.directory.addresses(&provider),
@@ -122,7 +124,13 @@ pub(super) fn found(
             }
             return seek::lose(head, live, Lost::wrong(why), cx);
         }
-        Ok(Finding::NotCheckable { why }) => Check::NotCheckable { why: bounded_why(&why) },
+        Ok(Finding::NotCheckable { why }) => {
+            let between = match &receipt.states {
+                States::EndsOnly { why } => format!("; between launches: {why}"),
+                States::NotAsked | States::Kept(_) => String::new(),
+            };
+            Check::NotCheckable { why: bounded_why(&format!("{why}{between}")) }
+        }
         Err(fault) => {
             Check::NotCheckable { why: bounded_why(&format!("running blocks here came to nothing: {fault}")) }
         }
