@@ -283,7 +283,7 @@ fn only_what_the_blocks_touch_is_read() {
     assert!(matches!(found, Finding::EqualBetween { .. }), "{found:?}");
     // Two rows, and a page of each buffer before and after.
     let read = read.load(Relaxed);
-    assert!(read <= 2 * 24 + 4 * 65_536, "{read} of {} bytes", honest.blob.len());
+    assert!(read <= 2 * 24 + 4 * 16_384, "{read} of {} bytes", honest.blob.len());
 }
 
 #[test]

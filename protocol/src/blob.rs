@@ -2,12 +2,13 @@
 //!
 //! BLAKE3 is a tree, so the hash of a blob is also a commitment to the chaining values of its 256 KiB groups: a sender
 //! gives those first (the [`Outline`]), the receiver checks that they merge into the hash, and then every group stands
-//! by itself, in any order. (The BLAKE3 paper, section 2.1 and 5.1.)
+//! by itself, in any order. Of a group, slices of 16 KiB are proven in the same way, by the chaining values of them all,
+//! for whoever needs some bytes of a blob and not the rest. (The BLAKE3 paper, section 2.1 and 5.1.)
 
 use crate::{
     codec::{Decode, Encode},
     ids::BlobHash,
-    limits::{BLOB_BYTES_MAX, BLOB_GROUP_BYTES},
+    limits::{BLOB_BYTES_MAX, BLOB_GROUP_BYTES, BLOB_SLICE_BYTES},
 };
 use blake3::{
     Hasher,
@@ -25,6 +26,8 @@ pub struct BlobRequest {
     pub first: u64,
     /// How many groups; may be zero.
     pub count: u64,
+    /// Whether the two count slices instead: of one group, and at least one.
+    pub slices: bool,
 }
 
 /// What comes before the groups' bytes.
@@ -37,6 +40,15 @@ pub enum BlobResponse {
         /// Chaining values of all groups; empty if not asked for or if there is one group only.
         outline: Vec<[u8; 32]>,
     },
+    /// As above, for slices; their bytes follow.
+    Slices {
+        /// Size of the whole.
+        bytes: u64,
+        /// As above.
+        outline: Vec<[u8; 32]>,
+        /// Chaining values of all slices of the group; empty if the blob is one slice.
+        values: Vec<[u8; 32]>,
+    },
     /// Not held here.
     NotFound,
     /// Too many streams at once; ask again.
@@ -44,7 +56,7 @@ pub enum BlobResponse {
 }
 
 /// Size of an encoded [`BlobRequest`].
-pub const BLOB_REQUEST_BYTES: usize = 32 + 1 + 8 + 8;
+pub const BLOB_REQUEST_BYTES: usize = 32 + 1 + 8 + 8 + 1;
 
 /// Why bytes are not those of a blob.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +151,66 @@ impl Outline {
         };
         if same { Ok(()) } else { Err(BlobError::WrongGroup(group)) }
     }
+
+    /// Whether `bytes` are `count` slices from `first` on, given the values of all slices of their group.
+    pub fn check_slices(
+        &self,
+        first: u64,
+        count: u64,
+        values: &[ChainingValue],
+        bytes: &[u8],
+    ) -> Result<(), BlobError> {
+        let group = first / SLICES_PER_GROUP;
+        let place = slices_in_group(self.bytes, first, count).map(|(_, place)| place.len());
+        let expected = place.unwrap_or(0) as u64;
+        if expected == 0 || bytes.len() as u64 != expected {
+            return Err(BlobError::WrongLength { group, found: bytes.len() as u64, expected });
+        }
+        if self.bytes <= BLOB_SLICE_BYTES {
+            return self.check_group(group, bytes);
+        }
+        let all = self.group_bytes(group).div_ceil(BLOB_SLICE_BYTES);
+        if values.len() as u64 != all {
+            return Err(BlobError::GroupCount { found: values.len() as u64, expected: all });
+        }
+        let of_group = match self.groups.get(group as usize) {
+            Some(value) => subtree(values) == *value,
+            None => root(values) == self.hash,
+        };
+        let from = (first % SLICES_PER_GROUP) as usize;
+        let mut slices = (first..).zip(bytes.chunks(BLOB_SLICE_BYTES as usize)).zip(&values[from..]);
+        let same = slices.all(|((n, slice), value)| slice_value(n, slice) == *value);
+        if of_group && same { Ok(()) } else { Err(BlobError::WrongGroup(group)) }
+    }
+}
+
+/// Slices of a group.
+pub const SLICES_PER_GROUP: u64 = BLOB_GROUP_BYTES / BLOB_SLICE_BYTES;
+
+/// The slices of these numbers, where they are of one group of a blob of `bytes` bytes: the group, and where in it they
+/// begin and end.
+pub fn slices_in_group(bytes: u64, first: u64, count: u64) -> Option<(u64, std::ops::Range<usize>)> {
+    let group = first / SLICES_PER_GROUP;
+    let start = group.checked_mul(BLOB_GROUP_BYTES)?;
+    let len = bytes.checked_sub(start)?.min(BLOB_GROUP_BYTES);
+    let from = first % SLICES_PER_GROUP;
+    let to = from.checked_add(count)?;
+    let within = count > 0 && to <= len.div_ceil(BLOB_SLICE_BYTES);
+    let at = |slice: u64| (slice * BLOB_SLICE_BYTES).min(len) as usize;
+    within.then(|| (group, at(from)..at(to)))
+}
+
+/// The chaining values of the slices of a group, as they go on the wire; none where the blob of `bytes` bytes is one slice.
+pub fn slice_values(bytes: u64, group: u64, content: &[u8]) -> Vec<ChainingValue> {
+    if bytes <= BLOB_SLICE_BYTES {
+        return Vec::new();
+    }
+    let first = group * SLICES_PER_GROUP;
+    (first..).zip(content.chunks(BLOB_SLICE_BYTES as usize)).map(|(n, slice)| slice_value(n, slice)).collect()
+}
+
+fn slice_value(slice: u64, bytes: &[u8]) -> ChainingValue {
+    Hasher::new().set_input_offset(slice * BLOB_SLICE_BYTES).update(bytes).finalize_non_root()
 }
 
 /// The chaining value of one group of a blob with several.
@@ -232,6 +304,46 @@ mod tests {
                 let piece = &bytes[start..start + checked.group_bytes(g) as usize];
                 assert_eq!(checked.check_group(g, piece), Ok(()), "size {size} group {g}");
             }
+        }
+    }
+
+    /// Every slice of blobs of all shapes is proven, and nothing else passes for it.
+    #[test]
+    fn slices_are_proven_by_the_values_beside_them() {
+        let (group, slice) = (BLOB_GROUP_BYTES as usize, BLOB_SLICE_BYTES as usize);
+        let sizes = [1, slice, slice + 1, 3 * slice, group, group + 1, group + 5 * slice + 9, 3 * group];
+        for size in sizes {
+            let bytes = sample(size);
+            let mut builder = OutlineBuilder::default();
+            builder.update(&bytes);
+            let (_, outline) = builder.finish();
+            for first in 0..size.div_ceil(slice) as u64 {
+                let of = first / SLICES_PER_GROUP;
+                let start = of as usize * group;
+                let content = &bytes[start..size.min(start + group)];
+                let values = slice_values(size as u64, of, content);
+                for count in 1..=3 {
+                    let Some((found, place)) = slices_in_group(size as u64, first, count) else {
+                        assert!(outline.check_slices(first, count, &values, content).is_err());
+                        continue;
+                    };
+                    assert_eq!(found, of);
+                    let mut part = content[place].to_vec();
+                    let context = format!("size {size}, {count} from {first}");
+                    assert_eq!(outline.check_slices(first, count, &values, &part), Ok(()), "{context}");
+                    assert!(outline.check_slices(first + 1, count, &values, &part).is_err(), "{context}");
+                    let mut other = values.clone();
+                    if let Some(value) = other.last_mut() {
+                        value[7] ^= 1;
+                        assert!(outline.check_slices(first, count, &other, &part).is_err(), "{context}");
+                    }
+                    part[0] ^= 1;
+                    assert!(outline.check_slices(first, count, &values, &part).is_err(), "{context}");
+                }
+            }
+        }
+        for (first, count) in [(0, 0), (15, 2), (u64::MAX, 1), (0, u64::MAX), (16, 1)] {
+            assert_eq!(slices_in_group(BLOB_GROUP_BYTES, first, count), None, "{count} from {first}");
         }
     }
 

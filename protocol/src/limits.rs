@@ -87,5 +87,8 @@ pub const STATES_BYTES_MAX: u64 = 64 * MIB as u64;
 pub const INLINE_BYTES_MAX: usize = 32 * KIB;
 /// A group of a blob: what is verified at once and refetched if wrong. A power of two of BLAKE3 chunks.
 pub const BLOB_GROUP_BYTES: u64 = 256 * KIB as u64;
+/// A slice of a blob's group: what is verified of a blob that stays where it is. A power of two of BLAKE3 chunks, small
+/// beside what a check reads and large beside its proof.
+pub const BLOB_SLICE_BYTES: u64 = 16 * KIB as u64;
 /// A blob's size.
 pub const BLOB_BYTES_MAX: u64 = BUFFER_BYTES_MAX;

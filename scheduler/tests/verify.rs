@@ -325,11 +325,16 @@ fn a_receipt_without_that_memory_is_as_good_and_one_with_memory_of_no_program_is
     for (states, said) in [(States::NotAsked, ""), (ends_only, "; between launches: too short")] {
         let (mut desk, order) = leased_repeated(4);
         desk.pass(1_000).deliver(2, Receipt { states, ..receipt(&order) }, true).disk_works();
-        assert!(
-            desk.has(|effect| matches!(effect, Effect::Check { between: None, .. })),
-            "{:?}",
-            desk.effects
-        );
+        let check = desk.effects.iter().find_map(|effect| match effect {
+            Effect::Check { check, between: None, .. } => Some(*check),
+            _ => None,
+        });
+        let check = check.unwrap_or_else(|| panic!("{:?}", desk.effects));
+        let finding = Finding::NotCheckable { why: "what goes before is long".to_owned() };
+        desk.feed(Input::Checked { check, result: Ok(finding) }).disk_works();
+        let Response::Countersigned(half) = desk.response() else { panic!("{:?}", desk.effects) };
+        let why = format!("what goes before is long{said}");
+        assert_eq!(body(&half).check, Check::NotCheckable { why });
     }
     for every in [0, 10] {
         let (mut desk, order) = leased_repeated(4);

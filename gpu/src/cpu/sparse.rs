@@ -17,9 +17,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// What is brought at once: large enough that a source across a pipe is asked seldom, small enough that scattered
-/// accesses bring little that is not needed.
-pub const PAGE_BYTES: usize = 64 * 1024;
+/// What is brought at once: what is proven at once of a blob that another node shows, so that little is asked of it that
+/// no block touches.
+pub const PAGE_BYTES: usize = ion_protocol::limits::BLOB_SLICE_BYTES as usize;
 const PAGE_BITS: u32 = PAGE_BYTES.trailing_zeros();
 /// A page with what is remembered of its bytes.
 const PAGE_COST: u64 = 2 * PAGE_BYTES as u64 + 4 * (PAGE_BYTES / 8) as u64;

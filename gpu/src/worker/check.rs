@@ -17,15 +17,46 @@ use ion_protocol::{
     fault::Fault,
     job::{Init, Source},
 };
-use std::sync::{atomic::AtomicBool, mpsc};
+use std::{
+    collections::VecDeque,
+    sync::{atomic::AtomicBool, mpsc},
+};
+
+/// What is asked for at once of a blob that the node holds, since what is needed next is mostly near.
+const WINDOW_BYTES: u64 = 64 * 1024;
+/// Windows kept: 4 MiB.
+const WINDOWS_MAX: usize = 64;
 
 /// The node's store, as far as it shows it.
 struct Store<'a> {
     frames: &'a mut mpsc::Receiver<Frame<ToWorker>>,
     out: &'a Out,
+    /// What was asked for last: of which blob, from where on, and the bytes.
+    windows: VecDeque<(BlobHash, u64, Vec<u8>)>,
 }
 
 impl Store<'_> {
+    /// Reads of a blob of `bytes` bytes that the node holds.
+    fn read_near(&mut self, blob: BlobHash, bytes: u64, from: u64, into: &mut [u8]) -> Result<(), Fault> {
+        let start = from / WINDOW_BYTES * WINDOW_BYTES;
+        let end = from.saturating_add(into.len() as u64);
+        if end > start + WINDOW_BYTES || end > bytes {
+            return self.read(blob, from, into);
+        }
+        let held = |(of, at, _): &(BlobHash, u64, Vec<u8>)| (*of, *at) == (blob, start);
+        if !self.windows.iter().any(held) {
+            let mut window = vec![0; (bytes - start).min(WINDOW_BYTES) as usize];
+            self.read(blob, start, &mut window)?;
+            self.windows.truncate(WINDOWS_MAX - 1);
+            self.windows.push_front((blob, start, window));
+        }
+        if let Some((_, _, window)) = self.windows.iter().find(|window| held(window)) {
+            let skip = (from - start) as usize;
+            into.copy_from_slice(&window[skip..skip + into.len()]);
+        }
+        Ok(())
+    }
+
     fn read(&mut self, blob: BlobHash, from: u64, into: &mut [u8]) -> Result<(), Fault> {
         let bytes = into.len() as u64;
         if bytes > NEED_BYTES_MAX {
@@ -69,7 +100,7 @@ pub(super) fn check(
             format!("module `{}` is CUDA C, which each machine compiles its own way; give PTX", module.name);
         return Ok(Finding::NotCheckable { why });
     }
-    let mut store = Store { frames, out };
+    let mut store = Store { frames, out, windows: VecDeque::new() };
     let mut module = |blob, bytes: Bytes| {
         let mut text = vec![0; usize::try_from(bytes.0.min(NEED_BYTES_MAX)).unwrap_or(0)];
         store.read(blob, 0, &mut text).map(|()| text)
@@ -79,17 +110,23 @@ pub(super) fn check(
     let whole = RunLimits { run: ask.limit, memory: Bytes(u64::MAX), fuel: None };
     let loaded = LoadedProgram::load_code(program.clone(), &whole, &mut sources)?;
     let mut read = |origin, from: u64, into: &mut [u8]| {
+        let held = |buffer: u16| program.buffers.get(usize::from(buffer));
         let blob = match origin {
-            Origin::Input(buffer) => match program.buffers.get(usize::from(buffer)).map(|held| held.init) {
-                Some(Init::Blob(blob)) => Some(blob),
-                Some(Init::Zero) | None => None,
+            Origin::Input(buffer) => match held(buffer).map(|buffer| (buffer.init, buffer.bytes)) {
+                Some((Init::Blob(blob), bytes)) => Some((blob, bytes)),
+                Some((Init::Zero, _)) | None => None,
             },
             Origin::Output(buffer) => {
-                ask.outputs.iter().find(|o| o.buffer == buffer).map(|output| output.hash)
+                ask.outputs.iter().find(|o| o.buffer == buffer).map(|output| (output.hash, output.bytes))
             }
-            Origin::States => ask.between.as_ref().map(|between| between.kept.blob),
+            // Another node shows it: no more is asked of it than is needed.
+            Origin::States => match &ask.between {
+                Some(between) => return store.read(between.kept.blob, from, into),
+                None => None,
+            },
         };
-        store.read(blob.ok_or_else(|| broken("a buffer that is no blob is needed"))?, from, into)
+        let (blob, bytes) = blob.ok_or_else(|| broken("a buffer that is no blob is needed"))?;
+        store.read_near(blob, bytes.0, from, into)
     };
     let (limits, cancel) = (RunLimits { memory, ..whole }, AtomicBool::new(false));
     // From the inputs alone where that goes: then nothing that the provider says of the way there is needed.

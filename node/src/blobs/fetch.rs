@@ -206,7 +206,7 @@ impl Source {
         while let Some((first, count)) = runs.front().copied().filter(|(_, n)| window + n <= WINDOW_GROUPS) {
             runs.pop_front();
             let outline = std::mem::take(wants_outline);
-            frames.extend(wire::frame(&BlobRequest { hash, outline, first, count }));
+            frames.extend(wire::frame(&BlobRequest { hash, outline, first, count, slices: false }));
             window += count;
             in_flight.push_back((first, count));
         }
@@ -233,6 +233,7 @@ impl Source {
             Some(BlobResponse::Found { bytes, .. }) => {
                 Err(FetchError::WrongSize { peer, hash, found: Bytes(bytes), declared })
             }
+            Some(BlobResponse::Slices { .. }) => Err(self.broken(StreamError::Unasked)),
             Some(BlobResponse::NotFound) => Err(FetchError::NotFound { peer, hash }),
             Some(BlobResponse::Busy) => Err(FetchError::Busy { peer }),
             None => Err(self.broken(StreamError::Ended)),

@@ -10,10 +10,10 @@ use super::{
 };
 use ion_protocol::{
     BlobHash,
-    blob::{BLOB_REQUEST_BYTES, BlobRequest, BlobResponse, group_count},
+    blob::{BLOB_REQUEST_BYTES, BlobRequest, BlobResponse, group_count, slice_values, slices_in_group},
     limits::BLOB_GROUP_BYTES,
 };
-use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, sync::Arc};
 use tokio::task::spawn_blocking;
 
 /// Groups read from the disk at once, while those before are on their way.
@@ -66,14 +66,17 @@ async fn answer(
     let Some(blob) = served else {
         return wire::write_all(stream, &wire::frame(&BlobResponse::NotFound), patience.stall).await;
     };
-    let end = request.first.checked_add(request.count).filter(|end| *end <= group_count(blob.bytes));
-    let Some(end) = end else {
-        return Err(io::Error::other("groups were asked for that the blob does not have").into());
-    };
+    let absent = || io::Error::other("groups or slices were asked for that the blob does not have");
     let outline = match request.outline {
         true => outline(store, request.hash).await?,
         false => Vec::new(),
     };
+    if request.slices {
+        let place = slices_in_group(blob.bytes, request.first, request.count).ok_or_else(absent)?;
+        return send_slices(blob, stream, outline, place, patience).await;
+    }
+    let end = request.first.checked_add(request.count).filter(|end| *end <= group_count(blob.bytes));
+    let end = end.ok_or_else(absent)?;
     let response = BlobResponse::Found { bytes: blob.bytes, outline };
     wire::write_all(stream, &wire::frame(&response), patience.stall).await?;
     send_groups(blob, stream, request.first, end, patience).await
@@ -103,6 +106,28 @@ async fn outline(store: &BlobStore, hash: BlobHash) -> Result<Vec<[u8; 32]>, Str
     let store = store.clone();
     let outline = spawn_blocking(move || store.outline(&hash)).await.map_err(io::Error::other)?;
     Ok(outline.map_err(io::Error::other)?.chaining_values().to_vec())
+}
+
+/// Sends a part of a group, with the values that prove it.
+async fn send_slices(
+    blob: &Served,
+    stream: &mut ByteStream,
+    outline: Vec<[u8; 32]>,
+    (group, part): (u64, Range<usize>),
+    patience: &Patience,
+) -> Result<(), StreamError> {
+    let (file, size) = (blob.file.clone(), blob.bytes);
+    let read = spawn_blocking(move || {
+        let start = group * BLOB_GROUP_BYTES;
+        let mut content = vec![0; (size - start).min(BLOB_GROUP_BYTES) as usize];
+        file.read_exact_at(&mut content, start)?;
+        let values = slice_values(size, group, &content);
+        Ok::<_, io::Error>((values, content))
+    });
+    let (values, content) = read.await.map_err(io::Error::other)??;
+    let response = BlobResponse::Slices { bytes: blob.bytes, outline, values };
+    wire::write_all(stream, &wire::frame(&response), patience.stall).await?;
+    wire::write_all(stream, &content[part], patience.stall).await
 }
 
 async fn send_groups(

@@ -18,6 +18,8 @@ pub enum StreamError {
     Ended,
     #[error("no byte moved for {} s", .0.as_secs_f32())]
     Stalled(Duration),
+    #[error("an answer to another question")]
+    Unasked,
     #[error("a frame of {found} bytes; expected at most {limit}")]
     TooLong { found: usize, limit: usize },
     #[error("a frame that is {0}")]

@@ -14,7 +14,7 @@ use super::{
 use ion_protocol::{
     BlobHash, Bytes, NodeId,
     blob::{BlobRequest, BlobResponse, OutlineBuilder},
-    limits::BLOB_GROUP_BYTES,
+    limits::{BLOB_GROUP_BYTES, BLOB_SLICE_BYTES},
 };
 use ion_scheduler::{Input, input::FetchId};
 use std::{

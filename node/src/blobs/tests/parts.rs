@@ -10,28 +10,47 @@ async fn parts(road: &Road, holder: &Holder, bytes: usize, patience: Patience) -
 }
 
 #[tokio::test]
-async fn only_the_groups_that_are_asked_for_come_and_each_once() {
+async fn only_the_slices_that_are_asked_for_come_and_each_once() {
+    let slice = BLOB_SLICE_BYTES as usize;
     let holder = Holder::new();
     let road = Road::new(&[Pipe::Whole]);
     let bytes = 40 * GROUP + 7;
     let (mut parts, content) = parts(&road, &holder, bytes, patience()).await;
+    // The first slice; one on both sides of the border of two groups; the last, which is short; and again.
     for (from, len) in [(0, 10), (5 * GROUP - 3, 6), (bytes - 7, 7), (5 * GROUP + 9, 100), (3, 1)] {
         let part = parts.read(from as u64, len as u64).await.unwrap();
         assert_eq!(part, content[from..from + len], "{len} bytes from {from}");
     }
-    assert_eq!(road.opened(), 1);
-    // Groups 0, 4 and 5 and the last, which is short, and one outline.
+    let least = 3 * slice as u64 + 7;
     let received = road.received();
-    let least = 3 * GROUP as u64 + 7;
-    assert!((least..least + 8_192).contains(&received), "{received}");
+    // With the values of 41 groups and, four times, of a group's slices.
+    assert!((least..least + 4_096).contains(&received), "{received}");
+    let all = parts.read(7 * GROUP as u64 - 5, 2 * GROUP as u64).await.unwrap();
+    assert!(all == content[7 * GROUP - 5..9 * GROUP - 5]);
+    assert_eq!(road.opened(), 1);
     assert_eq!(parts.read(bytes as u64 - 1, 50).await.unwrap().len(), 1, "no more than there is");
+}
+
+#[tokio::test]
+async fn blobs_of_all_sizes_are_read_in_parts() {
+    let slice = BLOB_SLICE_BYTES as usize;
+    for bytes in [1, slice, slice + 1, GROUP, GROUP + 1, 2 * GROUP + 3 * slice + 5] {
+        let holder = Holder::new();
+        let (mut parts, content) = parts(&Road::new(&[Pipe::Whole]), &holder, bytes, patience()).await;
+        for from in [0, bytes / 3, bytes - 1] {
+            assert!(
+                parts.read(from as u64, 40_000).await.unwrap() == content[from..bytes.min(from + 40_000)]
+            );
+        }
+        assert!(parts.read(0, bytes as u64).await.unwrap() == content, "{bytes} bytes");
+    }
 }
 
 #[tokio::test]
 async fn a_cut_is_mended_and_a_lie_a_silence_and_an_absence_are_told() {
     let holder = Holder::new();
     let (mut cut, content) =
-        parts(&Road::new(&[Pipe::Cut(GROUP as u64), Pipe::Whole]), &holder, 2 * GROUP, patience()).await;
+        parts(&Road::new(&[Pipe::Cut(GROUP as u64 / 2), Pipe::Whole]), &holder, 2 * GROUP, patience()).await;
     assert_eq!(cut.read(0, 2 * GROUP as u64).await.unwrap(), content);
     let (mut lie, _) = parts(&Road::new(&[Pipe::Flip(5_000)]), &holder, 2 * GROUP, patience()).await;
     let error = lie.read(9, 1).await.unwrap_err();

@@ -101,7 +101,7 @@ async fn beyond_the_limit_a_peer_is_told_that_we_are_busy() {
     let holder = Holder::new();
     let bytes = content(4, 10);
     let hash = holder.store.put(&bytes).unwrap();
-    let request = wire::frame(&BlobRequest { hash, outline: false, first: 0, count: 0 });
+    let request = wire::frame(&BlobRequest { hash, outline: false, first: 0, count: 0, slices: false });
     let stall = Duration::from_secs(60);
     let mut streams: Vec<ByteStream> = Vec::new();
     let mut responses = Vec::new();

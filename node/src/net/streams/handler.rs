@@ -428,7 +428,7 @@ fn blob_error(error: StreamUpgradeError<OpenError>) -> OpenError {
     match error {
         StreamUpgradeError::Timeout => OpenError::TimedOut,
         StreamUpgradeError::Apply(error) => error,
-        StreamUpgradeError::NegotiationFailed => OpenError::Failed("it does not speak /ion/blob/1".into()),
+        StreamUpgradeError::NegotiationFailed => OpenError::Failed("it does not speak /ion/blob/2".into()),
         StreamUpgradeError::Io(error) => OpenError::Failed(error.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! Our own streams on a connection: `/ion/talk/1`, held open, where both sides ask and answer; and `/ion/blob/1`, one
+//! Our own streams on a connection: `/ion/talk/1`, held open, where both sides ask and answer; and `/ion/blob/2`, one
 //! stream per transfer, for bulk bytes.
 //!
 //! Stock request-response negotiates a stream for every question, which costs three times the round trip; stock streams
@@ -22,7 +22,7 @@ use libp2p::StreamProtocol;
 /// Negotiation.
 pub(super) const TALK_PROTOCOL: StreamProtocol = StreamProtocol::new("/ion/talk/1");
 /// Bulk bytes.
-pub(super) const BLOB_PROTOCOL: StreamProtocol = StreamProtocol::new("/ion/blob/1");
+pub(super) const BLOB_PROTOCOL: StreamProtocol = StreamProtocol::new("/ion/blob/2");
 
 /// Questions of a peer on one connection that wait for our answer; more are refused as overload.
 pub const ANSWERS_MAX: usize = 32;
