@@ -4,12 +4,14 @@ use ion_gpu::{
     backend::{Backend, RunLimits},
     cpu::CpuBackend,
     program::{LoadedProgram, Sources, no_compiler},
-    replay::{Origin, replay},
+    replay::{Origin, replay, replay_between},
+    states::Recorded,
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis,
     check::Finding,
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
+    states::Kept,
 };
 use std::{sync::atomic::AtomicBool, time::Instant};
 
@@ -130,6 +132,76 @@ fn replay_speed(text: &str) {
     );
 }
 
+/// Each thread goes some steps on from its own word, launch after launch.
+fn walk() -> String {
+    ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry walk(.param .u64 x, .param .u32 steps)\n{\n\
+     .reg .pred %p; .reg .b32 %a, %b, %c, %v, %n; .reg .b64 %d, %e;\n\
+     mov.u32 %a, %ctaid.x; mov.u32 %b, %ntid.x; mov.u32 %c, %tid.x; mad.lo.u32 %a, %a, %b, %c;\n\
+     ld.param.u64 %d, [x]; mul.wide.u32 %e, %a, 4; add.u64 %d, %d, %e;\n\
+     ld.global.u32 %v, [%d]; ld.param.u32 %n, [steps];\n\
+     L: mad.lo.u32 %v, %v, 1664525, 1013904223; sub.u32 %n, %n, 1; setp.ne.u32 %p, %n, 0; @%p bra L;\n\
+     st.global.u32 [%d], %v; ret;\n}\n"
+        .to_owned()
+}
+
+/// Four blocks of a program of 200 launches run again from the memory between them, against the whole on all cores, and
+/// what it costs to take that down.
+fn between_speed() {
+    let (blocks, launches, text) = (64u32, 200u32, walk());
+    let bytes = u64::from(blocks) * 256 * 4;
+    let args = vec![Arg::Buffer(0), scalar(Element::U32, 5_000)];
+    let mut program = program("walk", &text, [blocks, 1, 1], [256, 1, 1], args, &[bytes]);
+    program.phases[0].times = launches;
+    program.buffers[0].output = true;
+    let limits = RunLimits { run: Millis(600_000), memory: Bytes(4 << 30), fuel: None };
+    let load = || {
+        let mut blob = |_, _| Ok(text.as_bytes().to_vec());
+        let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
+        LoadedProgram::load(program.clone(), &limits, sources).expect("the example is well formed")
+    };
+    let cancel = AtomicBool::new(false);
+    let timed = |keep: bool| {
+        let mut loaded = load();
+        if keep {
+            loaded.keep_states();
+        }
+        let started = Instant::now();
+        let report = CpuBackend::default().run(loaded, &limits, &cancel, &mut |_| {}).expect("it ends well");
+        (started.elapsed(), report)
+    };
+    let (whole, _) = timed(false);
+    let (keeping, report) = timed(true);
+    let Recorded::Kept { every, parts } = &report.states else { panic!("{:?}", report.states) };
+    let memory: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+    let kept = Kept { every: *every, blob: BlobHash::of(&memory), bytes: Bytes(memory.len() as u64) };
+    let (checkable, of) = kept.extent(&program);
+    let picks = kept.locate(&program, &[of / 7, of / 3, of / 2, of - 5]);
+    let mut brought = 0;
+    let mut read = |origin, from: u64, into: &mut [u8]| {
+        let all: &[u8] = match origin {
+            Origin::Input(_) => &[],
+            Origin::Output(_) => &report.outputs[0].bytes,
+            Origin::States => {
+                brought += into.len() as u64;
+                &memory
+            }
+        };
+        into.copy_from_slice(&all[from as usize..from as usize + into.len()]);
+        Ok(())
+    };
+    let loaded = load();
+    let started = Instant::now();
+    let found = replay_between(&loaded, &kept, &picks, &limits, &cancel, &mut read);
+    let took = started.elapsed();
+    assert!(matches!(found, Ok(Finding::EqualBetween { .. })), "{found:?}");
+    println!(
+        "replay of 4 of {of} blocks of {checkable} launches, every {every}: {took:.2?} of {whole:.2?} for the whole on all \
+         cores ({keeping:.2?} where the memory is taken down), with {} of {} of it",
+        Bytes(brought),
+        kept.bytes
+    );
+}
+
 fn scalar(element: Element, bits: u64) -> Arg {
     Arg::Scalar { element, bits }
 }
@@ -147,6 +219,7 @@ fn main() {
     let matmul = include_str!("../kernels/matmul.ptx");
     run("matmul", matmul, [64, 64, 1], [16, 16, 1], args, &[n * n * 4; 3]);
     replay_speed(matmul);
+    between_speed();
     let side = 512u64;
     let args = vec![
         u32_arg(side),
