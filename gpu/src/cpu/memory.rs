@@ -295,16 +295,28 @@ fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<P
     };
     let room = len.checked_sub(a.size)?;
     let mut offsets = [0; LANES];
-    // Every address joined into one word: what is beyond the piece or misaligned shows as a bit or a large number.
-    let (mut highest, mut low_bits) = (0u64, 0u64);
+    // Every offset joined into one word, which none exceeds: a misaligned one shows in it, and one beyond the piece too.
+    let mut joined = 0u64;
     for n in 0..LANES {
         let active = a.mask & BIT[n] != 0;
         let offset = if active { a.addresses[n].wrapping_sub(base) } else { 0 };
-        highest = highest.max(offset);
-        low_bits |= offset;
-        offsets[n] = if active { offset.wrapping_add(n as u64 * stride) } else { 0 };
+        joined |= offset;
+        offsets[n] = offset;
     }
-    (highest <= room && low_bits & (a.size - 1) == 0).then_some(Places { start, offsets })
+    if stride > 0 {
+        for n in 0..LANES {
+            offsets[n] = if a.mask & BIT[n] != 0 { offsets[n].wrapping_add(n as u64 * stride) } else { 0 };
+        }
+    }
+    let inside = joined <= room || beyond_none(a, base, room);
+    (inside && joined & (a.size - 1) == 0).then_some(Places { start, offsets })
+}
+
+/// Whether no lane is beyond the piece, though all of their offsets joined are.
+#[inline(never)]
+fn beyond_none(a: &Access<'_>, base: u64, room: u64) -> bool {
+    let offset = |n: usize| if a.mask & BIT[n] != 0 { a.addresses[n].wrapping_sub(base) } else { 0 };
+    (0..LANES).map(offset).fold(0, u64::max) <= room
 }
 
 /// Values that memory holds.

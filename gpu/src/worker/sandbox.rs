@@ -8,7 +8,7 @@
 //! Tests: `gpu/tests/sandbox.rs`.
 
 use super::{EngineChoice, calls, files, isolation::Isolation};
-use ion_protocol::Bytes;
+use ion_protocol::{Bytes, limits::STATES_BYTES_MAX};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getppid, kill_process, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -91,8 +91,8 @@ fn limit(engine: EngineChoice, memory: Bytes) -> io::Result<()> {
         EngineChoice::Cpu => {
             setrlimit(Resource::Nofile, at_most(FILES_MAX_CPU))?;
             setrlimit(Resource::Fsize, at_most(0))?;
-            // Buffers are held twice while they are read back; what is more is an allocation failure, not a slow machine.
-            let data = memory.0.saturating_mul(2).saturating_add(MEMORY_OVERHEAD);
+            // Buffers are held twice while they are read back, beside what is kept of them between launches; what is more is an allocation failure, not a slow machine.
+            let data = memory.0.saturating_mul(2).saturating_add(MEMORY_OVERHEAD + STATES_BYTES_MAX);
             setrlimit(Resource::Data, at_most(data))
         }
         // A driver maps far more than it uses, so memory is limited by what the worker asks the device for.

@@ -16,6 +16,7 @@ use ion_protocol::{
     limits::{BLOB_GROUP_BYTES, BLOB_SLICE_BYTES},
 };
 use std::{collections::BTreeMap, ops::Range};
+use tokio::time::sleep;
 
 /// Slices kept for the next question: 16 MiB, what some blocks of a kernel touch.
 const SLICES_HELD: usize = 1024;
@@ -73,7 +74,7 @@ impl Parts {
         else {
             return Ok(());
         };
-        let mut failures = 0;
+        let (mut failures, mut busy) = (0, 0);
         let bytes = loop {
             match self.ask(first, last + 1 - first).await {
                 Ok(bytes) => break bytes,
@@ -82,6 +83,11 @@ impl Parts {
                 {
                     failures += 1;
                     self.stream = None;
+                }
+                // Many may ask at once: that is no refusal to show it.
+                Err(FetchError::Busy { .. }) if busy < self.patience.busy_tries => {
+                    busy += 1;
+                    sleep(self.patience.busy_wait).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -1,6 +1,9 @@
 //! Parts of blobs that stay where they are.
 
-use super::{super::service::Patience, *};
+use super::{
+    super::{serve, service::Patience},
+    *,
+};
 
 async fn parts(road: &Road, holder: &Holder, bytes: usize, patience: Patience) -> (Parts, Vec<u8>) {
     let content = content(7, bytes);
@@ -62,4 +65,29 @@ async fn a_cut_is_mended_and_a_lie_a_silence_and_an_absence_are_told() {
     let absent = (BlobHash([9; 32]), Bytes(10));
     let mut absent = Parts::new(road.opener(holder.accept()), (node(1), Vec::new()), patience(), absent);
     assert!(matches!(absent.read(0, 1).await.unwrap_err(), FetchError::NotFound { .. }));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_busy_is_asked_again_for_a_while() {
+    let holder = Holder::new();
+    let bytes = content(8, 100);
+    let blob = (holder.store.put(&bytes).unwrap(), Bytes(100));
+    for (refusals, expected) in [(2, true), (u64::MAX, false)] {
+        let (asked, accept) = (Arc::new(AtomicU64::new(0)), holder.accept());
+        let accept = move |stream: DuplexStream| {
+            if asked.fetch_add(1, Ordering::SeqCst) >= refusals {
+                return accept(stream);
+            }
+            tokio::spawn(async move {
+                let mut stream: ByteStream = Box::pin(stream);
+                serve::refuse(&mut stream, &patience()).await
+            });
+        };
+        let opener = Road::new(&[Pipe::Whole]).opener(accept);
+        let mut parts = Parts::new(opener, (node(1), Vec::new()), patience(), blob);
+        match parts.read(0, 100).await {
+            Ok(found) => assert!(expected && found == bytes),
+            Err(error) => assert!(!expected && matches!(error, FetchError::Busy { .. }), "{error}"),
+        }
+    }
 }
