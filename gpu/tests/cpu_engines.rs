@@ -244,6 +244,12 @@ impl Writer {
         }
     }
 
+    /// One thread, or nobody, leaves for good.
+    fn leave(&mut self) {
+        let who = self.rng.u32(0..2 * BLOCK * BLOCKS);
+        let _ = writeln!(self.text, "setp.ne.u32 %q, %e, {who};\n@!%q exit;");
+    }
+
     fn branch(&mut self) {
         let (label, p) = (self.label(), self.reg('p'));
         let together = std::mem::replace(&mut self.together, false);
@@ -293,6 +299,7 @@ impl Writer {
                 14..17 => self.compare(),
                 17..19 => self.memory(),
                 19 => self.collective(),
+                20 if self.rng.bool() => self.leave(),
                 20 => self.barrier(),
                 21 | 22 if self.depth < 4 => self.branch(),
                 23 if self.depth < 4 => self.repeat(),

@@ -116,17 +116,22 @@ impl Launch<'_, '_> {
         };
         let clearing = Block::bytes(self.kernel, &self.extents) / CLEARED_PER_INSTRUCTION;
         let mut since_clock = CLOCK_EVERY;
+        // Counted here, and added to what all cores have spent now and then, since they would wait for each other. What
+        // a block that broke has spent is not missed: nothing runs after it.
+        let mut unreported = 0;
         loop {
             let number = next.fetch_add(1, Relaxed);
             if number >= self.extents.blocks() || number > failure.first.load(Relaxed) {
+                self.spent.fetch_add(unreported, Relaxed);
                 return;
             }
             since_clock += clearing;
             let on = |executed: u64| {
-                self.spent.fetch_add(executed, Relaxed);
+                unreported += executed;
                 since_clock += executed + 1;
                 if since_clock >= CLOCK_EVERY {
                     since_clock = 0;
+                    self.spent.fetch_add(std::mem::take(&mut unreported), Relaxed);
                     beat();
                     if let Err(fault) = self.stop.check().and_then(|()| self.budget()) {
                         failure.note(0, fault);

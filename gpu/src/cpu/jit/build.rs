@@ -99,7 +99,7 @@ pub fn build(
     let live = flow.live_at(plan.entry, flow.blocks[plan.entry].start);
     let codes = || plan.codes(flow).map(|n| n as usize);
     let bails = |i: &Code| match i.kind {
-        Kind::Load { .. } => true,
+        Kind::Load { .. } | Kind::Exit => true,
         _ => may_wrap(i) && classes.stride(i.d).is_some(),
     };
     let followed = |n: u32| is_varying(kernel, classes, n) && !diverges(kernel, classes, n);
@@ -375,7 +375,7 @@ impl Builder<'_, '_> {
             Val::One(taken) => return taken,
             Val::Many(masks) => masks,
         };
-        let held = self.bits_of(masks);
+        let held = self.e.ops.bits_of(masks);
         let active = self.e.pass().bits;
         let held = self.e.ops.b.ins().band(held, active);
         let all = self.e.ops.b.ins().icmp(IntCC::Equal, held, active);
@@ -384,17 +384,6 @@ impl Builder<'_, '_> {
         let mixed = self.e.ops.b.ins().bxor_imm_u(agreed, 1);
         self.e.bail_if(mixed);
         all
-    }
-
-    /// Masks of the pass's lanes as bits.
-    fn bits_of(&mut self, masks: Vec<Value>) -> Value {
-        let mut bits = self.e.ops.b.ins().iconst(I32, 0);
-        for (n, mask) in masks.into_iter().enumerate() {
-            let four = self.e.ops.b.ins().vhigh_bits(I32, mask);
-            let four = self.e.ops.b.ins().ishl_imm_u(four, 4 * n as i64);
-            bits = self.e.ops.b.ins().bor(bits, four);
-        }
-        bits
     }
 
     /// What is written here and live at an exit.
@@ -470,7 +459,7 @@ impl Builder<'_, '_> {
             Val::Many(masks) => {
                 // Bits of this pass's lanes, joined with those of the passes before.
                 let mut bits = self.e.ops.b.use_var(var);
-                let own = self.bits_of(masks);
+                let own = self.e.ops.bits_of(masks);
                 let number = self.e.pass().number;
                 let lanes = self.e.ops.b.ins().imul_imm_u(number, PASS as i64);
                 let own = self.e.ops.b.ins().ishl(own, lanes);

@@ -61,8 +61,9 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
             let writable = matches!(i.kind, Kind::Load { .. }) || !matches!(area, Area::Param | Area::Const);
             i.guard == NONE && stored && writable
         }
-        // A branch ends a region, or is followed within it.
+        // A branch ends a region, or is followed within it; an exit is passed by where nobody takes it.
         Kind::Branch(_) => true,
+        Kind::Exit => i.guard != NONE,
         Kind::Slct { .. }
         | Kind::Carry(..)
         | Kind::Testp { .. }
@@ -79,7 +80,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::Match { .. }
         | Kind::Redux { .. }
         | Kind::Activemask
-        | Kind::Exit
         | Kind::Barrier { .. }
         | Kind::Trap
         | Kind::Assert
@@ -336,10 +336,34 @@ impl Emitter<'_, '_> {
                 self.write(i, out, how.register == 64);
             }
             Kind::Load { area, bits, signed } => self.load(i, area, bits, signed),
+            Kind::Exit => {
+                let leaving = self.guard_bits(i);
+                self.bail_if(leaving);
+            }
             Kind::Nothing => {}
             _ => return None,
         }
         Some(())
+    }
+
+    /// The active lanes in which an instruction's guard holds, as bits; nobody's are zero.
+    fn guard_bits(&mut self, i: &Code) -> Value {
+        let active = self.pass().bits;
+        match self.read_pred(i.guard) {
+            Val::One(held) => {
+                let zero = self.ops.b.ins().iconst(I32, 0);
+                let (yes, no) = if i.negated { (zero, active) } else { (active, zero) };
+                self.ops.b.ins().select(held, yes, no)
+            }
+            Val::Many(masks) => {
+                let held = self.ops.bits_of(masks);
+                if i.negated {
+                    self.ops.b.ins().band_not(active, held)
+                } else {
+                    self.ops.b.ins().band(active, held)
+                }
+            }
+        }
     }
 
     /// Leaves the region undone if the condition, a word that is not zero, holds.

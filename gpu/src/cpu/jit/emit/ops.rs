@@ -204,6 +204,17 @@ impl Ops<'_> {
         }
     }
 
+    /// Masks of the pass's lanes as bits.
+    pub fn bits_of(&mut self, masks: Vec<Value>) -> Value {
+        let mut bits = self.b.ins().iconst(I32, 0);
+        for (n, mask) in masks.into_iter().enumerate() {
+            let four = self.b.ins().vhigh_bits(I32, mask);
+            let four = self.b.ins().ishl_imm_u(four, 4 * n as i64);
+            bits = self.b.ins().bor(bits, four);
+        }
+        bits
+    }
+
     /// Applies `op` to scalars if all values are, else to the vectors; all values have the same width.
     pub fn zip(
         &mut self,
