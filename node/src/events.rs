@@ -3,6 +3,7 @@
 //! Written by a thread of its own, so that a slow disk never holds up the driver; when its queue is full, lines are
 //! dropped, and the node's own messages say how many. It is a report, not the truth: that is the journal's.
 
+use crate::tasks::in_the_background;
 use ion_protocol::{JobId, UnixMillis};
 use ion_scheduler::event::Event;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread::JoinHandle,
+    time::Duration,
 };
 use tokio::sync::broadcast;
 
@@ -23,6 +25,8 @@ const QUEUE_CAPACITY: usize = 4_096;
 const WATCH_CAPACITY: usize = 1_024;
 /// The log starts afresh beyond this; one older file is kept beside it.
 const LOG_BYTES_MAX: u64 = 64 << 20;
+/// What happens within this time is written at once: a log needs no thread awake for each line of it.
+const GATHERED: Duration = Duration::from_millis(20);
 /// Jobs whose events are kept for late watchers.
 const HISTORY_JOBS_MAX: usize = 256;
 /// Events kept of each of them.
@@ -141,7 +145,9 @@ fn open_log(path: &Path) -> io::Result<File> {
 fn write_lines(path: &PathBuf, file: File, lines: &Receiver<EventLine>) {
     let mut bytes = file.metadata().map(|m| m.len()).unwrap_or(0);
     let mut out = BufWriter::new(file);
+    in_the_background();
     while let Ok(first) = lines.recv() {
+        std::thread::sleep(GATHERED);
         let written = std::iter::once(first).chain(lines.try_iter()).try_for_each(|line| {
             let mut text = serde_json::to_vec(&line)?;
             text.push(b'\n');

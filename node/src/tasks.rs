@@ -8,6 +8,18 @@ use std::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How far a thread that nobody waits for steps back before those that a job waits for; of 19.
+const BACKGROUND_NICENESS: i32 = 10;
+
+/// Makes this thread, and those it starts, give way to all others. Where the system refuses, nothing is lost but time.
+pub fn in_the_background() {
+    // On Linux a niceness is one thread's own.
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), BACKGROUND_NICENESS) {
+        tracing::debug!(%error, "a thread could not step back");
+    }
+}
+
 /// The node's stop signal, and why it was given.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {

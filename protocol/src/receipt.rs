@@ -179,6 +179,15 @@ impl SettledReceipt {
         countersignature: Signed<Countersignature>,
     ) -> Result<Self, ReceiptError> {
         let receipt = receipt.verify(network).map_err(ReceiptError::Receipt)?;
+        Self::join(network, receipt, countersignature)
+    }
+
+    /// The same, of a first half that is verified already.
+    pub fn join(
+        network: &NetworkId,
+        receipt: Verified<Receipt>,
+        countersignature: Signed<Countersignature>,
+    ) -> Result<Self, ReceiptError> {
         let countersignature = countersignature.verify(network).map_err(ReceiptError::Countersignature)?;
         receipt.check_price()?;
         let disagreement = [

@@ -175,14 +175,11 @@ async fn one_job(client: &mut ControlClient, dir: &Path) -> anyhow::Result<()> {
     let (hash, bytes) = (BlobHash::of(EMPTY_PTX.as_bytes()), Bytes(EMPTY_PTX.len() as u64));
     let job = JobId(fastrand::u128(..).to_le_bytes());
     let files = vec![FileRef { hash, path, bytes }];
-    match client
-        .ask(ControlRequest::Submit { job, spec: Box::new(empty_job(hash, bytes)), files, verify: 0 })
-        .await?
-    {
+    let submit = ControlRequest::Submit { job, spec: Box::new(empty_job(hash, bytes)), files, verify: 0 };
+    match client.ask_then_watch(submit, ControlRequest::Watch { job }).await? {
         ControlResponse::Submitted { .. } => {}
         other => bail!("the job was not taken on: {other:?}"),
     }
-    client.watch(ControlRequest::Watch { job }).await?;
     let mut end = None;
     while let Some(line) = client.next_event().await? {
         if let Event::JobEnded { end: how, .. } = line.event {

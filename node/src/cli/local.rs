@@ -1,8 +1,9 @@
 //! A node in this process: the one place where the CLI meets the driver.
 
 use super::CliError;
-use crate::{config::NodeConfig, driver::Node};
+use crate::{config::NodeConfig, driver::Node, events::EventLine};
 use ion_protocol::NodeId;
+use tokio::sync::broadcast;
 
 /// A node that lives as long as this verb.
 #[derive(Debug)]
@@ -24,6 +25,16 @@ impl Local {
     /// Where it can be reached; waits until it listens somewhere.
     pub async fn addresses(&self) -> Vec<String> {
         self.0.addresses().await
+    }
+
+    /// Everything that happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<EventLine> {
+        self.0.events()
+    }
+
+    /// Resolves when the node goes down.
+    pub async fn stopping(&self) {
+        self.0.stopping().await;
     }
 
     /// Takes no new work, finishes what runs, then stops.

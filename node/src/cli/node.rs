@@ -9,14 +9,16 @@ use super::{
 };
 use crate::{
     config::{NodeConfig, PRICE_PER_SECOND_DEFAULT, Role},
-    control::{ControlClient, ControlError, api::ControlRequest},
     events::EventLine,
     owner::Rules,
 };
 use ion_protocol::NodeId;
 use serde::Serialize;
 use std::path::PathBuf;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::broadcast::error::RecvError,
+};
 
 /// The first line of `ion node --json`; after it comes one line an event.
 #[derive(Serialize)]
@@ -37,8 +39,7 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
         let (role, network, data_dir) = (config.role, config.network.clone(), config.data_dir.clone());
         let listens = !config.listen.is_empty();
         let local = Local::start(config).await?;
-        let mut client = ControlClient::connect(&data_dir).await?;
-        client.watch(ControlRequest::Events).await?;
+        let mut events = local.events();
         let addresses = if listens { local.addresses().await } else { Vec::new() };
         let listening =
             Listening { event: "listening", node: local.id(), role, network, addresses, data_dir };
@@ -46,12 +47,16 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
         let mut asked = false;
         loop {
             tokio::select! {
-                event = client.next_event() => match event {
-                    Ok(Some(line)) => tell(common, &line)?,
-                    // The node is going down; why is for `finished` to say.
-                    Ok(None) | Err(ControlError::HungUp | ControlError::Refused { .. }) => break,
-                    Err(error) => return Err(error.into()),
+                biased;
+                event = events.recv() => match event {
+                    Ok(line) => tell(common, &line)?,
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "events came faster than they were read; the event log has them");
+                    }
+                    Err(RecvError::Closed) => break,
                 },
+                // The node is going down; why is for `finished` to say.
+                () = local.stopping() => break,
                 _ = interrupt.recv() => asked = stop(&local, asked),
                 _ = terminate.recv() => asked = stop(&local, asked),
             }

@@ -42,13 +42,15 @@ pub struct Lines {
     limit: usize,
     /// What was read of a line that is not complete yet; kept here so that a cancelled read loses nothing.
     partial: Vec<u8>,
+    /// Lines that are put and not flushed.
+    outgoing: Vec<u8>,
 }
 
 impl Lines {
     /// Lines of at most `limit` bytes over `stream`.
     pub fn new(stream: UnixStream, limit: usize) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::new(reader), writer, limit, partial: Vec::new() }
+        Self { reader: BufReader::new(reader), writer, limit, partial: Vec::new(), outgoing: Vec::new() }
     }
 
     /// The next line; `None` at the end of the stream. Safe to cancel.
@@ -81,12 +83,32 @@ impl Lines {
 
     /// Writes one line; nothing of it where it is too long.
     pub async fn write<T: Serialize>(&mut self, value: &T) -> Result<(), LineError> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        if line.len() > self.limit {
-            return Err(LineError::TooLong { found: line.len(), limit: self.limit });
+        self.put(value)?;
+        self.flush().await
+    }
+
+    /// Adds a line to what the next flush writes; nothing of it where it is too long.
+    pub fn put<T: Serialize>(&mut self, value: &T) -> Result<(), LineError> {
+        let line = serde_json::to_vec(value)?;
+        let found = line.len() + 1;
+        if found > self.limit {
+            return Err(LineError::TooLong { found, limit: self.limit });
         }
-        Ok(self.writer.write_all(&line).await?)
+        self.outgoing.extend_from_slice(&line);
+        self.outgoing.push(b'\n');
+        Ok(())
+    }
+
+    /// Bytes that wait for a flush.
+    pub fn waiting(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Writes what was put.
+    pub async fn flush(&mut self) -> Result<(), LineError> {
+        let written = self.writer.write_all(&self.outgoing).await;
+        self.outgoing.clear();
+        Ok(written?)
     }
 
     /// Returns when the other side closes. Bytes that arrive early stay for the next read.

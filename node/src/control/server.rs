@@ -21,6 +21,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How long the socket waits after a failed accept (descriptors exhausted): long enough not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Events that are written together, at most: about what a socket takes at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// How long a connection may take to pass on what was said before the node stopped.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -145,6 +148,16 @@ async fn converse(lines: &mut Lines, calls: &mpsc::Sender<ControlCall>) -> Resul
     Ok(())
 }
 
+fn put(lines: &mut Lines, reply: &ControlResponse) -> Result<(), LineError> {
+    match lines.put(reply) {
+        Err(LineError::TooLong { found, limit }) => {
+            let message = format!("the answer has {found} bytes, more than the {limit} a line may have");
+            lines.put(&refusal(message, "ask for fewer, with `--limit`"))
+        }
+        other => other,
+    }
+}
+
 /// Passes the driver's replies on until the last. A silent asker is watched too: when it hangs up, the driver's next
 /// reply finds the channel closed.
 async fn answer(
@@ -168,14 +181,17 @@ async fn answer(
             };
             return lines.write(&refusal(message, hint)).await;
         };
-        let last = !matches!(reply, ControlResponse::Event(_));
-        match lines.write(&reply).await {
-            Err(LineError::TooLong { found, limit }) => {
-                let message = format!("the answer has {found} bytes, more than the {limit} a line may have");
-                lines.write(&refusal(message, "ask for fewer, with `--limit`")).await?;
-            }
-            other => other?,
+        let mut last = !matches!(reply, ControlResponse::Event(_));
+        put(lines, &reply)?;
+        // What came at the same time goes out in one piece.
+        while !last
+            && lines.waiting() < PIECE_BYTES
+            && let Ok(reply) = replies.try_recv()
+        {
+            last = !matches!(reply, ControlResponse::Event(_));
+            put(lines, &reply)?;
         }
+        lines.flush().await?;
         if last {
             return Ok(());
         }

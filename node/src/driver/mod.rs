@@ -181,6 +181,11 @@ impl Node {
         self.events.subscribe()
     }
 
+    /// Resolves when it goes down, by wish or because something broke.
+    pub async fn stopping(&self) {
+        self.shutdown.wanted().await;
+    }
+
     /// Makes a panic anywhere in this process stop the node, with the reason. The receipt index is the exception: it
     /// catches its store's panics and rebuilds itself.
     pub fn stop_on_panic(&self) {

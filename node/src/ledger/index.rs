@@ -11,6 +11,7 @@ use super::{
     receipts::{ReceiptFilter, Side, StoredReceipt, verify_alone},
     store::{self, Changes, Kv, KvError},
 };
+use crate::tasks::in_the_background;
 use ion_protocol::{
     DocHash, JobId, NetworkId, Signed,
     codec::{self, Decode, Encode},
@@ -71,6 +72,7 @@ pub(super) enum Ask {
 
 /// Answers until told to close.
 pub(super) fn run(mut index: Index, asks: mpsc::Receiver<Ask>, durable: &AtomicU64, told: &AtomicBool) {
+    in_the_background();
     for ask in asks {
         if matches!(ask, Ask::CatchUp) {
             told.store(false, Ordering::Release);
@@ -325,7 +327,7 @@ impl Index {
             }
         };
         if let Some(half) = entry.countersignature.clone()
-            && let Err(error) = SettledReceipt::verify(&self.network, entry.receipt.clone(), half)
+            && let Err(error) = SettledReceipt::join(&self.network, receipt.clone(), half)
         {
             tracing::error!(number = entry.number, %error, "the journal holds a countersignature that proves nothing");
             entry.countersignature = None;
