@@ -70,6 +70,8 @@ pub enum Effect {
         record: RecordId,
         /// What.
         body: Box<Record>,
+        /// Whether something waits for it; else it may share the sync of one that comes soon.
+        hurry: bool,
     },
     /// Put small blobs into the store; precedes the fetch that covers them, whose answer says that they are there.
     Keep(Vec<InlineBlob>),

@@ -64,6 +64,21 @@ pub(crate) enum Fact {
     Quiet,
 }
 
+impl Fact {
+    /// Whether somebody waits for it. Nobody waits for an acceptance, since the work has begun, nor for the answer to a
+    /// countersignature.
+    fn hurries(self) -> bool {
+        match self {
+            Fact::Submitted(_)
+            | Fact::Ordered(..)
+            | Fact::Countersigned(..)
+            | Fact::Ended(_)
+            | Fact::Receipt(_) => true,
+            Fact::Taken(_) | Fact::Settled(_) | Fact::Quiet => false,
+        }
+    }
+}
+
 /// Whose fetch it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FetchFor {
@@ -151,7 +166,7 @@ impl Outbox {
     pub(crate) fn record(&mut self, fact: Fact, body: Record) {
         let record = RecordId(self.id());
         self.records.insert(record, fact);
-        self.push(Effect::Record { record, body: Box::new(body) });
+        self.push(Effect::Record { record, body: Box::new(body), hurry: fact.hurries() });
     }
 
     pub(crate) fn fetch(

@@ -7,6 +7,8 @@ mod network;
 mod processes;
 mod transfer;
 
+pub use network::echo;
+
 use crate::ledger;
 use serde::Serialize;
 use std::time::Duration;
@@ -74,7 +76,7 @@ pub struct BenchReport {
 }
 
 /// Measures all, one after the other; `stage` is told what is being measured.
-pub async fn run(options: BenchOptions, mut stage: impl FnMut(&str)) -> anyhow::Result<BenchReport> {
+pub async fn run(options: BenchOptions, mut stage: impl FnMut(&str) + Send) -> anyhow::Result<BenchReport> {
     let dir = tempfile::tempdir()?;
     let mut figures = Vec::new();
     stage("codec: encoding, decoding and verifying an order");

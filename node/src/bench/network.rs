@@ -1,8 +1,14 @@
-//! The yardstick of dispatch: one libp2p request-response round trip with a message the size of a small order.
+//! The yardstick of dispatch: one libp2p request-response round trip between two processes, with a message the size of a
+//! small order.
 
 use super::quantile;
 use crate::net::yardstick;
-use std::time::Duration;
+use anyhow::Context as _;
+use std::{process::Stdio, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
 
 /// Round trips measured.
 const ROUND_TRIPS: usize = 2_000;
@@ -10,9 +16,22 @@ const ROUND_TRIPS: usize = 2_000;
 const PAYLOAD_BYTES: usize = 1_024;
 
 pub(super) async fn request_response_p50() -> anyhow::Result<Duration> {
-    let mut times = yardstick::request_response_roundtrips(ROUND_TRIPS, PAYLOAD_BYTES)
+    let mut echo = Command::new(std::env::current_exe()?)
+        .args(["bench", "--echo"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(echo.stdout.take().context("the echo's output")?).lines();
+    let address = lines.next_line().await?.context("the echo ended at once")?.parse()?;
+    let mut times = yardstick::request_response_roundtrips(address, ROUND_TRIPS, PAYLOAD_BYTES)
         .await
         .map_err(anyhow::Error::msg)?;
     times.sort();
     Ok(quantile(&times, 0.5))
+}
+
+/// The other process: says where it is and sends back what it gets, until it is killed.
+pub async fn echo() -> anyhow::Result<()> {
+    yardstick::echo(|address| println!("{address}")).await.map_err(anyhow::Error::msg)
 }

@@ -438,6 +438,9 @@ pub struct BenchArgs {
     /// How long to write the journal, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub journal_seconds: u64,
+    /// Be the other process of the round trips: print an address and send back what comes
+    #[arg(long, hide = true)]
+    pub echo: bool,
 }
 
 /// `ion stop`

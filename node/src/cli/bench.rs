@@ -21,10 +21,16 @@ pub fn bench(common: &Common, args: BenchArgs) -> Result<(), CliError> {
             eprintln!("{name}");
         }
     };
+    let trouble = |error: anyhow::Error| {
+        CliError::node(format!("{error:#}"), "`-v` says more; free some memory and disk, then try again")
+    };
+    if args.echo {
+        return block_on_all(async { bench::echo().await.map_err(trouble) });
+    }
+    // As a task: the runtime's own threads hear the sockets, and a further thread to wake would be measured with them.
     let report = block_on_all(async {
-        bench::run(options, stage).await.map_err(|error| {
-            CliError::node(format!("{error:#}"), "`-v` says more; free some memory and disk, then try again")
-        })
+        let measured = tokio::spawn(bench::run(options, stage)).await;
+        measured.map_err(anyhow::Error::from).flatten().map_err(trouble)
     })?;
     if common.json {
         return output::json(&report);

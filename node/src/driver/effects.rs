@@ -4,14 +4,12 @@
 use super::Driver;
 use crate::{
     blobs::{Begun, BoxFuture, Parts},
+    ledger::ToWrite,
     workers::Shown,
 };
 use ion_gpu::worker::frame::{Ask, Between};
-use ion_protocol::{fault::Fault, record::Record};
-use ion_scheduler::{
-    Effect, Input, effect,
-    input::{CallError, RecordId},
-};
+use ion_protocol::fault::Fault;
+use ion_scheduler::{Effect, Input, effect, input::CallError};
 
 impl Driver {
     /// Carries effects out in order; the records of one turn go to the disk together, so that one sync covers them.
@@ -27,7 +25,7 @@ impl Driver {
     }
 
     /// `Some` is what the engine must hear instead of the result. Records are collected.
-    fn carry_out(&mut self, effect: Effect, records: &mut Vec<(RecordId, Box<Record>)>) -> Option<Input> {
+    fn carry_out(&mut self, effect: Effect, records: &mut Vec<ToWrite>) -> Option<Input> {
         match effect {
             Effect::Call { call, to, addresses, request, timeout } => {
                 let busy = self.net.call(call, to, addresses, request, timeout).err()?;
@@ -61,8 +59,8 @@ impl Driver {
                     .inspect(|busy| tracing::debug!(%busy, "discovery was not begun"));
                 None
             }
-            Effect::Record { record, body } => {
-                records.push((record, body));
+            Effect::Record { record, body, hurry } => {
+                records.push(ToWrite { record, body, hurry });
                 None
             }
             Effect::Keep(blobs) => {

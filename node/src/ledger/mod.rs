@@ -25,7 +25,7 @@ pub use bench::{BenchAppends, BenchError, bench_appends};
 pub use frame::HeaderFault;
 pub use index::{LookupError, RECEIPTS_PER_ANSWER_MAX};
 pub use journal::{JOURNAL_FILE, JournalError, MARK_FILE, Recovery};
-pub use queue::Busy;
+pub use queue::{Busy, ToWrite};
 pub use receipts::{ReceiptFilter, Side, StoredReceipt};
 
 use crate::files;
@@ -156,8 +156,8 @@ impl Ledger {
     }
 
     /// [`Self::append`] for several: they share a sync. Gives back what was refused.
-    pub fn append_all(&self, records: &[(RecordId, Box<Record>)]) -> Vec<(RecordId, Busy)> {
-        self.queue.push_all(records.iter().map(|(id, record)| (*id, &**record)))
+    pub fn append_all(&self, records: &[ToWrite]) -> Vec<(RecordId, Busy)> {
+        self.queue.push_all(records.iter().map(|write| (write.record, &*write.body, write.hurry)))
     }
 
     /// What opening found.

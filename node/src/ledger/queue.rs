@@ -7,7 +7,10 @@ use ion_protocol::{
     record::{RECORD_BYTES_MAX, Record},
 };
 use ion_scheduler::input::RecordId;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 /// Records that may wait: what a busy node signs in a second, at a hundred syncs a second ten times over.
 const WAITING_RECORDS_MAX: usize = 4_096;
@@ -15,6 +18,8 @@ const WAITING_RECORDS_MAX: usize = 4_096;
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one batch, unless a single record is larger: keeps one sync short.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a record that does not hurry waits for one whose sync it can share: what a short job takes on its device.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// Why a record was not taken on. Nothing of it will be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +43,17 @@ pub enum Busy {
     Closed(String),
 }
 
+/// A record that shall become durable.
+#[derive(Debug)]
+pub struct ToWrite {
+    /// To recognise it.
+    pub record: RecordId,
+    /// What.
+    pub body: Box<Record>,
+    /// Whether something waits for it; else it may wait [`LINGER`] for others.
+    pub hurry: bool,
+}
+
 /// A record on its way: its number and its encoding.
 pub(super) type Waiting = (RecordId, Vec<u8>);
 
@@ -45,6 +61,10 @@ pub(super) type Waiting = (RecordId, Vec<u8>);
 struct State {
     waiting: Vec<Waiting>,
     bytes: usize,
+    /// Since when the oldest waits, as far as is known.
+    since: Option<Instant>,
+    /// Whether somebody waits for one of them.
+    hurry: bool,
     closed: Option<String>,
 }
 
@@ -76,33 +96,52 @@ pub(super) struct Queue {
 impl Queue {
     /// Takes a record on, or says at once why not.
     pub(super) fn push(&self, id: RecordId, record: &Record) -> Result<(), Busy> {
-        self.push_all([(id, record)]).pop().map_or(Ok(()), |(_, busy)| Err(busy))
+        self.push_all([(id, record, true)]).pop().map_or(Ok(()), |(_, busy)| Err(busy))
     }
 
     /// Takes records on so that one batch holds them, as far as its size allows; gives back what was refused.
     pub(super) fn push_all<'a>(
         &self,
-        records: impl IntoIterator<Item = (RecordId, &'a Record)>,
+        records: impl IntoIterator<Item = (RecordId, &'a Record, bool)>,
     ) -> Vec<(RecordId, Busy)> {
-        let encoded: Vec<Waiting> = records.into_iter().map(|(id, r)| (id, codec::encode(r))).collect();
+        let mut hurry = false;
+        let mut encode = |(id, record, hurries): (_, &Record, _)| {
+            hurry |= hurries;
+            (id, codec::encode(record))
+        };
+        let encoded: Vec<Waiting> = records.into_iter().map(&mut encode).collect();
         if encoded.is_empty() {
             return Vec::new();
         }
         let mut state = self.lock();
         let refused = encoded.into_iter().filter_map(|(id, body)| Some((id, state.take(id, body).err()?)));
         let refused = refused.collect();
+        state.hurry |= hurry;
+        if !state.waiting.is_empty() {
+            state.since.get_or_insert_with(Instant::now);
+        }
         self.filled.notify_one();
         refused
     }
 
-    /// Waits for records and takes a batch; `None` once the queue is closed and empty.
+    /// Waits for records and takes a batch; `None` once the queue is closed and empty. Records that do not hurry wait
+    /// a little for one that does.
     pub(super) fn take_batch(&self) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
-        while state.waiting.is_empty() {
-            if state.closed.is_some() {
-                return None;
+        loop {
+            match (state.since, state.closed.is_some()) {
+                (None, true) => return None,
+                (None, false) => state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                (Some(_), true) => break,
+                (Some(since), false) => {
+                    let left = LINGER.saturating_sub(since.elapsed());
+                    if state.hurry || left.is_zero() {
+                        break;
+                    }
+                    let waited = self.filled.wait_timeout(state, left);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let mut bytes = 0;
         let fitting = state.waiting.iter().take_while(|(_, body)| {
@@ -112,6 +151,9 @@ impl Queue {
         let count = fitting.count().max(1);
         let batch: Vec<_> = state.waiting.drain(..count).collect();
         state.bytes -= batch.iter().map(|(_, body)| body.len()).sum::<usize>();
+        if state.waiting.is_empty() {
+            (state.since, state.hurry) = (None, false);
+        }
         Some(batch)
     }
 
@@ -157,6 +199,21 @@ mod tests {
         queue.push(RecordId(0), &large).unwrap();
         let found = codec::encode(&record(RECORD_BYTES_MAX)).len();
         assert_eq!(queue.push(RecordId(0), &record(RECORD_BYTES_MAX)), Err(Busy::TooLarge { found }));
+    }
+
+    #[test]
+    fn what_does_not_hurry_waits_a_little_for_what_does() {
+        let (queue, note) = (Queue::default(), record(1));
+        let begun = Instant::now();
+        assert!(queue.push_all([(RecordId(1), &note, false)]).is_empty());
+        assert_eq!(queue.take_batch().unwrap().len(), 1);
+        assert!(begun.elapsed() >= LINGER);
+        assert!(queue.push_all([(RecordId(2), &note, false)]).is_empty());
+        assert!(queue.push_all([(RecordId(3), &note, true)]).is_empty());
+        assert_eq!(queue.take_batch().unwrap().len(), 2);
+        assert!(queue.push_all([(RecordId(4), &note, false)]).is_empty());
+        queue.close("the node stops");
+        assert_eq!(queue.take_batch().unwrap().len(), 1);
     }
 
     #[test]

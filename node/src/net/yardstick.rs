@@ -15,8 +15,8 @@ use ion_scheduler::{
     input::{CallId, PeerInput},
 };
 use libp2p::{
-    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, noise, request_response as rr,
-    swarm::SwarmEvent, yamux,
+    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise,
+    request_response as rr, swarm::SwarmEvent, yamux,
 };
 use std::{
     io,
@@ -105,7 +105,11 @@ async fn listening(swarm: &mut Swarm<rr::Behaviour<Echo>>) -> Result<Multiaddr, 
     }
 }
 
-async fn echo(mut swarm: Swarm<rr::Behaviour<Echo>>) {
+/// Listens on TCP loopback, tells where, and sends every request back, until it is dropped or cannot.
+pub async fn echo(told: impl FnOnce(Multiaddr)) -> Result<(), String> {
+    let mut swarm = swarm(102)?;
+    let peer = *swarm.local_peer_id();
+    told(listening(&mut swarm).await?.with(Protocol::P2p(peer)));
     loop {
         if let SwarmEvent::Behaviour(rr::Event::Message {
             message: rr::Message::Request { request, channel, .. },
@@ -118,14 +122,18 @@ async fn echo(mut swarm: Swarm<rr::Behaviour<Echo>>) {
     }
 }
 
-/// Times of `n` request-response round trips of `payload` bytes each way, one after the other, between two swarms in this
-/// process over TCP loopback.
-pub async fn request_response_roundtrips(n: usize, payload: usize) -> Result<Vec<Duration>, String> {
-    let (mut asker, mut answerer) = (swarm(101)?, swarm(102)?);
-    let address = listening(&mut answerer).await?;
-    let peer = *answerer.local_peer_id();
+/// Times of `n` request-response round trips of `payload` bytes each way, one after the other, with the [`echo`] at
+/// `address`.
+pub async fn request_response_roundtrips(
+    address: Multiaddr,
+    n: usize,
+    payload: usize,
+) -> Result<Vec<Duration>, String> {
+    let mut asker = swarm(101)?;
+    let Some(Protocol::P2p(peer)) = address.iter().last() else {
+        return Err(format!("{address} names no peer"));
+    };
     asker.add_peer_address(peer, address);
-    let task = tokio::spawn(echo(answerer));
     let mut times = Vec::with_capacity(n);
     for turn in 0..WARM_UP + n {
         let began = Instant::now();
@@ -135,7 +143,6 @@ pub async fn request_response_roundtrips(n: usize, payload: usize) -> Result<Vec
             times.push(began.elapsed());
         }
     }
-    task.abort();
     Ok(times)
 }
 
@@ -266,6 +273,7 @@ pub async fn raw_stream_copy(bytes: u64) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::oneshot;
 
     fn median(mut times: Vec<Duration>) -> Duration {
         times.sort();
@@ -275,7 +283,10 @@ mod tests {
     #[tokio::test]
     async fn they_measure_something() {
         const COPIED: u64 = 32 * 1024 * 1024 + 1;
-        let plain = median(request_response_roundtrips(200, 200).await.unwrap());
+        let (told, address) = oneshot::channel();
+        let answers = tokio::spawn(echo(|address| told.send(address).unwrap()));
+        let plain = median(request_response_roundtrips(address.await.unwrap(), 200, 200).await.unwrap());
+        answers.abort();
         let held = median(call_roundtrips(200).await.unwrap());
         let copy = raw_stream_copy(COPIED).await.unwrap();
         assert!(plain > Duration::ZERO && held > Duration::ZERO && copy > Duration::ZERO);

@@ -96,7 +96,7 @@ impl Desk {
         let mut all = std::mem::take(&mut self.effects);
         let mut next = 0;
         while next < all.len() {
-            if let Effect::Record { record, body } = all[next].clone() {
+            if let Effect::Record { record, body, .. } = all[next].clone() {
                 self.journal.push(*body);
                 all.remove(next);
                 all.extend(self.engine.handle(Input::Recorded(record), self.now));
@@ -151,7 +151,7 @@ impl Desk {
     /// What is to be written.
     pub fn records(&self) -> Vec<(RecordId, Record)> {
         let record = |effect: &Effect| {
-            if let Effect::Record { record, body } = effect {
+            if let Effect::Record { record, body, .. } = effect {
                 Some((*record, (**body).clone()))
             } else {
                 None

@@ -381,7 +381,7 @@ impl World {
                 }
             }
             Effect::Discover(_) | Effect::Event(_) => {}
-            Effect::Record { record, body } => self.write(node, record, body),
+            Effect::Record { record, body, .. } => self.write(node, record, body),
             Effect::Keep(blobs) => self.nodes[node].blobs.extend(blobs.iter().map(InlineBlob::hash)),
             Effect::Fetch { fetch, from, blobs, .. } => {
                 let (from, delay) = (self.index(&from), self.delay());
