@@ -5,7 +5,7 @@ use crate::{
     blobs::{BlobStore, Hold},
     control::api::FileRef,
 };
-use ion_protocol::{Bytes, JobId, deal::InlineBlob, job::JobSpec, limits::INLINE_BYTES_MAX};
+use ion_protocol::{BlobHash, Bytes, JobId, deal::InlineBlob, job::JobSpec, limits::INLINE_BYTES_MAX};
 use ion_scheduler::{Input, input::OwnerInput};
 
 /// The engine's name for a job whose first record is not on disk yet.
@@ -91,40 +91,38 @@ impl Driver {
 
 /// The small blobs of a job whose files are all here and durable, where that can be told without the disk.
 fn at_hand(store: &BlobStore, spec: &JobSpec) -> Option<Vec<InlineBlob>> {
+    let ready = spec.program.blobs().iter().all(|(hash, bytes)| store.is_ready(hash, *bytes, true));
+    if ready { inline(spec, |hash| Some(store.at_hand(hash)?.to_vec())) } else { None }
+}
+
+/// The blobs that travel in the order itself, the first that fit; `None` where one of them can't be had.
+fn inline(spec: &JobSpec, content: impl Fn(&BlobHash) -> Option<Vec<u8>>) -> Option<Vec<InlineBlob>> {
     let mut room = INLINE_BYTES_MAX;
     let mut inline = Vec::new();
     for (hash, bytes) in spec.program.blobs() {
-        if !store.is_ready(&hash, bytes, true) {
-            return None;
-        }
         if usize::try_from(bytes.0).is_ok_and(|bytes| bytes <= room) {
-            let content = store.at_hand(&hash)?;
-            room -= content.len();
-            inline.push(InlineBlob { bytes: content.to_vec() });
+            let bytes = content(&hash)?;
+            room = room.saturating_sub(bytes.len());
+            inline.push(InlineBlob { bytes });
         }
     }
     Some(inline)
 }
 
 fn import(store: &BlobStore, spec: &JobSpec, files: &[FileRef]) -> Result<Vec<InlineBlob>, ImportError> {
-    let mut room = INLINE_BYTES_MAX;
-    let mut inline = Vec::new();
-    for (hash, bytes) in spec.program.blobs() {
-        if !store.contains(&hash) {
-            let file = files.iter().find(|file| file.hash == hash);
+    let blobs = spec.program.blobs();
+    for (hash, _) in &blobs {
+        if !store.contains(hash) {
+            let file = files.iter().find(|file| file.hash == *hash);
             let file = file.ok_or_else(|| ImportError::Missing { hash: hash.to_string() })?;
             take(store, file)?;
         }
-        let small = usize::try_from(bytes.0).is_ok_and(|bytes| bytes <= room);
-        if small && let Ok(content) = store.read(&hash) {
-            room -= content.len().min(room);
-            inline.push(InlineBlob { bytes: content });
-        }
     }
     // The job is acknowledged next, and must find its files again after a loss of power.
-    let hashes: Vec<_> = spec.program.blobs().into_iter().map(|(hash, _)| hash).collect();
+    let hashes: Vec<_> = blobs.into_iter().map(|(hash, _)| hash).collect();
     store.make_durable(&hashes).map_err(|error| ImportError::Durable(error.to_string()))?;
-    Ok(inline)
+    // What does not travel in the order is fetched.
+    Ok(inline(spec, |hash| store.read(hash).ok()).unwrap_or_default())
 }
 
 fn take(store: &BlobStore, file: &FileRef) -> Result<(), ImportError> {
