@@ -5,7 +5,7 @@
 //! committed to. A block of a kernel whose profile is exact is a function of the memory it reads, so one that reads
 //! only what no other block of its launch writes must write the delivered bytes. The interpreter runs the chosen
 //! blocks of the **last** launch in memory of which only what they touch exists; launches before it are run whole if
-//! that costs little ([`EARLIER_INSTRUCTIONS_MAX`]).
+//! that costs little ([`EARLIER_INSTRUCTIONS_MAX`]; less where there is another way, see [`replay_either`]).
 //!
 //! What the answers mean:
 //! * `Equal`: every byte that a chosen block wrote to an output is the delivered one. A provider that falsified a share
@@ -42,9 +42,10 @@ use crate::{
 };
 use ion_protocol::{
     Bytes,
-    check::{Difference, Finding, bounded_why},
+    check::{BlockAt, Difference, Finding, bounded_why},
     fault::Fault,
     job::{Buffer, Init, Launch, Program, Step},
+    states::Kept,
 };
 use stage::{Ended, Stage};
 use std::{
@@ -55,6 +56,8 @@ use std::{
 
 /// Warp instructions that launches before the last may take: about half a second of one core.
 pub const EARLIER_INSTRUCTIONS_MAX: u64 = 20_000_000;
+/// The same where the memory between launches is committed to, so that there is a cheaper way: a twentieth of a second.
+pub const EARLIER_INSTRUCTIONS_BESIDE_STATES_MAX: u64 = 2_500_000;
 /// Warp instructions that the chosen blocks and their neighbours may take together.
 pub const BLOCKS_INSTRUCTIONS_MAX: u64 = 1_000_000_000;
 /// Warp instructions of other blocks that are run before a provider is accused.
@@ -101,6 +104,11 @@ struct Span {
 }
 
 impl Span {
+    fn whole(program: &Program) -> Self {
+        let (before, after) = (Span::inputs(program), Span::outputs(program));
+        Span { launches: 0..program.launches(), before, after }
+    }
+
     /// What is known of buffers before the first launch.
     fn inputs(program: &Program) -> Vec<Known> {
         let known = |(n, buffer): (usize, &Buffer)| match buffer.init {
@@ -152,6 +160,29 @@ fn not_checkable(why: impl AsRef<str>) -> Finding {
     Finding::NotCheckable { why: bounded_why(why.as_ref()) }
 }
 
+/// Runs blocks of the last launch again, from the inputs; where that is not possible and the memory between launches is
+/// committed to, blocks of any launch. As for the two.
+pub fn replay_either(
+    job: &LoadedProgram,
+    blocks: &[u64],
+    (kept, picks): (&Kept, &[BlockAt]),
+    limits: &RunLimits,
+    cancel: &AtomicBool,
+    read: Read<'_>,
+) -> Result<Finding, Fault> {
+    let (span, stop) = (Span::whole(job.program()), Stop::new(cancel, limits.run));
+    let max = EARLIER_INSTRUCTIONS_BESIDE_STATES_MAX;
+    let read = Mutex::new(read);
+    match replay_span(job, &span, blocks, max, limits, stop, &read)? {
+        // From the inputs alone nothing is needed that the provider says of the way there.
+        Finding::NotCheckable { .. } => between::check(job, kept, picks, limits, stop, &read),
+        found @ (Finding::Equal { .. }
+        | Finding::EqualBetween { .. }
+        | Finding::Withheld { .. }
+        | Finding::Differs(_)) => Ok(found),
+    }
+}
+
 /// Runs the blocks of these numbers of the last launch again, from the inputs. An `Err` is trouble of this machine, or
 /// that a limit of `limits` was met: nothing is known then.
 pub fn replay(
@@ -161,19 +192,15 @@ pub fn replay(
     cancel: &AtomicBool,
     read: Read<'_>,
 ) -> Result<Finding, Fault> {
-    let program = job.program();
-    let span = Span {
-        launches: 0..program.launches(),
-        before: Span::inputs(program),
-        after: Span::outputs(program),
-    };
-    replay_span(job, &span, blocks, limits, Stop::new(cancel, limits.run), &Mutex::new(read))
+    let (span, stop) = (Span::whole(job.program()), Stop::new(cancel, limits.run));
+    replay_span(job, &span, blocks, EARLIER_INSTRUCTIONS_MAX, limits, stop, &Mutex::new(read))
 }
 
 fn replay_span(
     job: &LoadedProgram,
     span: &Span,
     blocks: &[u64],
+    earlier_max: u64,
     limits: &RunLimits,
     stop: Stop<'_>,
     read: &Mutex<Read<'_>>,
@@ -189,8 +216,7 @@ fn replay_span(
     let Some(mut stage) = Stage::new(job, limits, stop, &mut source) else {
         return Ok(not_checkable("the program has more pieces of memory than can be told apart"));
     };
-    let ran = run_earlier(&mut stage, &earlier)?;
-    if let Some(why) = ran {
+    if let Some(why) = run_earlier(&mut stage, &earlier, earlier_max)? {
         return Ok(not_checkable(why));
     }
     let mut held = stage.held.clone();
@@ -237,8 +263,8 @@ fn of_launch(job: &LoadedProgram, launch: &Launch) -> Result<Profile, Fault> {
 }
 
 /// Runs what goes before the last launch; `Some` is why that is not done.
-fn run_earlier<'a>(stage: &mut Stage<'a>, earlier: &[&'a Step]) -> Result<Option<String>, Fault> {
-    let mut left = EARLIER_INSTRUCTIONS_MAX;
+fn run_earlier<'a>(stage: &mut Stage<'a>, earlier: &[&'a Step], max: u64) -> Result<Option<String>, Fault> {
+    let mut left = max;
     let count = earlier.iter().filter(|step| matches!(step, Step::Launch(_))).count();
     for step in earlier {
         let Step::Launch(launch) = step else {
@@ -252,7 +278,7 @@ fn run_earlier<'a>(stage: &mut Stage<'a>, earlier: &[&'a Step]) -> Result<Option
                 Ended::Well => ControlFlow::Continue(()),
                 Ended::Faulted(fault) => ControlFlow::Break(format!("run here it faults: {fault}")),
                 Ended::Spent => ControlFlow::Break(format!(
-                    "the {count} launches before the last take more than {EARLIER_INSTRUCTIONS_MAX} instructions"
+                    "the {count} launches before the last take more than {max} instructions"
                 )),
             })
         })?;

@@ -7,7 +7,7 @@ use ion_gpu::{
     backend::Backend,
     cpu::CpuBackend,
     program::LoadedProgram,
-    replay::{Origin, replay, replay_between},
+    replay::{Origin, replay, replay_between, replay_either},
     states::{FREE_BYTES, Recorded, Recorder},
 };
 use ion_protocol::{
@@ -164,6 +164,37 @@ fn an_honest_run_is_equal_in_every_block_of_every_launch() {
     };
     let from_inputs = replay(&loaded, &[3], &LIMITS, &AtomicBool::new(false), &mut read).unwrap();
     assert!(matches!(from_inputs, Finding::NotCheckable { .. }), "{from_inputs:?}");
+}
+
+/// What is short is run from the inputs, which needs nothing of the provider but the result.
+#[test]
+fn the_memory_between_launches_is_used_where_what_goes_before_is_long() {
+    for ((bench, program), short) in [(walk(SQUARE), true), (squares(), false)] {
+        let honest = claim(&program, &start(&bench), |_, _| {});
+        let loaded = bench.load(program).unwrap();
+        let asked = AtomicU64::new(0);
+        let mut read = |origin, from: u64, into: &mut [u8]| {
+            let all = match origin {
+                Origin::Input(buffer) => &bench.buffers[usize::from(buffer)],
+                Origin::Output(_) => &honest.delivered,
+                Origin::States => {
+                    asked.fetch_add(1, Relaxed);
+                    &honest.blob
+                }
+            };
+            into.copy_from_slice(&all[from as usize..from as usize + into.len()]);
+            Ok(())
+        };
+        let picks = [BlockAt { launch: 4, block: 2 }];
+        let cancel = AtomicBool::new(false);
+        let found =
+            replay_either(&loaded, &[3], (&honest.kept, &picks), &LIMITS, &cancel, &mut read).unwrap();
+        match found {
+            Finding::Equal { .. } => assert!(short && asked.load(Relaxed) == 0),
+            Finding::EqualBetween { blocks, .. } => assert!(!short && blocks == picks),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@
 //! between launches unseen.
 //! Limits: those of the module above, for each launch. Tests: `gpu/tests/states.rs`.
 
-use super::{Known, Origin, Read, Span, lock, not_checkable, replay_span, swap};
+use super::{EARLIER_INSTRUCTIONS_MAX, Known, Origin, Read, Span, lock, not_checkable, replay_span, swap};
 use crate::{
     backend::{RunLimits, Stop},
     cpu::{
@@ -45,18 +45,28 @@ pub fn replay_between(
     cancel: &AtomicBool,
     read: Read<'_>,
 ) -> Result<Finding, Fault> {
-    let (read, stop) = (Mutex::new(read), Stop::new(cancel, limits.run));
+    check(job, kept, blocks, limits, Stop::new(cancel, limits.run), &Mutex::new(read))
+}
+
+pub(super) fn check(
+    job: &LoadedProgram,
+    kept: &Kept,
+    blocks: &[BlockAt],
+    limits: &RunLimits,
+    stop: Stop<'_>,
+    read: &Mutex<Read<'_>>,
+) -> Result<Finding, Fault> {
     let mut launches: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for at in blocks.iter().filter(|at| at.launch < job.program().launches()) {
         launches.entry(at.launch).or_default().push(at.block);
     }
     let (mut equal, mut compared, mut why) = (Vec::new(), ion_protocol::Bytes::ZERO, None);
     for (launch, blocks) in launches {
-        let span = match span(job, kept, launch, &read)? {
+        let span = match span(job, kept, launch, read)? {
             Ok(span) => span,
             Err(why) => return Ok(Finding::Withheld { why: bounded_why(&why) }),
         };
-        match replay_span(job, &span, &blocks, limits, stop, &read) {
+        match replay_span(job, &span, &blocks, EARLIER_INSTRUCTIONS_MAX, limits, stop, read) {
             Ok(Finding::Equal { bytes }) => {
                 compared = compared.saturating_add(bytes);
                 equal.extend(blocks.into_iter().map(|block| BlockAt { launch, block }));

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     backend::RunLimits,
     program::{LoadedProgram, Sources, no_compiler},
-    replay::{Origin, replay, replay_between},
+    replay::{Origin, replay, replay_either},
 };
 use ion_protocol::{
     BlobHash, Bytes,
@@ -129,12 +129,10 @@ pub(super) fn check(
         store.read_near(blob, bytes.0, from, into)
     };
     let (limits, cancel) = (RunLimits { memory, ..whole }, AtomicBool::new(false));
-    // From the inputs alone where that goes: then nothing that the provider says of the way there is needed.
-    let found = replay(&loaded, &ask.blocks, &limits, &cancel, &mut read)?;
-    match (found, &ask.between) {
-        (Finding::NotCheckable { .. }, Some(Between { kept, blocks })) => {
-            replay_between(&loaded, kept, blocks, &limits, &cancel, &mut read)
+    match &ask.between {
+        Some(Between { kept, blocks }) => {
+            replay_either(&loaded, &ask.blocks, (kept, blocks), &limits, &cancel, &mut read)
         }
-        (found, _) => Ok(found),
+        None => replay(&loaded, &ask.blocks, &limits, &cancel, &mut read),
     }
 }
