@@ -31,6 +31,8 @@ pub const FREE_BYTES: u64 = 1 << 20;
 pub const SHARE: u64 = 20;
 /// Bytes that are copied, sent to the node, hashed and written in a millisecond.
 const BYTES_PER_MS: u64 = 250_000;
+/// What a row costs beside its bytes, in the time of so many: 50 us, in which a GPU waits for the copy to be asked for.
+const ROW_BYTES: u64 = BYTES_PER_MS / 20;
 /// The table takes at most one part in so many of the room.
 const TABLE_SHARE: u64 = 8;
 
@@ -180,7 +182,7 @@ impl<'a> Recorder<'a> {
         let ran = self.began.elapsed().as_millis() * u128::from(program.launches())
             / u128::from(self.launched.max(1));
         let allowed = u128::from(FREE_BYTES) + ran * u128::from(BYTES_PER_MS / SHARE);
-        let all = u128::from(rows(program, self.every)) * u128::from(cost);
+        let all = u128::from(rows(program, self.every)) * u128::from(cost.saturating_add(ROW_BYTES));
         let table = table_bytes(program, self.every);
         let held = contents(&self.rows).iter().fold(table, |sum, content| sum + content.len() as u64);
         all <= allowed && held.saturating_add(cost) <= STATES_BYTES_MAX
