@@ -182,9 +182,25 @@ fn work_does_not_wait_for_the_acceptance_to_be_durable_and_nobody_hears_of_it_be
     let receipt = desk.record();
     assert!(desk.says_nothing_signed());
     desk.feed(Input::Recorded(taken));
-    assert!(matches!(desk.response(), Response::Accepted(_)) && desk.calls().is_empty());
+    assert!(desk.says_nothing_signed(), "what the requester waits for goes first");
     desk.feed(Input::Recorded(receipt));
     desk.delivery_call();
+    assert!(matches!(desk.response(), Response::Accepted(_)));
+}
+
+#[test]
+fn a_durable_acceptance_is_given_though_the_disk_refuses_the_receipt() {
+    let mut desk = Desk::provider();
+    let order = order(desk.now, |_| {});
+    send(&mut desk, order);
+    let (taken, fetch) = (desk.record(), fetch(&desk));
+    desk.feed(Input::Fetched { fetch, result: Ok(()) });
+    let work = work(&desk);
+    desk.feed(Input::WorkDone { work, result: report(Nanos(500_000_000)) });
+    let receipt = desk.record();
+    desk.feed(Input::Recorded(taken));
+    desk.feed(Input::RecordFailed { record: receipt, why: "no space left".to_owned() });
+    assert!(matches!(desk.response(), Response::Accepted(_)) && desk.calls().is_empty());
 }
 
 #[test]

@@ -310,11 +310,16 @@ impl Provider {
     pub(crate) fn recorded(&mut self, fact: Fact, cx: &mut Cx<'_>) {
         match fact {
             Fact::Taken(key) => self.turn(key, cx, |head, phase, cx| {
-                steps::taken(head, cx);
+                steps::taken(head, &phase, cx);
                 Some(phase)
             }),
             Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
-                Phase::Recording { done, .. } => Some(outcome::recorded(head, done, cx)),
+                Phase::Recording { done, .. } => {
+                    let phase = outcome::recorded(head, done, cx);
+                    // No later record is durable without the earlier.
+                    steps::give(head, cx);
+                    Some(phase)
+                }
                 other => Some(other),
             }),
             Fact::Settled(key) => {
@@ -354,8 +359,10 @@ impl Provider {
                     self.unwritten.pop_front();
                 }
             }
-            Fact::Receipt(key) => self.turn(key, cx, |_, phase, cx| match phase {
+            Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
                 Phase::Recording { done, .. } => {
+                    // What became of the promise was told before this.
+                    steps::give(head, cx);
                     let retry = Some(cx.now.mono.saturating_add(RETRY_AFTER));
                     Some(Phase::Recording { done, retry })
                 }

@@ -32,13 +32,20 @@ pub(super) fn repeat_order(lease: &mut Lease, inbound: InboundId, order: &Verifi
     }
 }
 
-/// The promise is durable: it is given.
-pub(super) fn taken(head: &mut Head, cx: &mut Cx<'_>) {
+/// The promise is durable: it is given. A receipt that is about to be durable as well says more, and goes first.
+pub(super) fn taken(head: &mut Head, phase: &Phase, cx: &mut Cx<'_>) {
+    let (job, attempt, requester) = (head.key.job, head.key.attempt, head.key.requester);
+    cx.out.event(Event::LeaseTaken { job, attempt, requester });
+    if !matches!(phase, Phase::Recording { retry: None, .. }) {
+        give(head, cx);
+    }
+}
+
+/// Gives the durable promise to those who asked.
+pub(super) fn give(head: &mut Head, cx: &mut Cx<'_>) {
     for inbound in asked(head, Promise::Given) {
         cx.out.answer(inbound, Response::Accepted(head.acceptance.signed().clone()));
     }
-    let (job, attempt, requester) = (head.key.job, head.key.attempt, head.key.requester);
-    cx.out.event(Event::LeaseTaken { job, attempt, requester });
 }
 
 /// The disk refused the promise: what was begun ends, and is forgotten as soon as no worker has it.
