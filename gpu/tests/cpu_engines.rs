@@ -429,11 +429,108 @@ fn random_faults_agree() {
     }
 }
 
+/// A program with so few registers that machine code takes whole warps at once: loads, stores and atomic operations at
+/// addresses that come from data, in loops. `wild`: one thread's access goes wrong somewhere.
+fn light_program(seed: u64, wild: bool) -> String {
+    let mut w =
+        Writer { rng: Rng::with_seed(seed), text: String::new(), labels: 0, depth: 0, together: true };
+    let mut text = String::from(
+        ".version 7.8\n.target sm_80\n.address_size 64\n\
+         .visible .entry k(.param .u32 n, .param .u64 in, .param .u64 out, .param .u64 sums)\n{\n\
+         .reg .pred %p, %q; .reg .b32 %r<2>; .reg .b64 %d<1>; .reg .b32 %x, %t, %e, %n; .reg .b64 %y, %in, %mine, %sums;\n\
+         .shared .align 8 .b8 cells[1024];\n\
+         mov.u32 %t, %tid.x; mov.u32 %e, %ctaid.x; mad.lo.u32 %e, %e, 80, %t; ld.param.u64 %in, [in];\n\
+         ld.param.u64 %mine, [out]; ld.param.u64 %sums, [sums]; mad.wide.u32 %mine, %e, 168, %mine;\n\
+         mad.lo.u32 %r0, %e, 2654435761, 12345; ld.param.u32 %r1, [n]; mul.wide.u32 %d0, %r0, 77; mov.u32 %n, 0;\n",
+    );
+    let rounds = w.rng.u32(1..5);
+    let statements = w.rng.usize(4..14);
+    let breaks = w.rng.usize(0..statements);
+    text.push_str("bar.sync 0;\nLOOP:\n");
+    for n in 0..statements {
+        if wild && n == breaks {
+            let (who, address) = (w.rng.u32(0..BLOCK * BLOCKS), w.pick(&["2", "1026", "65536", "-4"]));
+            let how = w.pick(&[
+                "red.shared.add.u32 [%x], %r1",
+                "st.shared.u32 [%x], %r0",
+                "ld.shared.u32 %r0, [%x]",
+            ]);
+            let _ = writeln!(text, "setp.eq.u32 %q, %e, {who}; selp.b32 %x, {address}, 8, %q; {how};");
+        }
+        text.push_str(&light_statement(&mut w));
+    }
+    let _ = writeln!(text, "add.u32 %n, %n, 1; setp.lt.u32 %p, %n, {rounds}; @%p bra LOOP;");
+    text.push_str(
+        "st.global.u32 [%mine], %r0; st.global.u32 [%mine+4], %r1; st.global.u64 [%mine+8], %d0; bar.sync 0;\n\
+         shl.b32 %x, %t, 3; ld.shared.u64 %d0, [%x]; st.global.u64 [%mine+16], %d0; ret;\n}\n",
+    );
+    text
+}
+
+fn light_statement(w: &mut Writer) -> String {
+    let (a, b) = (w.rng.u8(0..2), w.rng.u8(0..2));
+    let (space, base) = (w.pick(&["shared", "global"]), w.rng.u8(0..4) * 8);
+    let op = w.pick(&[
+        "add.u32", "min.u32", "max.s32", "min.s32", "and.b32", "or.b32", "xor.b32", "exch.b32", "inc.u32",
+    ]);
+    let wide = w.pick(&["add.u64", "min.u64", "max.s64", "xor.b64", "exch.b64"]);
+    let place = |bits: u32| match space {
+        "shared" => format!("and.b32 %x, %r{a}, {bits}; "),
+        _ => format!("and.b32 %x, %r{a}, {}; cvt.u64.u32 %y, %x; add.u64 %y, %y, %sums; ", bits & 31),
+    };
+    let at = if space == "shared" { "%x" } else { "%y" };
+    let who = w.rng.u32(0..2 * BLOCK * BLOCKS);
+    let line = match w.rng.u8(0..18) {
+        0 => format!("mad.lo.u32 %r{a}, %r{b}, 69069, %e;"),
+        1 => format!("shf.l.wrap.b32 %r{a}, %r{a}, %r{b}, 7; xor.b32 %r{b}, %r{b}, %r{a};"),
+        2 => format!("cvt.u64.u32 %y, %r{b}; add.u64 %d0, %d0, %y;"),
+        3 => format!(
+            "and.b32 %x, %r{a}, 1020; cvt.u64.u32 %y, %x; add.u64 %y, %y, %in; ld.global.u32 %r{b}, [%y];"
+        ),
+        4 => format!("st.global.u32 [%mine+{}], %r{a};", 24 + base),
+        5 => format!("ld.global.u32 %r{a}, [%mine+{}];", 24 + base),
+        6 => format!(
+            "cvt.u64.u32 %y, %t; add.u64 %y, %y, %in; ld.global.{} %r{a}, [%y];",
+            w.pick(&["u8", "s8"])
+        ),
+        7 => format!("mad.wide.u32 %y, %t, 2, %in; ld.global.{} %r{a}, [%y+4];", w.pick(&["u16", "s16"])),
+        8 | 9 => format!("{}red.{space}.{op} [{at}], %r{b};", place(1020)).replace("exch", "xor"),
+        10 | 11 => format!("{}atom.{space}.{op} %r{a}, [{at}], %r{b};", place(1020)),
+        12 => format!("{}atom.{space}.cas.b32 %r{a}, [{at}], %r{b}, %r{a};", place(28)),
+        13 => format!("{}atom.{space}.{wide} %d0, [{at}], %d0;", place(1016)),
+        14 => format!("and.b32 %x, %r{a}, 1020; st.shared.u32 [%x], %r{b};"),
+        15 => format!("and.b32 %x, %r{a}, 1016; ld.shared.u64 %d0, [%x];"),
+        16 => format!("setp.eq.u32 %q, %e, {who}; @%q exit;"),
+        _ => {
+            let (label, than) = (w.label(), w.pick(&["0", "0x80000000", "0xfffffff0"]));
+            format!(
+                "setp.lt.u32 %q, %r{a}, {than}; @%q bra {label}; add.u32 %r{b}, %r{b}, 1; st.global.u32 [%mine+60], %r{b};\n{label}:"
+            )
+        }
+    };
+    line + "\n"
+}
+
+#[test]
+fn light_programs_agree() {
+    for seed in 3000..3000 + 2 * PROGRAMS {
+        agree(&bench(&light_program(seed, false), seed), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn faults_of_light_programs_agree() {
+    for seed in 4000..4000 + PROGRAMS {
+        agree(&bench(&light_program(seed, true), seed), &format!("seed {seed}"));
+    }
+}
+
 /// A budget is spent after the same instruction, whatever executes it.
 #[test]
 fn budgets_end_alike() {
     for seed in 2000..2010 {
-        let mut bench = bench(&program(seed), seed);
+        let text = if seed % 2 == 0 { program(seed) } else { light_program(seed, false) };
+        let mut bench = bench(&text, seed);
         let Ok((_, Some(count))) = result(&bench, Engine::CpuInterpreter) else { continue };
         for fuel in [count - 1, count, count + 1] {
             bench.limits.fuel = Some(fuel);

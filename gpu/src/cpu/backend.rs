@@ -9,7 +9,7 @@ use super::{
     code::Kernel,
     decode::{Addresses, EXPANDED_MAX, decode, pointers},
     grid,
-    jit::{self, Tier},
+    jit::{self, Rows, Tier},
     memory::{Bytes, Global},
     print::Printed,
 };
@@ -77,8 +77,8 @@ impl CpuBackend {
 /// A kernel as it is executed.
 struct Ready {
     kernel: Kernel,
-    /// For blocks whose rows are whole passes, and for others; made when first needed.
-    tiers: [Option<Tier>; 2],
+    /// By [`Rows`]; made when first needed.
+    tiers: [Option<Tier>; 3],
 }
 
 /// Memory of a running program.
@@ -194,7 +194,7 @@ impl<'a> Run<'a> {
         let function = job.kernel(launch)?;
         let (global, bases, addresses) = self.device.open()?;
         let key = (launch.module, launch.kernel.as_str());
-        let rows = (launch.block[0] as usize).is_multiple_of(jit::PASS);
+        let rows = Rows::of(launch.block);
         if !self.kernels.contains_key(&key) {
             let module = &job.modules()[usize::from(launch.module)];
             let kernel = decode(&module.module, function, addresses[usize::from(launch.module)])
@@ -203,13 +203,13 @@ impl<'a> Run<'a> {
             if held + kernel.codes.len() > CODES_KEPT_MAX {
                 self.kernels.clear();
             }
-            self.kernels.insert(key, Ready { kernel, tiers: [None, None] });
+            self.kernels.insert(key, Ready { kernel, tiers: [None, None, None] });
         }
         if self.engine == Engine::CpuJit
             && let Some(ready) = self.kernels.get_mut(&key)
-            && ready.tiers[usize::from(rows)].is_none()
+            && ready.tiers[rows as usize].is_none()
         {
-            ready.tiers[usize::from(rows)] = Some(Tier::of(&ready.kernel, rows, self.at_once));
+            ready.tiers[rows as usize] = Some(Tier::of(&ready.kernel, rows, self.at_once));
         }
         let ready = &self.kernels[&key];
         let params = param_block(function, launch, |n| bases.get(usize::from(n)).copied().unwrap_or(0));
@@ -225,7 +225,7 @@ impl<'a> Run<'a> {
         let printed = Mutex::new(Printed::default());
         let grid = grid::Launch {
             kernel: &ready.kernel,
-            tier: ready.tiers[usize::from(rows)].as_ref(),
+            tier: ready.tiers[rows as usize].as_ref(),
             global: &global,
             extents: Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes },
             params: &params,

@@ -10,7 +10,7 @@
 use super::{
     code::{Barrier, BoolOp, Code, Kernel, Kind, NONE},
     collective, compare, convert, float, int,
-    jit::{Context, Native, Outcome, PASS, Region, Unit},
+    jit::{Context, Native, Outcome, Region, Unit},
     lanes::{ALL, BIT, Frame, LANES, Lane, lanes_of, map1, store, test2},
     matrix,
     memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
@@ -20,9 +20,6 @@ use super::{
 
 /// Instructions that one product of matrices counts for in a warp's turn, so that a loop of them is stopped in time.
 const MATRIX_TURNS: u32 = 256;
-
-/// The lanes of machine code's first pass.
-const PASS_LANES: u32 = (1 << PASS) - 1;
 
 /// What ends a block before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +213,10 @@ impl Warp {
         let preds = region.uniform_preds.iter().map(|p| self.frame.preds[*p as usize] & self.mask);
         let mut slots = region.uniform_slots.iter();
         preds.into_iter().all(|held| held == 0 || held == self.mask)
-            && region.even_slots.iter().all(|(slot, wide, stride)| self.is_even(*slot, *wide, *stride))
+            && region
+                .even_slots
+                .iter()
+                .all(|(slot, wide, stride)| self.is_even(*slot, *wide, *stride, region.pass))
             && slots.all(|(slot, wide)| {
                 if *wide {
                     let all = self.frame.wides(*slot);
@@ -228,8 +228,8 @@ impl Warp {
             })
     }
 
-    /// Whether a register grows by `stride` from one active lane to the next within each pass.
-    fn is_even(&self, slot: u32, wide: bool, stride: i64) -> bool {
+    /// Whether a register grows by `stride` from one active lane to the next within each pass of so many.
+    fn is_even(&self, slot: u32, wide: bool, stride: i64, pass: usize) -> bool {
         let base = |lane: usize| {
             let grown = (lane as u64).wrapping_mul(stride as u64);
             if wide {
@@ -238,8 +238,8 @@ impl Warp {
                 u64::from(self.frame.words(slot)[lane].wrapping_sub(grown as u32))
             }
         };
-        (0..LANES / PASS).all(|pass| {
-            let mut lanes = lanes_of(self.mask & PASS_LANES << (pass * PASS));
+        (0..LANES).step_by(pass).all(|first| {
+            let mut lanes = lanes_of(self.mask & ALL >> (LANES - pass) << first);
             lanes.next().is_none_or(|first| lanes.all(|lane| base(lane) == base(first)))
         })
     }

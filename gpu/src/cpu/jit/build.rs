@@ -8,21 +8,26 @@
 //! ```
 //!
 //! All passes must leave by the same exit after the same number of instructions, or the region bails. Results that
-//! overwrite what the region began with wait in the shadow as long as it may bail.
+//! overwrite what the region began with wait in the shadow as long as it may bail. A wide region has one pass, so nothing
+//! waits in it: it writes back where it ends and where it settles.
 //! Never: translates an instruction; that is `emit/`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 mod finish;
+mod settle;
 
 use super::{
     class::Classes,
     context::Field,
     effects::{Effects, Reg},
-    emit::{Emitter, Ops, PASS, Val, may_wrap, own, scalar},
+    emit::{Emitter, NARROW, Ops, Val, WIDE, may_wrap, own, scalar},
     flow::Flow,
     region::{BAILED, Exit, Plan, Region, diverges, is_varying},
 };
-use crate::cpu::code::{Code, Kernel, Kind, NONE};
+use crate::cpu::{
+    code::{Code, Kernel, Kind, NONE},
+    lanes::LANES,
+};
 use cranelift_codegen::ir::{
     Block, InstBuilder, Value,
     condcodes::IntCC,
@@ -40,6 +45,8 @@ struct Shared {
     /// Exit and count of the first pass; no exit at first.
     exit: Variable,
     executed: Variable,
+    /// Where undoing leads back to, and what was executed until there: of wide regions only.
+    settled: [Variable; 2],
 }
 
 struct Builder<'a, 'f> {
@@ -73,7 +80,7 @@ pub fn build(
     classes: &Classes,
     plan: &Plan,
 ) -> Option<Region> {
-    let mut ops = Ops { b };
+    let mut ops = Ops { b, units: if plan.wide { WIDE } else { NARROW } };
     let entry = ops.b.create_block();
     ops.b.append_block_params_for_function_params(entry);
     ops.b.switch_to_block(entry);
@@ -84,6 +91,7 @@ pub fn build(
         count: ops.b.declare_var(I32),
         exit: ops.b.declare_var(I32),
         executed: ops.b.declare_var(I32),
+        settled: [ops.b.declare_var(I32), ops.b.declare_var(I32)],
     };
     let e = Emitter {
         ops,
@@ -104,7 +112,7 @@ pub fn build(
     };
     let followed = |n: u32| is_varying(kernel, classes, n) && !diverges(kernel, classes, n);
     let follows = codes().any(|n| followed(n as u32));
-    let loads = follows || codes().any(|n| bails(&kernel.codes[n]));
+    let loads = !plan.wide && (follows || codes().any(|n| bails(&kernel.codes[n])));
     let regs = |pick: fn(&Effects) -> &Vec<(Reg, u8)>| -> BTreeSet<Reg> {
         codes().flat_map(|n| pick(&flow.effects[n])).map(|(reg, _)| *reg).collect()
     };
@@ -153,6 +161,8 @@ impl Builder<'_, '_> {
         self.e.ops.b.def_var(self.shared.pass, zero);
         self.e.ops.b.def_var(self.shared.exit, none);
         self.e.ops.b.def_var(self.shared.executed, zero);
+        let undone = self.e.ops.b.ins().iconst(I32, i64::from(BAILED as i32));
+        self.settle_at(undone, zero);
         self.e.ops.b.ins().jump(head, &[]);
         self.pass(head);
         for b in self.plan.blocks.clone() {
@@ -169,8 +179,9 @@ impl Builder<'_, '_> {
             self.finish(n)?;
         }
         self.e.ops.b.switch_to_block(self.bail());
-        let bailed = self.e.ops.b.ins().iconst(I32, i64::from(BAILED as i32));
-        self.e.ops.b.ins().return_(&[bailed]);
+        let [resume, executed] = self.shared.settled.map(|var| self.e.ops.b.use_var(var));
+        self.e.ops.b.ins().store(own(), executed, self.e.context, Field::Executed.offset());
+        self.e.ops.b.ins().return_(&[resume]);
         let even = self.found.iter().filter(|reg| !self.e.classes.fixed(**reg));
         let even_slots =
             even.filter_map(|reg| Some((*reg, self.wide(*reg), self.e.classes.stride(*reg)?))).collect();
@@ -179,6 +190,7 @@ impl Builder<'_, '_> {
         Some(Region {
             total: self.plan.total,
             last: self.plan.last,
+            pass: self.e.ops.lanes(),
             uniform_slots: slots.into_iter().map(|reg| (reg, self.wide(reg))).collect(),
             uniform_preds: preds.into_iter().map(|reg| reg - self.e.kernel.slots).collect(),
             even_slots,
@@ -262,18 +274,20 @@ impl Builder<'_, '_> {
                 let preds = self.e.field(Field::Preds);
                 let at = (reg - self.e.kernel.slots) as i32 * 4;
                 let bits = self.e.ops.b.ins().load(I32, own(), preds, at);
-                let lanes = self.e.ops.b.ins().imul_imm_u(number, PASS as i64);
+                let lanes = self.e.ops.lanes() as i64;
+                let lanes = self.e.ops.b.ins().imul_imm_u(number, lanes);
                 let bits = self.e.ops.b.ins().ushr(bits, lanes);
                 let masks = Val::Many(self.e.lane_masks(bits));
                 self.e.put(reg, &masks);
             } else if !self.e.classes.fixed(reg) {
                 let wide = self.wide(reg);
-                let value = Val::Many(self.e.frame(reg, wide));
-                self.e.put(reg, &value);
                 if let Some(stride) = self.e.classes.stride(reg) {
                     let base = self.e.frame_base(reg, wide, stride);
                     let var = self.e.base_variable(reg);
                     self.e.ops.b.def_var(var, base);
+                } else {
+                    let value = Val::Many(self.e.frame(reg, wide));
+                    self.e.put(reg, &value);
                 }
             }
         }
@@ -331,16 +345,27 @@ impl Builder<'_, '_> {
         self.e.ops.b.switch_to_block(body);
         let last = &kernel.codes[block.end as usize - 1];
         let diverges = diverges(kernel, self.e.classes, block.end - 1);
-        let len = block.stores - block.start - u32::from(diverges);
+        let stores = if self.plan.wide { block.end } else { block.stores };
+        let len = stores - block.start - u32::from(diverges);
         let count = self.e.ops.b.use_var(self.shared.count);
         let count = self.e.ops.b.ins().iadd_imm_u(count, i64::from(len));
         self.e.ops.b.def_var(self.shared.count, count);
         let is_branch = matches!(last.kind, Kind::Branch(_));
-        let body_end = if is_branch { block.end - 1 } else { block.stores };
+        let body_end = if is_branch { block.end - 1 } else { stores };
+        let mut acted = false;
         for n in block.start..body_end {
-            self.e.instruction(&kernel.codes[n as usize])?;
+            let i = &kernel.codes[n as usize];
+            if acted && self.bails(i) {
+                self.settle(b, n, len);
+                acted = false;
+            }
+            self.e.instruction(i)?;
+            acted |= matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. });
         }
-        if block.stores < block.end {
+        if acted && (is_branch || self.goes_on(b)) {
+            self.settle(b, body_end, len);
+        }
+        if stores < block.end {
             let stub = self.exit(block.stores, b, true);
             self.e.ops.b.ins().jump(stub, &[]);
             return Some(());
@@ -412,7 +437,12 @@ impl Builder<'_, '_> {
         }
         self.e.ops.b.def_var(self.shared.exit, number);
         self.e.ops.b.def_var(self.shared.executed, count);
-        self.write_back(n);
+        if self.plan.wide {
+            let due = self.due(n);
+            self.write_now(&due);
+        } else {
+            self.write_back(n);
+        }
         self.e.ops.b.ins().jump(self.next, &[]);
     }
 
@@ -425,19 +455,25 @@ impl Builder<'_, '_> {
             }
         }
         let slots: Vec<Reg> = due.into_iter().filter(|reg| !self.left.contains_key(reg)).collect();
+        self.write_slots(&slots);
+    }
+
+    /// Writes slots of the pass's lanes to where they wait.
+    fn write_slots(&mut self, slots: &[Reg]) {
         if slots.is_empty() {
             return;
         }
         let values: Vec<(Reg, Vec<Value>)> = slots
-            .into_iter()
+            .iter()
             .map(|reg| {
-                let wide = self.wide(reg);
-                let val = self.e.read(reg, wide);
-                (reg, self.e.ops.many(&val, wide))
+                let wide = self.wide(*reg);
+                let val = self.e.read(*reg, wide);
+                (*reg, self.e.ops.many(&val, wide))
             })
             .collect();
         let bits = self.e.pass().bits;
-        let full = self.e.ops.b.ins().icmp_imm_u(IntCC::Equal, bits, (1 << PASS) - 1);
+        let every = self.e.ops.all_lanes();
+        let full = self.e.ops.b.ins().icmp(IntCC::Equal, bits, every);
         let (all, some, done) =
             (self.e.ops.b.create_block(), self.e.ops.b.create_block(), self.e.ops.b.create_block());
         self.e.ops.b.ins().brif(full, all, &[], some, &[]);
@@ -461,7 +497,8 @@ impl Builder<'_, '_> {
                 let mut bits = self.e.ops.b.use_var(var);
                 let own = self.e.ops.bits_of(masks);
                 let number = self.e.pass().number;
-                let lanes = self.e.ops.b.ins().imul_imm_u(number, PASS as i64);
+                let lanes = self.e.ops.lanes() as i64;
+                let lanes = self.e.ops.b.ins().imul_imm_u(number, lanes);
                 let own = self.e.ops.b.ins().ishl(own, lanes);
                 bits = self.e.ops.b.ins().bor(bits, own);
                 bits
@@ -507,7 +544,8 @@ impl Builder<'_, '_> {
         let number = self.e.ops.b.use_var(self.shared.pass);
         let after = self.e.ops.b.ins().iadd_imm_u(number, 1);
         self.e.ops.b.def_var(self.shared.pass, after);
-        let more = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, after, (32 / PASS) as i64);
+        let passes = LANES / self.e.ops.lanes();
+        let more = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, after, passes as i64);
         self.e.ops.b.ins().brif(more, head, &[], done, &[]);
         self.e.ops.b.switch_to_block(done);
         for (n, (_, _, after)) in self.exits.clone().into_iter().enumerate() {

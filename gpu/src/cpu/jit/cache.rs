@@ -5,7 +5,7 @@
 //! Never: keeps more than [`UNITS_MAX`] units of [`CODES_MAX`] instructions; the one used longest ago goes first.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Unit, flow};
+use super::{Rows, Unit, flow};
 use crate::cpu::code::Kernel;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,14 +14,14 @@ pub const UNITS_MAX: usize = 64;
 /// Instructions of their kernels together: some 20 MB.
 const CODES_MAX: usize = 1 << 18;
 
-/// A kernel, whether each pass's threads lie in one row of the block, and its machine code; `None` where nothing of it can be translated.
-type Known = ((Kernel, bool), Option<Arc<Unit>>);
+/// A kernel, what threads lie in one row of the block, and its machine code; `None` where nothing of it can be translated.
+type Known = ((Kernel, Rows), Option<Arc<Unit>>);
 
 /// The units, the one used last at the end.
 static UNITS: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
 /// What is known of a kernel, if it was translated before.
-pub fn find(kernel: &Kernel, rows: bool) -> Option<Option<Arc<Unit>>> {
+pub fn find(kernel: &Kernel, rows: Rows) -> Option<Option<Arc<Unit>>> {
     let mut units = UNITS.lock().unwrap_or_else(PoisonError::into_inner);
     let at = units.iter().position(|((known, known_rows), _)| *known_rows == rows && known == kernel)?;
     let found = units.remove(at);
@@ -31,7 +31,7 @@ pub fn find(kernel: &Kernel, rows: bool) -> Option<Option<Arc<Unit>>> {
 }
 
 /// Keeps what was made of a kernel; what is too large to be translated is not worth keeping.
-pub fn keep(kernel: &Kernel, rows: bool, unit: Option<Arc<Unit>>) {
+pub fn keep(kernel: &Kernel, rows: Rows, unit: Option<Arc<Unit>>) {
     if kernel.codes.len() > flow::CODES_MAX {
         return;
     }

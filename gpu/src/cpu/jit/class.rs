@@ -27,7 +27,7 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// `rows`: the threads of a pass always lie in one row of the block.
+    /// `rows`: whether the threads of a pass always lie in one row of the block.
     pub fn of(kernel: &Kernel, flow: &Flow, rows: bool) -> Classes {
         let registers = flow.widths.len();
         let mut constants = vec![None; registers];
@@ -102,7 +102,8 @@ impl Classes {
                 let effects = &flow.effects[n as usize];
                 // One address of local memory is another place for each thread.
                 let own = matches!(kernel.codes[n as usize].kind, Kind::Load { area: Area::Local, .. });
-                if block.stop || own || effects.reads.iter().any(|(reg, _)| self.varying(*reg)) {
+                if block.stop || block.joint || own || effects.reads.iter().any(|(reg, _)| self.varying(*reg))
+                {
                     for (reg, _) in &effects.writes {
                         changed |= !std::mem::replace(&mut self.varying[*reg as usize], true);
                     }

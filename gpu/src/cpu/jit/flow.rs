@@ -26,6 +26,8 @@ pub struct Block {
     pub end: u32,
     /// A single instruction that the interpreter executes.
     pub stop: bool,
+    /// A single instruction that only a pass over a whole warp can execute.
+    pub joint: bool,
     /// Where its stores begin; `end` if it has none.
     pub stores: u32,
     pub next: Vec<u32>,
@@ -140,6 +142,15 @@ impl Flow {
         set
     }
 
+    /// Registers that a block reads or writes.
+    pub fn touched(&self, b: usize) -> impl Iterator<Item = Reg> + '_ {
+        let effects = self.blocks[b].start..self.blocks[b].end;
+        effects.flat_map(|n| {
+            let effects = &self.effects[n as usize];
+            effects.reads.iter().chain(&effects.writes).map(|(reg, _)| *reg)
+        })
+    }
+
     /// Registers that a thread may read before it has written them.
     pub fn live_at_start(&self) -> &Set {
         &self.live[0]
@@ -168,6 +179,10 @@ fn is_native(kernel: &Kernel, i: &Code, effects: &Effects, widths: &[u8]) -> boo
     effects.reads.iter().chain(&effects.writes).all(plain) && translates(kernel, i)
 }
 
+fn is_joint(i: &Code) -> bool {
+    matches!(i.kind, Kind::Atomic { .. })
+}
+
 fn blocks(codes: &[Code], native: &[bool]) -> (Vec<Block>, Vec<u32>) {
     let mut leads = vec![false; codes.len() + 1];
     leads[0] = true;
@@ -178,7 +193,7 @@ fn blocks(codes: &[Code], native: &[bool]) -> (Vec<Block>, Vec<u32>) {
                 leads[target as usize] = true;
                 leads[n + 1] = true;
             }
-            _ if !native[n] => {
+            _ if !native[n] || is_joint(i) => {
                 leads[n] = true;
                 leads[n + 1] = true;
             }
@@ -208,5 +223,6 @@ fn block(codes: &[Code], native: &[bool], start: usize, end: usize) -> Block {
         _ => vec![on],
     };
     let stores = (start..end).find(|n| matches!(codes[*n].kind, Kind::Store { .. })).unwrap_or(end);
-    Block { start: start as u32, end: on, stop: !native[start], stores: stores as u32, next }
+    let joint = native[start] && is_joint(&codes[start]);
+    Block { start: start as u32, end: on, stop: !native[start], joint, stores: stores as u32, next }
 }

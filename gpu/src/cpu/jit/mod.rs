@@ -5,14 +5,16 @@
 //! to the first instruction of a translated *region*, the region's function takes all active lanes through it at once,
 //! four threads a vector register, works on the interpreter's own frame, counts instructions as the interpreter does,
 //! and gives the warp back at the region's end. Memory is checked at every access; a check that fails undoes the region,
-//! and the interpreter executes the same instructions again, to serve an access that is unusual and to name one that is
-//! wrong. Bits, faults, counts and the order of everything visible are therefore those of the interpreter.
+//! or, in one that has written to memory, what came after that, and the interpreter executes the same instructions
+//! again, to serve an access that is unusual and to name one that is wrong. Bits, faults, counts and the order of
+//! everything visible are therefore those of the interpreter.
 //!
 //! ```text
 //! effects  what each instruction reads and writes      flow     blocks, liveness
 //! class    uniform registers, NaNs left for later      stride   registers that grow evenly from lane to lane
 //! region   what becomes one function
-//! build    a region's function, pass by pass, and (`build/finish`) what it does once after all of them
+//! build    a region's function, pass by pass, and (`build/finish`) what it does once after all of them, or
+//!          (`build/settle`) on the way
 //! emit/    instructions, one by one                    context  what generated code sees of a warp
 //! unit     a kernel's machine code                     tier     when it is made;  cache  kept for the process
 //! ```
@@ -38,8 +40,8 @@ mod tier;
 mod unit;
 
 pub use context::Context;
-pub use emit::PASS;
 pub use region::Region;
+pub use stride::Rows;
 pub use tier::Tier;
 pub use unit::{Native, Outcome, Unit};
 

@@ -2,20 +2,24 @@
 //!
 //! Owns: which blocks make a region. A region takes a warp from its first
 //! instruction to one of its exits, or, when something is not as it should be, leaves everything as it was (*bails*), and
-//! the interpreter takes over. It works in passes of a few lanes each; a pass runs through all of the region's blocks
-//! with its values in machine registers. That is sound because nothing in a pass can be seen by another: stores come
-//! last, and everything by which lanes see each other stands between regions.
+//! the interpreter takes over. A *narrow* region works in passes of a few lanes each; a pass runs through all of the
+//! region's blocks with its values in machine registers. That is sound because nothing in a pass can be seen by another:
+//! stores come last, and everything by which lanes see each other stands between regions. A *wide* region takes all lanes
+//! in one pass, and may store and go on: what is written is then *settled*, and undoing leads back to there, no further.
 //!
 //! Never: takes a branch on which lanes differ; one on which they may well differ ends a region.
 //! Limits: [`REGION_CODES_MAX`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{class::Classes, flow::Flow};
+use super::{class::Classes, flow::Flow, stride::Rows};
 use crate::cpu::code::{Kernel, Kind, NONE};
 use std::collections::BTreeSet;
 
 /// Instructions of one region: enough for any inner loop, and well below a warp's turn.
 pub const REGION_CODES_MAX: u32 = 1024;
+/// Registers of a wide region that need vectors at the same time. There are 16 vector registers and each of these takes
+/// eight, but with few of them loads and stores through the stack cost less than four passes.
+const LIGHT_MAX: usize = 4;
 /// What a region returns when it bailed.
 pub const BAILED: u32 = u32::MAX;
 
@@ -23,6 +27,8 @@ pub const BAILED: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Plan {
     pub entry: usize,
+    /// Whether one pass takes all lanes.
+    pub wide: bool,
     pub blocks: Vec<usize>,
     /// Instructions of all blocks: what one way through takes at most.
     pub total: u32,
@@ -42,6 +48,8 @@ pub struct Exit {
 #[derive(Debug)]
 pub struct Region {
     pub total: u32,
+    /// Lanes of a pass.
+    pub pass: usize,
     pub last: u32,
     /// Registers that must be the same in all active lanes: slot and width, and predicates.
     pub uniform_slots: Vec<(u32, bool)>,
@@ -55,26 +63,47 @@ pub struct Region {
 }
 
 impl Plan {
+    /// The region that suits what begins with this block. `classes` are those for narrow and for wide regions.
+    pub fn choose(
+        kernel: &Kernel,
+        flow: &Flow,
+        classes: &[Classes; 2],
+        rows: Rows,
+        entry: usize,
+    ) -> Option<Plan> {
+        let [narrow, wide] = classes;
+        let joint = flow.blocks[entry].joint;
+        let plan = Plan::grow(kernel, flow, wide, entry, true)
+            .filter(|plan| (joint || rows == Rows::Warps) && plan.is_light(kernel, flow, wide));
+        if plan.is_some() || !joint {
+            return plan.or_else(|| Plan::grow(kernel, flow, narrow, entry, false));
+        }
+        let (pc, last) = (flow.blocks[entry].start, flow.blocks[entry].end - 1);
+        Some(Plan { entry, wide: true, blocks: vec![entry], total: last + 1 - pc, last })
+    }
+
     /// The region that begins with this block; `None` if there is nothing to translate.
-    pub fn grow(kernel: &Kernel, flow: &Flow, classes: &Classes, entry: usize) -> Option<Plan> {
+    pub fn grow(kernel: &Kernel, flow: &Flow, classes: &Classes, entry: usize, wide: bool) -> Option<Plan> {
         let first = &flow.blocks[entry];
         let only_branch = diverges(kernel, classes, first.start);
-        if first.stop || only_branch || first.end - first.start > REGION_CODES_MAX {
+        let ends = |b: usize| flow.blocks[b].stop || flow.blocks[b].joint && !wide;
+        if ends(entry) || only_branch || first.end - first.start > REGION_CODES_MAX {
             return None;
         }
-        let mut plan = Plan { entry, blocks: Vec::new(), total: 0, last: 0 };
+        let mut plan = Plan { entry, wide, blocks: Vec::new(), total: 0, last: 0 };
         let mut seen = BTreeSet::from([entry]);
         let mut open = vec![entry];
         while let Some(b) = open.pop() {
             let block = &flow.blocks[b];
             let len = block.end - block.start;
-            if block.stop || plan.total + len > REGION_CODES_MAX {
+            if ends(b) || plan.total + len > REGION_CODES_MAX {
                 continue;
             }
             plan.blocks.push(b);
             plan.total += len;
             plan.last = plan.last.max(block.end - 1);
-            if block.stores < block.end || diverges(kernel, classes, block.end - 1) {
+            let acts = block.stores < block.end && !wide;
+            if acts || diverges(kernel, classes, block.end - 1) {
                 continue;
             }
             let next = block.next.iter().filter_map(|pc| flow.at(*pc));
@@ -84,13 +113,30 @@ impl Plan {
         Some(plan)
     }
 
+    /// Whether so few registers need vectors at the same time that those of a whole warp are held as well as a few.
+    pub fn is_light(&self, kernel: &Kernel, flow: &Flow, classes: &Classes) -> bool {
+        let vectors = |reg: u32| reg < kernel.slots && classes.varying(reg) && classes.stride(reg).is_none();
+        let touched: BTreeSet<u32> =
+            self.blocks.iter().flat_map(|b| flow.touched(*b)).filter(|reg| vectors(*reg)).collect();
+        self.blocks.iter().all(|b| {
+            let block = &flow.blocks[*b];
+            (block.start..block.end).all(|pc| {
+                let live = flow.live_at(*b, pc);
+                touched.iter().filter(|reg| live.has(**reg) && !classes.fixed(**reg)).count() <= LIGHT_MAX
+            })
+        })
+    }
+
     pub fn has(&self, b: usize) -> bool {
         self.blocks.binary_search(&b).is_ok()
     }
 
-    /// Instructions that passes execute: all but the stores.
+    /// Instructions that passes execute: all but the stores that wait for the end.
     pub fn codes<'a>(&'a self, flow: &'a Flow) -> impl Iterator<Item = u32> + 'a {
-        self.blocks.iter().flat_map(|b| flow.blocks[*b].start..flow.blocks[*b].stores)
+        self.blocks.iter().flat_map(|b| {
+            let block = &flow.blocks[*b];
+            block.start..if self.wide { block.end } else { block.stores }
+        })
     }
 }
 

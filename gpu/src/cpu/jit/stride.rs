@@ -7,10 +7,11 @@
 //! not wrap between the lanes of the pass (`emit/stride.rs`).
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{class::Classes, effects::Reg, flow::Flow};
+use super::{class::Classes, effects::Reg, emit::NARROW, flow::Flow};
 use crate::{
     cpu::{
         code::{BitOp, Code, Fill, IntOp, IntTy, Kernel, Kind, NONE, Number},
+        lanes::LANES,
         memory::Area,
     },
     ptx::words::Special,
@@ -22,6 +23,29 @@ enum Stride {
     Open,
     Even(i64),
     Uneven,
+}
+
+/// How many threads that follow each other, from a multiple of that number on, always lie in one row of the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rows {
+    Ragged,
+    /// Those of a narrow pass.
+    Passes,
+    /// Those of a warp, or all there are.
+    Warps,
+}
+
+impl Rows {
+    pub fn of(block: [u32; 3]) -> Rows {
+        let [x, y, z] = block.map(|n| n as usize);
+        if x.is_multiple_of(LANES) || y * z == 1 {
+            Rows::Warps
+        } else if x.is_multiple_of(4 * NARROW) {
+            Rows::Passes
+        } else {
+            Rows::Ragged
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +92,7 @@ impl Strides {
         for block in &flow.blocks {
             for n in block.start..block.end {
                 let i = &kernel.codes[n as usize];
-                let new = if block.stop { Stride::Uneven } else { self.result(i, classes) };
+                let new = if block.stop || block.joint { Stride::Uneven } else { self.result(i, classes) };
                 for (reg, _) in &flow.effects[n as usize].writes {
                     let old = self.0[*reg as usize];
                     let joined = match (old, new) {

@@ -7,7 +7,7 @@
 //! Limits: [`WARM`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Unit, cache};
+use super::{Rows, Unit, cache};
 use crate::cpu::code::Kernel;
 use std::sync::{
     Arc, OnceLock,
@@ -21,15 +21,14 @@ const WARM: u64 = 100_000;
 /// How a kernel comes to its machine code.
 #[derive(Debug)]
 pub struct Tier {
-    rows: bool,
+    rows: Rows,
     unit: OnceLock<Option<Arc<Unit>>>,
     executed: AtomicU64,
 }
 
 impl Tier {
-    /// Takes what the process has of this kernel; `at_once` translates it now if there is nothing. `rows`: each
-    /// pass's threads lie in one row of the block.
-    pub fn of(kernel: &Kernel, rows: bool, at_once: bool) -> Tier {
+    /// Takes what the process has of this kernel; `at_once` translates it now if there is nothing.
+    pub fn of(kernel: &Kernel, rows: Rows, at_once: bool) -> Tier {
         let tier = Tier { rows, unit: OnceLock::new(), executed: AtomicU64::new(0) };
         if let Some(known) = cache::find(kernel, rows) {
             let _ = tier.unit.set(known);

@@ -13,6 +13,7 @@ use super::{
     context::Context,
     flow::Flow,
     region::{BAILED, Plan, Region},
+    stride::Rows,
 };
 use crate::cpu::code::{Kernel, NONE};
 use cranelift_codegen::{
@@ -103,11 +104,11 @@ pub fn isa() -> Option<OwnedTargetIsa> {
 }
 
 impl Unit {
-    /// Translates what can be of a kernel; `None` if nothing can. `rows`: each pass's threads lie in one row of the
-    /// block.
-    pub fn translate(kernel: &Kernel, rows: bool) -> Option<Unit> {
+    /// Translates what can be of a kernel; `None` if nothing can.
+    pub fn translate(kernel: &Kernel, rows: Rows) -> Option<Unit> {
         let flow = Flow::of(kernel)?;
-        let classes = Classes::of(kernel, &flow, rows);
+        // For narrow and for wide regions.
+        let classes = [Rows::Ragged, Rows::Passes].map(|below| Classes::of(kernel, &flow, below < rows));
         let mut module = JITModule::new(JITBuilder::with_isa(isa()?, default_libcall_names()));
         let mut found: Vec<(u32, FuncId, Region)> = Vec::new();
         let (mut open, mut seen) = (vec![0u32], vec![false; kernel.codes.len() + 1]);
@@ -117,11 +118,11 @@ impl Unit {
                 continue;
             }
             let Some(block) = flow.at(pc) else { continue };
-            let plan = Plan::grow(kernel, &flow, &classes, block)
+            let plan = Plan::choose(kernel, &flow, &classes, rows, block)
                 .filter(|plan| total + plan.total <= UNIT_CODES_MAX);
             let made = plan.and_then(|plan| {
                 total += plan.total;
-                define(&mut module, kernel, &flow, &classes, &plan)
+                define(&mut module, kernel, &flow, &classes[usize::from(plan.wide)], &plan)
             });
             match made {
                 Some((id, region)) => {
@@ -149,8 +150,8 @@ impl Unit {
         // A wide register is two slots, of which the second is no register of its own.
         let slots =
             |reg: u32| reg..(reg + if flow.widths[reg as usize] == 1 { 1 } else { 2 }).min(kernel.slots);
-        let early = (0..kernel.slots).filter(|reg| live.has(*reg) && !classes.fixed(*reg));
-        let early_slots = early.flat_map(slots).filter(|slot| !classes.fixed(*slot)).collect();
+        let early = (0..kernel.slots).filter(|reg| live.has(*reg) && !classes[0].fixed(*reg));
+        let early_slots = early.flat_map(slots).filter(|slot| !classes[0].fixed(*slot)).collect();
         Some(Unit { begins, regions, shadow, early_slots, module: Some(module) })
     }
 

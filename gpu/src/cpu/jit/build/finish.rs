@@ -9,10 +9,11 @@ use super::{
     super::{
         context::Field,
         effects::Reg,
-        emit::{PASS, Val, own, parts, vector},
+        emit::{Val, own, vector},
     },
     Builder,
 };
+use crate::cpu::lanes::LANES;
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::I32};
 
 impl Builder<'_, '_> {
@@ -20,10 +21,15 @@ impl Builder<'_, '_> {
     pub(super) fn finish(&mut self, n: usize) -> Option<()> {
         let (exit, _, after) = self.exits[n];
         self.e.ops.b.switch_to_block(after);
+        if self.plan.wide {
+            let executed = self.e.ops.b.use_var(self.shared.executed);
+            self.give(executed, exit.pc);
+            return Some(());
+        }
         let due = self.due(n);
         let shadowed: Vec<Reg> = due.iter().copied().filter(|reg| self.shadows.contains_key(reg)).collect();
         if !shadowed.is_empty() {
-            self.rounds(32 / PASS, |this, number| {
+            self.rounds(|this, number| {
                 this.e.begin_pass(number);
                 let bits = this.e.pass().bits;
                 let (copy, on) = (this.e.ops.b.create_block(), this.e.ops.b.create_block());
@@ -36,23 +42,18 @@ impl Builder<'_, '_> {
                 this.e.ops.b.switch_to_block(on);
             });
         }
-        let mask = self.e.field(Field::Mask);
         let preds: Vec<Reg> = due.iter().copied().filter(|reg| self.is_pred(*reg)).collect();
         for reg in preds {
             let value = self.e.ops.b.use_var(self.left[&reg]);
             let bits = if self.varying(reg) { value } else { self.e.ops.b.ins().bmask(I32, value) };
-            let preds = self.e.field(Field::Preds);
-            let at = (reg - self.e.kernel.slots) as i32 * 4;
-            let old = self.e.ops.b.ins().load(I32, own(), preds, at);
-            let new = self.e.ops.b.ins().bitselect(mask, bits, old);
-            self.e.ops.b.ins().store(own(), new, preds, at);
+            self.write_pred(reg, bits);
         }
         let uniform: Vec<Reg> =
             due.iter().copied().filter(|reg| !self.is_pred(*reg) && !self.varying(*reg)).collect();
         if !uniform.is_empty() {
             let values: Vec<(Reg, Value)> =
                 uniform.iter().map(|reg| (*reg, self.e.ops.b.use_var(self.left[reg]))).collect();
-            self.rounds(32 / PASS, |this, number| {
+            self.rounds(|this, number| {
                 this.e.begin_pass(number);
                 for (reg, value) in &values {
                     let wide = this.wide(*reg);
@@ -95,14 +96,15 @@ impl Builder<'_, '_> {
         let wide = self.wide(reg);
         let (slot, from) = self.place(reg, wide);
         let to = if wide { self.e.pass().wides } else { self.e.pass().words };
-        for n in 0..parts(wide) as i32 {
+        for n in 0..self.e.ops.parts(wide) as i32 {
             let value = self.e.ops.b.ins().load(vector(wide), own(), from, slot as i32 * 128 + n * 16);
             self.e.ops.b.ins().store(own(), value, to, reg as i32 * 128 + n * 16);
         }
     }
 
-    /// A counted loop.
-    fn rounds(&mut self, count: usize, round: impl FnOnce(&mut Self, Value)) {
+    /// A loop over all passes.
+    fn rounds(&mut self, round: impl FnOnce(&mut Self, Value)) {
+        let count = LANES / self.e.ops.lanes();
         let number = self.e.ops.b.declare_var(I32);
         let zero = self.e.ops.b.ins().iconst(I32, 0);
         self.e.ops.b.def_var(number, zero);

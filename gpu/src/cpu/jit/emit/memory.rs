@@ -5,7 +5,7 @@
 //! them one by one or names the fault.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, PASS, Val, scalar, vector};
+use super::{Emitter, Ops, Val, scalar, vector};
 use crate::cpu::{
     code::{Code, NONE, Part},
     jit::context::{Field, WINDOW},
@@ -14,7 +14,7 @@ use crate::cpu::{
 use cranelift_codegen::ir::{
     InstBuilder, MemFlagsData, Value,
     condcodes::IntCC,
-    types::{I8, I32, I64, I64X2},
+    types::{I8, I16X8, I32, I32X4, I64, I64X2},
 };
 
 /// A piece of memory.
@@ -33,11 +33,13 @@ pub struct Places {
     offsets: Val,
     /// Bytes from each lane to the next, if always the same; then there are no offsets.
     pub stride: Option<i64>,
+    /// Whether offsets have 32 bits.
+    narrow: bool,
 }
 
 impl Places {
     pub fn even(start: Value, stride: i64) -> Places {
-        Places { start, offsets: Val::One(start), stride: Some(stride) }
+        Places { start, offsets: Val::One(start), stride: Some(stride), narrow: false }
     }
 
     /// The address of one lane of a pass.
@@ -47,6 +49,10 @@ impl Places {
         }
         let offset = match &self.offsets {
             Val::One(one) => *one,
+            Val::Many(all) if self.narrow => {
+                let word = ops.b.ins().extractlane(all[lane / 4], (lane % 4) as u8);
+                ops.b.ins().uextend(I64, word)
+            }
             Val::Many(all) => ops.b.ins().extractlane(all[lane / 2], (lane % 2) as u8),
         };
         ops.b.ins().iadd(self.start, offset)
@@ -108,7 +114,7 @@ impl Emitter<'_, '_> {
         let size_value = self.ops.konst(I64, size as u64);
         let room = self.ops.b.ins().isub(piece.len, size_value);
         let offset = self.ops.b.ins().isub(first, piece.base);
-        let most = self.ops.konst(I64, (stride * (PASS as i64 - 1)) as u64);
+        let most = self.ops.konst(I64, (stride * (self.ops.lanes() as i64 - 1)) as u64);
         let last = self.ops.b.ins().iadd(offset, most);
         let left = self.ops.b.ins().isub(room, last);
         let over = self.ops.b.ins().bor(offset, last);
@@ -132,7 +138,10 @@ impl Emitter<'_, '_> {
         }
         let lanes = if wide { 2 } else { 4 };
         let packed = i64::from(bits / 8) == stride && u32::from(bits) == vector(wide).lane_bits();
-        let out = (0..PASS).step_by(lanes).map(|first| {
+        if stride == i64::from(bits / 8) && part.bits != 64 && bits < 32 {
+            return self.load_small(at, part, bits, signed, skip);
+        }
+        let out = (0..self.ops.lanes()).step_by(lanes).map(|first| {
             let offset = |lane: usize| skip + (stride * lane as i64) as i32;
             if packed {
                 return self.ops.b.ins().load(
@@ -151,6 +160,27 @@ impl Emitter<'_, '_> {
             joined
         });
         Val::Many(out.collect())
+    }
+
+    /// The same of bytes or halves side by side.
+    fn load_small(&mut self, at: Value, part: &Part, bits: u8, signed: bool, skip: i32) -> Val {
+        let flags = MemFlagsData::new().with_notrap();
+        let mut out = Vec::new();
+        for first in (0..self.ops.lanes() as i32).step_by(8) {
+            let at_lane = skip + first * i32::from(bits / 8);
+            let ins = self.ops.b.ins();
+            let halves = match (bits, signed) {
+                (8, true) => ins.sload8x8(flags, at, at_lane),
+                (8, false) => ins.uload8x8(flags, at, at_lane),
+                _ => ins.load(I16X8, flags, at, at_lane),
+            };
+            out.extend(self.ops.widen_all(&[halves], signed));
+        }
+        if part.bits != 16 || !signed {
+            return Val::Many(out);
+        }
+        let mask = self.ops.konst(I32X4, 0xffff);
+        Val::Many(out.into_iter().map(|v| self.ops.b.ins().band(v, mask)).collect())
     }
 
     /// The piece that the addresses of active lanes point into, if it is one.
@@ -263,11 +293,11 @@ impl Emitter<'_, '_> {
     /// Each thread's local memory is a piece of its own.
     fn apart(&mut self, piece: Piece, offsets: Val) -> Places {
         if piece.stride == 0 {
-            return Places { start: piece.start, offsets, stride: None };
+            return Places { start: piece.start, offsets, stride: None, narrow: false };
         }
         let all = self.ops.many(&offsets, true);
         let number = self.pass().number;
-        let pass = self.ops.konst(I64, piece.stride as u64 * super::PASS as u64);
+        let pass = self.ops.konst(I64, piece.stride as u64 * self.ops.lanes() as u64);
         let number = self.ops.b.ins().uextend(I64, number);
         let skip = self.ops.b.ins().imul(number, pass);
         let start = self.ops.b.ins().iadd(piece.start, skip);
@@ -280,7 +310,56 @@ impl Emitter<'_, '_> {
             let pair = self.ops.b.ins().insertlane(pair, second, 1u8);
             out.push(self.ops.b.ins().iadd(v, pair));
         }
-        Places { start, offsets: Val::Many(out), stride: None }
+        Places { start, offsets: Val::Many(out), stride: None, narrow: false }
+    }
+
+    /// Where the lanes of an access are, checked.
+    pub fn places(&mut self, i: &Code, area: Area, size: i64, write: bool) -> Places {
+        if let Some((first, stride)) = self.even_address(i, area, size) {
+            let at = self.check_even(area, first, stride, size, write);
+            return Places::even(at, stride);
+        }
+        let active = self.pass().active.clone();
+        if area == Area::Shared && i.c == 1 && i.a != NONE && self.classes.varying(i.a) {
+            return self.check_shared(i, size, &active);
+        }
+        let addresses = self.addresses(i);
+        self.check(area, addresses, size, write, &active)
+    }
+
+    /// The check of addresses of 32 bits in shared memory, which is never larger than these can tell.
+    fn check_shared(&mut self, i: &Code, size: i64, active: &Val) -> Places {
+        let (base, masks) = (self.read(i.a, false), self.ops.masks(active));
+        let base = self.ops.many(&base, false);
+        let by = self.ops.konst(I32X4, i.imm as u64);
+        let offsets: Vec<Value> = base
+            .iter()
+            .zip(masks)
+            .map(|(v, mask)| {
+                let sum = self.ops.b.ins().iadd(*v, by);
+                self.ops.b.ins().band(sum, mask)
+            })
+            .collect();
+        let (mut most, mut any) = (offsets[0], offsets[0]);
+        for v in &offsets[1..] {
+            most = self.ops.b.ins().umax(most, *v);
+            any = self.ops.b.ins().bor(any, *v);
+        }
+        let (start, len) = (self.field(Field::Shared), self.field(Field::SharedLen));
+        let size_value = self.ops.konst(I64, size as u64);
+        let none = self.ops.b.ins().icmp(IntCC::UnsignedLessThan, len, size_value);
+        self.bail_if(none);
+        let room = self.ops.b.ins().isub(len, size_value);
+        let room = self.ops.b.ins().ireduce(I32, room);
+        let room = self.ops.b.ins().splat(I32X4, room);
+        let over = self.ops.b.ins().icmp(IntCC::UnsignedGreaterThan, most, room);
+        let (within, zero) = (self.ops.konst(I32X4, size as u64 - 1), self.ops.konst(I32X4, 0));
+        let crooked = self.ops.b.ins().band(any, within);
+        let crooked = self.ops.b.ins().icmp(IntCC::NotEqual, crooked, zero);
+        let wrong = self.ops.b.ins().bor(over, crooked);
+        let wrong = self.ops.b.ins().vhigh_bits(I32, wrong);
+        self.bail_if(wrong);
+        Places { start, offsets: Val::Many(offsets), stride: None, narrow: true }
     }
 
     pub fn load(&mut self, i: &Code, area: Area, bits: u8, signed: bool) {
@@ -295,9 +374,7 @@ impl Emitter<'_, '_> {
             }
             return loaded.into_iter().for_each(|(slot, val)| self.put(slot, &val));
         }
-        let addresses = self.addresses(i);
-        let active = self.pass().active.clone();
-        let places = self.check(area, addresses, i64::from(step) * i64::from(i.e), false, &active);
+        let places = self.places(i, area, size, false);
         let mut loaded = Vec::new();
         for (n, part) in parts.iter().enumerate() {
             if part.slot != NONE {
@@ -317,7 +394,7 @@ impl Emitter<'_, '_> {
         }
         let lanes = if wide { 2 } else { 4 };
         let mut out = Vec::new();
-        for first in (0..super::PASS).step_by(lanes) {
+        for first in (0..self.ops.lanes()).step_by(lanes) {
             let mut joined = None;
             for lane in 0..lanes {
                 let at = places.of(&mut self.ops, first + lane);

@@ -6,6 +6,7 @@
 //! Never: leaves out a check or a rule of the interpreter's; what it can't keep it doesn't translate.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
+mod atomic;
 mod compare;
 mod float;
 mod int;
@@ -14,7 +15,7 @@ mod ops;
 mod stores;
 mod stride;
 
-pub use ops::{Ops, PASS, UNITS, Val, parts, scalar, vector};
+pub use ops::{NARROW, Ops, Val, WIDE, scalar, vector};
 pub use stride::may_wrap;
 
 use super::{class::Classes, context::Field, effects::Reg, flow::Flow};
@@ -64,6 +65,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         // A branch ends a region, or is followed within it; an exit is passed by where nobody takes it.
         Kind::Branch(_) => true,
         Kind::Exit => i.guard != NONE,
+        Kind::Atomic { area, op, ty } => i.guard == NONE && atomic::translates_atomic(area, op, ty),
         Kind::Slct { .. }
         | Kind::Carry(..)
         | Kind::Testp { .. }
@@ -74,7 +76,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::ConvertPair { .. }
         | Kind::Clock { .. }
         | Kind::InSpace(_)
-        | Kind::Atomic { .. }
         | Kind::Shuffle(_)
         | Kind::Vote { .. }
         | Kind::Match { .. }
@@ -153,15 +154,18 @@ impl Emitter<'_, '_> {
         let made: Vec<Variable> = if !self.classes.varying(reg) {
             vec![self.ops.b.declare_var(if is_pred { I8 } else { scalar(wide) })]
         } else if is_pred {
-            (0..UNITS).map(|_| self.ops.b.declare_var(I32X4)).collect()
+            (0..self.ops.units).map(|_| self.ops.b.declare_var(I32X4)).collect()
         } else {
-            (0..parts(wide)).map(|_| self.ops.b.declare_var(vector(wide))).collect()
+            (0..self.ops.parts(wide)).map(|_| self.ops.b.declare_var(vector(wide))).collect()
         };
         self.vars.insert(reg, made.clone());
         made
     }
 
     pub fn get(&mut self, reg: Reg) -> Val {
+        if let Some(stride) = self.classes.stride(reg) {
+            return self.grown(reg, stride);
+        }
         let vars = self.variables(reg);
         if !self.classes.varying(reg) {
             return Val::One(self.ops.b.use_var(vars[0]));
@@ -207,7 +211,9 @@ impl Emitter<'_, '_> {
         }
         let words = self.pass().words;
         Val::Many(
-            (0..UNITS as i32).map(|n| self.ops.b.ins().load(I32X4, fixed(), words, at + n * 16)).collect(),
+            (0..self.ops.units as i32)
+                .map(|n| self.ops.b.ins().load(I32X4, fixed(), words, at + n * 16))
+                .collect(),
         )
     }
 
@@ -248,16 +254,17 @@ impl Emitter<'_, '_> {
         self.put(reg, &val);
     }
 
-    /// Translates one instruction that is no branch and no store; `None` if that is not possible.
+    /// Translates one instruction that is no branch; `None` if that is not possible. Stores and atomic operations are
+    /// for passes over a whole warp only.
     pub fn instruction(&mut self, i: &Code) -> Option<()> {
-        let even = !matches!(i.kind, Kind::Load { .. }) && i.d < self.kernel.slots && self.has_slot_result(i);
-        let base = if even && self.classes.stride(i.d).is_some() { Some(self.result_base(i)?) } else { None };
-        self.translate(i)?;
-        if let Some(base) = base {
+        // Of registers that grow evenly only the base is kept; vectors are made of it where somebody needs them.
+        if self.has_slot_result(i) && i.d < self.kernel.slots && self.classes.stride(i.d).is_some() {
+            let base = self.result_base(i)?;
             let var = self.base_variable(i.d);
             self.ops.b.def_var(var, base);
+            return Some(());
         }
-        Some(())
+        self.translate(i)
     }
 
     /// Whether `d` is a slot, rather than a predicate or a place in the table of parts.
@@ -336,6 +343,8 @@ impl Emitter<'_, '_> {
                 self.write(i, out, how.register == 64);
             }
             Kind::Load { area, bits, signed } => self.load(i, area, bits, signed),
+            Kind::Store { area, bits } => self.store_now(i, area, bits),
+            Kind::Atomic { area, op, ty } => self.atomic(i, area, op, ty)?,
             Kind::Exit => {
                 let leaving = self.guard_bits(i);
                 self.bail_if(leaving);

@@ -5,7 +5,10 @@
 //! Never: knows instructions or memory.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use crate::cpu::soft::{F32, F64};
+use crate::cpu::{
+    lanes::LANES,
+    soft::{F32, F64},
+};
 use cranelift_codegen::ir::{
     ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value,
     condcodes::{FloatCC, IntCC},
@@ -13,10 +16,10 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::FunctionBuilder;
 
-/// Vectors of four lanes that a pass works on side by side, to hide latency.
-pub const UNITS: usize = 2;
-/// Lanes of a pass.
-pub const PASS: usize = 4 * UNITS;
+/// Vectors of four lanes that a narrow pass works on side by side, to hide latency.
+pub const NARROW: usize = 2;
+/// Vectors of a pass over a whole warp.
+pub const WIDE: usize = LANES / 4;
 
 /// A register's value: the same for all lanes, or vectors that hold the lanes in order. Predicates are 0 or 1, or
 /// masks of 32 bits a lane.
@@ -30,11 +33,6 @@ impl Val {
     pub fn is_one(&self) -> bool {
         matches!(self, Val::One(_))
     }
-}
-
-/// Vectors of a pass.
-pub fn parts(wide: bool) -> usize {
-    if wide { 2 * UNITS } else { UNITS }
 }
 
 pub fn vector(wide: bool) -> Type {
@@ -66,9 +64,27 @@ fn other(ty: Type) -> Type {
 
 pub struct Ops<'f> {
     pub b: FunctionBuilder<'f>,
+    /// Vectors of four lanes in a pass.
+    pub units: usize,
 }
 
 impl Ops<'_> {
+    /// Lanes of a pass.
+    pub fn lanes(&self) -> usize {
+        4 * self.units
+    }
+
+    /// Vectors of a register.
+    pub fn parts(&self, wide: bool) -> usize {
+        if wide { 2 * self.units } else { self.units }
+    }
+
+    /// The bits of all lanes of a pass.
+    pub fn all_lanes(&mut self) -> Value {
+        let bits = u32::MAX >> (32 - self.lanes());
+        self.konst(I32, bits.into())
+    }
+
     pub fn ty(&self, v: Value) -> Type {
         self.b.func.dfg.value_type(v)
     }
@@ -188,7 +204,7 @@ impl Ops<'_> {
             Val::Many(all) => all.clone(),
             Val::One(one) => {
                 let all = self.b.ins().splat(vector(wide), *one);
-                vec![all; parts(wide)]
+                vec![all; self.parts(wide)]
             }
         }
     }
@@ -199,7 +215,7 @@ impl Ops<'_> {
             Val::Many(all) => all.clone(),
             Val::One(one) => {
                 let mask = self.b.ins().bmask(I32, *one);
-                vec![self.b.ins().splat(I32X4, mask); UNITS]
+                vec![self.b.ins().splat(I32X4, mask); self.units]
             }
         }
     }
@@ -229,7 +245,7 @@ impl Ops<'_> {
         }
         let all: Vec<Vec<Value>> = vals.iter().map(|v| self.many(v, wide)).collect();
         Val::Many(
-            (0..parts(wide))
+            (0..self.parts(wide))
                 .map(|n| {
                     let row: Vec<Value> = all.iter().map(|v| v[n]).collect();
                     op(self, &row)

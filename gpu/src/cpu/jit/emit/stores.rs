@@ -1,14 +1,16 @@
-//! Stores, which are done for the whole warp after everything before them is.
+//! Stores.
 //!
-//! Owns: the store phase of a region: instruction by instruction, lanes in their order, from the registers in the frame.
-//! Several lanes that store to one place therefore leave what the interpreter leaves there.
+//! Owns: the store phase of a narrow region, after everything before it is done for the whole warp: instruction by
+//! instruction, lanes in their order, from the registers in the frame; and the stores of a wide region, which are done
+//! where they stand. Several lanes that store to one place therefore leave what the interpreter leaves there.
 //! Never: stores for a pass whose lanes were not all checked.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, PASS, Pass, Val, memory::Places, parts, scalar, vector};
+use super::{Emitter, Pass, Val, memory::Places, scalar, vector};
 use crate::cpu::{
     code::{Code, Kind, NONE, Part},
     jit::context::Field,
+    lanes::LANES,
     memory::Area,
 };
 use cranelift_codegen::ir::{
@@ -22,7 +24,7 @@ impl Emitter<'_, '_> {
     /// in the faulting pass; doing it again from the start gives the same memory.
     pub fn store(&mut self, i: &Code) -> Option<()> {
         let Kind::Store { area, bits } = i.kind else { return None };
-        let count = (32 / PASS) as i64;
+        let count = (LANES / self.ops.lanes()) as i64;
         let number = self.ops.b.declare_var(I32);
         let zero = self.ops.b.ins().iconst(I32, 0);
         self.ops.b.def_var(number, zero);
@@ -44,7 +46,8 @@ impl Emitter<'_, '_> {
         let stored = self.kernel.parts[i.d as usize..(i.d + i.e) as usize].to_vec();
         let places = self.store_places(i, area, size);
         for (n, part) in stored.iter().enumerate() {
-            self.store_part(&places, part, bits, n as i32 * step);
+            let values = self.frame(part.slot, part.bits == 64);
+            self.store_part(&places, part, &values, bits, n as i32 * step);
         }
         self.ops.b.ins().jump(next, &[]);
         self.ops.b.switch_to_block(next);
@@ -61,9 +64,11 @@ impl Emitter<'_, '_> {
     pub fn begin_pass(&mut self, number: Value) {
         let slots = self.field(Field::Slots);
         let mask = self.field(Field::Mask);
-        let lanes = self.ops.b.ins().imul_imm_u(number, PASS as i64);
+        let lanes = self.ops.lanes() as i64;
+        let lanes = self.ops.b.ins().imul_imm_u(number, lanes);
         let bits = self.ops.b.ins().ushr(mask, lanes);
-        let bits = self.ops.b.ins().band_imm_u(bits, (1 << PASS) - 1);
+        let all = self.ops.all_lanes();
+        let bits = self.ops.b.ins().band(bits, all);
         let wide_lanes = self.ops.b.ins().uextend(I64, lanes);
         let words = self.ops.b.ins().imul_imm_u(wide_lanes, 4);
         let wides = self.ops.b.ins().imul_imm_u(wide_lanes, 8);
@@ -78,13 +83,11 @@ impl Emitter<'_, '_> {
         let ty = vector(false);
         let all = self.ops.b.ins().splat(ty, bits);
         let zero = self.ops.konst(ty, 0);
-        (0..parts(false))
+        (0..self.ops.units)
             .map(|unit| {
-                let mut each = [0u8; 16];
-                for lane in 0..4 {
-                    each[4 * lane] = 1 << (4 * unit + lane);
-                }
-                let each = self.ops.b.func.dfg.constants.insert(each.to_vec().into());
+                let each: Vec<u8> =
+                    (0..4).flat_map(|lane| (1u32 << (4 * unit + lane)).to_le_bytes()).collect();
+                let each = self.ops.b.func.dfg.constants.insert(each.into());
                 let each = self.ops.b.ins().vconst(ty, each);
                 let found = self.ops.b.ins().band(all, each);
                 self.ops.b.ins().icmp(IntCC::NotEqual, found, zero)
@@ -96,7 +99,9 @@ impl Emitter<'_, '_> {
     pub fn frame(&mut self, slot: u32, wide: bool) -> Vec<Value> {
         let from = if wide { self.pass().wides } else { self.pass().words };
         let at = |n: usize| slot as i32 * 128 + n as i32 * 16;
-        (0..parts(wide)).map(|n| self.ops.b.ins().load(vector(wide), super::own(), from, at(n))).collect()
+        (0..self.ops.parts(wide))
+            .map(|n| self.ops.b.ins().load(vector(wide), super::own(), from, at(n)))
+            .collect()
     }
 
     /// Where the lanes of a pass store, checked.
@@ -115,7 +120,7 @@ impl Emitter<'_, '_> {
 
     fn frame_addresses(&mut self, i: &Code) -> Val {
         if i.a == NONE {
-            return Val::Many(vec![self.ops.konst(vector(true), i.imm as u64); parts(true)]);
+            return Val::Many(vec![self.ops.konst(vector(true), i.imm as u64); self.ops.parts(true)]);
         }
         let narrow = i.c == 1;
         let base = Val::Many(self.frame(i.a, !narrow));
@@ -127,12 +132,26 @@ impl Emitter<'_, '_> {
         if narrow { self.ops.widen(&sum, false) } else { sum }
     }
 
-    fn store_part(&mut self, places: &Places, part: &Part, bits: u8, skip: i32) {
+    /// Executes one store of a pass over a whole warp at once, from the registers as they are.
+    pub fn store_now(&mut self, i: &Code, area: Area, bits: u8) {
+        let step = i32::from(bits / 8);
+        let size = i64::from(step) * i64::from(i.e);
+        let stored = self.kernel.parts[i.d as usize..(i.d + i.e) as usize].to_vec();
+        let places = self.places(i, area, size, true);
+        for (n, part) in stored.iter().enumerate() {
+            let wide = part.bits == 64;
+            let values = self.read(part.slot, wide);
+            let values = self.ops.many(&values, wide);
+            self.store_part(&places, part, &values, bits, n as i32 * step);
+        }
+    }
+
+    fn store_part(&mut self, places: &Places, part: &Part, values: &[Value], bits: u8, skip: i32) {
         let wide = part.bits == 64;
-        let values = self.frame(part.slot, wide);
         let lanes = if wide { 2 } else { 4 };
         let active = self.pass().bits;
-        let full = self.ops.b.ins().icmp_imm_u(IntCC::Equal, active, (1 << PASS) - 1);
+        let every = self.ops.all_lanes();
+        let full = self.ops.b.ins().icmp(IntCC::Equal, active, every);
         let (all, some, done) =
             (self.ops.b.create_block(), self.ops.b.create_block(), self.ops.b.create_block());
         self.ops.b.ins().brif(full, all, &[], some, &[]);
@@ -145,14 +164,14 @@ impl Emitter<'_, '_> {
                 self.ops.b.ins().store(flags, *value, places.start, skip + 16 * n as i32);
             }
         } else {
-            for lane in 0..PASS {
+            for lane in 0..self.ops.lanes() {
                 let value = self.ops.b.ins().extractlane(values[lane / lanes], (lane % lanes) as u8);
                 self.store_one(places, lane, value, wide, bits, skip);
             }
         }
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(some);
-        for lane in 0..PASS {
+        for lane in 0..self.ops.lanes() {
             let (mine, next) = (self.ops.b.create_block(), self.ops.b.create_block());
             let bit = self.ops.b.ins().band_imm_u(active, 1 << lane);
             self.ops.b.ins().brif(bit, mine, &[], next, &[]);

@@ -5,7 +5,7 @@
 //! Never: trusts a lane that takes no part: a base read from the frame is computed back from the first active lane.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, PASS, Val, own, scalar};
+use super::{Emitter, Val, own, scalar, vector};
 use crate::cpu::{
     code::{BitOp, Code, IntOp, IntTy, Kind, NONE, Number},
     jit::effects::Reg,
@@ -52,6 +52,29 @@ impl Emitter<'_, '_> {
         }
         let var = self.base_variable(slot);
         Some((self.ops.b.use_var(var), stride))
+    }
+
+    /// The vectors of a register, made of its base.
+    pub fn grown(&mut self, reg: Reg, stride: i64) -> Val {
+        let wide = self.flow.widths[reg as usize] == 2;
+        let (ty, lanes) = (vector(wide), if wide { 2 } else { 4 });
+        let var = self.base_variable(reg);
+        let base = self.ops.b.use_var(var);
+        let first = self.ops.b.ins().splat(ty, base);
+        let each = |n: usize| -> Vec<u8> {
+            let numbers = (0..lanes).map(|lane| (n * lanes + lane) as i64 * stride);
+            if wide {
+                numbers.flat_map(i64::to_le_bytes).collect()
+            } else {
+                numbers.flat_map(|by| (by as i32).to_le_bytes()).collect()
+            }
+        };
+        let vectors = (0..self.ops.parts(wide)).map(|n| {
+            let each = self.ops.b.func.dfg.constants.insert(each(n).into());
+            let each = self.ops.b.ins().vconst(ty, each);
+            self.ops.b.ins().iadd(first, each)
+        });
+        Val::Many(vectors.collect())
     }
 
     pub fn base_variable(&mut self, slot: Reg) -> cranelift_frontend::Variable {
@@ -118,7 +141,7 @@ impl Emitter<'_, '_> {
         if stride == 0 {
             return wide;
         }
-        let most = self.ops.konst(I64, (stride * (PASS as i64 - 1)) as u64);
+        let most = self.ops.konst(I64, (stride * (self.ops.lanes() as i64 - 1)) as u64);
         let last = self.ops.b.ins().iadd(wide, most);
         let cut = self.ops.b.ins().ireduce(I32, last);
         let back =

@@ -1,0 +1,159 @@
+//! Atomic operations on integers in shared and in global memory.
+//!
+//! Owns: their translation, lane by lane in order. Shared memory belongs to one block, and a block to one core, so there
+//! a plain load and store will do; global memory takes the processor's own atomic operations.
+//! Never: is part of a pass over less than a warp.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{Emitter, Ops, Val, int::less, memory::Places, scalar, vector};
+use crate::cpu::{
+    code::{AtomOp, AtomTy, Code, NONE},
+    memory::Area,
+};
+use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value, condcodes::IntCC};
+
+pub fn translates_atomic(area: Area, op: AtomOp, ty: AtomTy) -> bool {
+    let whole = matches!(ty, AtomTy::U32 | AtomTy::S32 | AtomTy::U64 | AtomTy::S64);
+    let known = match op {
+        AtomOp::And | AtomOp::Or | AtomOp::Xor | AtomOp::Exch | AtomOp::Cas => true,
+        AtomOp::Add | AtomOp::Min | AtomOp::Max => true,
+        AtomOp::Inc | AtomOp::Dec => false,
+    };
+    whole && known && matches!(area, Area::Shared | Area::Global)
+}
+
+/// What one lane does.
+struct Change {
+    area: Area,
+    op: AtomOp,
+    signed: bool,
+    wide: bool,
+}
+
+impl Ops<'_> {
+    /// One lane of a value.
+    fn lane(&mut self, v: &Val, lane: usize, wide: bool) -> Value {
+        let lanes = if wide { 2 } else { 4 };
+        match v {
+            Val::One(one) => *one,
+            Val::Many(all) => self.b.ins().extractlane(all[lane / lanes], (lane % lanes) as u8),
+        }
+    }
+
+    /// Changes what is at a place, and gives what was there. `stored` is for `cas`.
+    fn change(&mut self, how: &Change, at: Value, given: Value, stored: Value) -> Value {
+        let flags = MemFlagsData::trusted();
+        if how.area == Area::Global {
+            if how.op == AtomOp::Cas {
+                return self.b.ins().atomic_cas(flags, at, given, stored);
+            }
+            return self.b.ins().atomic_rmw(scalar(how.wide), flags, rmw(how.op, how.signed), at, given);
+        }
+        let old = self.b.ins().load(scalar(how.wide), flags, at, 0);
+        let new = match how.op {
+            AtomOp::And => self.b.ins().band(old, given),
+            AtomOp::Or => self.b.ins().bor(old, given),
+            AtomOp::Xor => self.b.ins().bxor(old, given),
+            AtomOp::Add => self.b.ins().iadd(old, given),
+            AtomOp::Min | AtomOp::Max => {
+                let below = self.b.ins().icmp(less(how.signed), old, given);
+                let (x, y) = if how.op == AtomOp::Min { (old, given) } else { (given, old) };
+                self.b.ins().select(below, x, y)
+            }
+            AtomOp::Cas => {
+                let same = self.b.ins().icmp(IntCC::Equal, old, given);
+                self.b.ins().select(same, stored, old)
+            }
+            AtomOp::Exch | AtomOp::Inc | AtomOp::Dec => given,
+        };
+        self.b.ins().store(flags, new, at, 0);
+        old
+    }
+}
+
+fn rmw(op: AtomOp, signed: bool) -> AtomicRmwOp {
+    match op {
+        AtomOp::And => AtomicRmwOp::And,
+        AtomOp::Or => AtomicRmwOp::Or,
+        AtomOp::Xor => AtomicRmwOp::Xor,
+        AtomOp::Add => AtomicRmwOp::Add,
+        AtomOp::Min if signed => AtomicRmwOp::Smin,
+        AtomOp::Min => AtomicRmwOp::Umin,
+        AtomOp::Max if signed => AtomicRmwOp::Smax,
+        AtomOp::Max => AtomicRmwOp::Umax,
+        AtomOp::Exch | AtomOp::Cas | AtomOp::Inc | AtomOp::Dec => AtomicRmwOp::Xchg,
+    }
+}
+
+impl Emitter<'_, '_> {
+    pub fn atomic(&mut self, i: &Code, area: Area, op: AtomOp, ty: AtomTy) -> Option<()> {
+        let wide = matches!(ty, AtomTy::U64 | AtomTy::S64);
+        let how = Change { area, op, signed: matches!(ty, AtomTy::S32 | AtomTy::S64), wide };
+        let given = self.read(i.b, wide);
+        let stored = if op == AtomOp::Cas { self.read(i.e, wide) } else { given.clone() };
+        let places = self.places(i, area, if wide { 8 } else { 4 }, true);
+        let bits = self.pass().bits;
+        let every = self.ops.all_lanes();
+        let full = self.ops.b.ins().icmp(IntCC::Equal, bits, every);
+        if i.d != NONE {
+            // The rare warp with lanes missing is left to the interpreter.
+            let missing = self.ops.opposite(full);
+            self.bail_if(missing);
+            let old =
+                (0..self.ops.lanes()).map(|lane| self.change_lane(&how, &places, lane, &given, &stored));
+            let old: Vec<Value> = old.collect();
+            let out = self.ops.gathered(&old, wide);
+            self.write(i, out, wide);
+            return Some(());
+        }
+        let (all, some, done) =
+            (self.ops.b.create_block(), self.ops.b.create_block(), self.ops.b.create_block());
+        self.ops.b.ins().brif(full, all, &[], some, &[]);
+        self.ops.b.switch_to_block(all);
+        for lane in 0..self.ops.lanes() {
+            self.change_lane(&how, &places, lane, &given, &stored);
+        }
+        self.ops.b.ins().jump(done, &[]);
+        self.ops.b.switch_to_block(some);
+        for lane in 0..self.ops.lanes() {
+            let (mine, next) = (self.ops.b.create_block(), self.ops.b.create_block());
+            let bit = self.ops.b.ins().band_imm_u(bits, 1 << lane);
+            self.ops.b.ins().brif(bit, mine, &[], next, &[]);
+            self.ops.b.switch_to_block(mine);
+            self.change_lane(&how, &places, lane, &given, &stored);
+            self.ops.b.ins().jump(next, &[]);
+            self.ops.b.switch_to_block(next);
+        }
+        self.ops.b.ins().jump(done, &[]);
+        self.ops.b.switch_to_block(done);
+        Some(())
+    }
+
+    fn change_lane(
+        &mut self,
+        how: &Change,
+        places: &Places,
+        lane: usize,
+        given: &Val,
+        stored: &Val,
+    ) -> Value {
+        let at = places.of(&mut self.ops, lane);
+        let given = self.ops.lane(given, lane, how.wide);
+        let stored = self.ops.lane(stored, lane, how.wide);
+        self.ops.change(how, at, given, stored)
+    }
+}
+
+impl Ops<'_> {
+    /// Lanes joined to vectors.
+    fn gathered(&mut self, lanes: &[Value], wide: bool) -> Val {
+        let vectors = lanes.chunks(if wide { 2 } else { 4 }).map(|lanes| {
+            let mut joined = self.b.ins().scalar_to_vector(vector(wide), lanes[0]);
+            for (n, lane) in lanes.iter().enumerate().skip(1) {
+                joined = self.b.ins().insertlane(joined, *lane, n as u8);
+            }
+            joined
+        });
+        Val::Many(vectors.collect())
+    }
+}
