@@ -1,5 +1,5 @@
 //! How fast the CPU engine is on this machine, against itself interpreting and against C:
-//! `cargo run --release -p ion-gpu --example cpu_against_c`.
+//! `cargo run --release -p ion-gpu --example cpu_against_c`, followed by the names of some kernels if only those are wanted.
 //!
 //! Times of one core are the processor time of the thread that runs it, so that they hold on a busy machine; those of
 //! all cores are wall time. The first result is wall time from the text of a kernel never seen to its outputs. A C
@@ -131,14 +131,16 @@ fn program(case: &Case, times: u32) -> Program {
     }
 }
 
-fn load(case: &Case, times: u32) -> LoadedProgram {
-    let mut blob = |hash, _| {
-        let found = case.buffers.iter().find(|content| BlobHash::of(content) == hash);
-        Ok(found.map_or_else(|| case.text.as_bytes().to_vec(), Clone::clone))
-    };
+/// What a program is made of, by its hash.
+fn blobs(case: &Case) -> HashMap<BlobHash, Vec<u8>> {
+    let text = case.text.as_bytes().to_vec();
+    case.buffers.iter().cloned().chain([text]).map(|blob| (BlobHash::of(&blob), blob)).collect()
+}
+
+fn load(program: Program, blobs: &mut HashMap<BlobHash, Vec<u8>>) -> LoadedProgram {
+    let mut blob = |hash, _| Ok(blobs.remove(&hash).expect("all blobs are there"));
     let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
-    LoadedProgram::load(program(case, times), &LIMITS, sources)
-        .expect("the example's programs are well formed")
+    LoadedProgram::load(program, &LIMITS, sources).expect("the example's programs are well formed")
 }
 
 /// Processor time of this thread, in nanoseconds.
@@ -149,7 +151,7 @@ fn processor_time() -> u64 {
 
 /// The least time of several launches, in milliseconds: processor time on one core, wall time on several.
 fn time(case: &Case, mut backend: CpuBackend, alone: bool) -> f64 {
-    let loaded = load(case, ROUNDS);
+    let loaded = load(program(case, ROUNDS), &mut blobs(case));
     let (mut least, mut done) = (f64::INFINITY, 0);
     let mut before = processor_time();
     let report = backend.run(loaded, &LIMITS, &AtomicBool::new(false), &mut |progress| {
@@ -205,9 +207,12 @@ fn main() {
     print!("milliseconds  first  {cores} cores  one core  interpreter");
     references.iter().for_each(|(compiler, _)| print!("  {compiler:>9}"));
     println!("   (of one core: interpreter/jit, jit/C)");
-    for case in cases() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for case in cases().into_iter().filter(|case| wanted.is_empty() || wanted.iter().any(|w| w == case.name))
+    {
+        let (program, mut blobs) = (program(&case, 1), blobs(&case));
         let started = Instant::now();
-        let first = load(&case, 1);
+        let first = load(program, &mut blobs);
         let mut backend = CpuBackend::default();
         backend
             .run(first, &LIMITS, &AtomicBool::new(false), &mut |_| {})

@@ -270,6 +270,11 @@ impl<'a, 'g> Block<'a, 'g> {
                 wait.barrier..wait.barrier + 1
             }
             State::Waiting(wait) => wait.barrier..wait.barrier + 1,
+            State::Ready | State::Done
+                if self.warps.iter().all(|w| !matches!(w.state, State::Waiting(_))) =>
+            {
+                return;
+            }
             State::Ready | State::Done => 0..BARRIERS as u32,
         };
         for barrier in barriers {
