@@ -190,6 +190,8 @@ pub fn job_of(event: &Event) -> Option<JobId> {
         | Event::ReceiptSettled { .. }
         | Event::LeaseReleased { .. }
         | Event::OfferSeen { .. }
+        | Event::Challenged { .. }
+        | Event::ChallengeTaken { .. }
         | Event::RecordFailed { .. }
         | Event::Drained => None,
     }

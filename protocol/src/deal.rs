@@ -2,6 +2,7 @@
 
 use crate::{
     advert::Advert,
+    challenge::Unchallenged,
     codec::{Decode, Encode},
     hardware::Withheld,
     ids::{Attempt, BlobHash, DocHash, JobId, NodeId},
@@ -150,4 +151,6 @@ pub enum RefusalReason {
     Overloaded,
     #[error("the ordered device takes no jobs for now: {why}")]
     Withheld { why: Withheld },
+    #[error("it takes no challenge: {why}")]
+    Challenge { why: Unchallenged },
 }

@@ -6,6 +6,7 @@
 
 use crate::{
     advert::Advert,
+    challenge::{self, Challenge, Commitment, Opening},
     codec::{Decode, Encode},
     deal::{Acceptance, InlineBlob, Order, Refusal},
     ids::{Attempt, JobId},
@@ -64,6 +65,11 @@ pub enum Request {
         /// Which try.
         attempt: Attempt,
     },
+    /// Show what your device can do. Answered by [`Response::Committed`] when it is done, or by [`Response::Refused`] at
+    /// once.
+    Challenge(Signed<Challenge>),
+    /// Show these rows of it. Answered by [`Response::Shown`].
+    Open(Signed<Opening>),
 }
 
 /// Answers.
@@ -81,6 +87,10 @@ pub enum Response {
     Countersigned(Signed<Countersignature>),
     /// Understood.
     Noted,
+    /// To [`Request::Challenge`].
+    Committed(Signed<Commitment>),
+    /// To [`Request::Open`].
+    Shown(Signed<challenge::Answer>),
 }
 
 /// A finished attempt.

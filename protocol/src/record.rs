@@ -4,6 +4,7 @@
 //! rebuild the engine after a crash.
 
 use crate::{
+    challenge::Verdict,
     check::Difference,
     codec::{Decode, Encode},
     deal::{Acceptance, Order},
@@ -111,6 +112,11 @@ pub enum Record {
         attempt: Attempt,
         /// Why, for people.
         why: String,
+    },
+    /// A provider was challenged, and this came of it.
+    Challenged {
+        /// This node's own.
+        verdict: Signed<Verdict>,
     },
 }
 

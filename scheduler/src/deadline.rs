@@ -19,6 +19,8 @@ pub(crate) enum Topic {
     Advert,
     /// Old offers.
     Directory,
+    /// What this node computed for challengers, and can show no longer.
+    Proofs,
 }
 
 /// Deadlines by time and by topic.

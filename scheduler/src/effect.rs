@@ -3,11 +3,12 @@
 
 use crate::{
     event::Event,
-    input::{CallId, CheckId, FetchId, InboundId, RecordId, WorkId},
+    input::{CallId, ChallengeId, CheckId, FetchId, InboundId, RecordId, WorkId},
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis, NodeId, Verified,
     advert::Advert,
+    challenge::{Challenge, OpenedRow, Roots, Transcript},
     check::BlockAt,
     deal::InlineBlob,
     job::{JobSpec, Needs},
@@ -123,6 +124,70 @@ pub enum Effect {
     },
     /// Stop a check; nothing comes back for it.
     StopCheck(CheckId),
+    /// Compute a challenge's product; comes back as [`crate::Input::WorkDone`].
+    Prove {
+        /// To recognise it.
+        work: WorkId,
+        /// On which device.
+        device: u16,
+        /// What.
+        challenge: Box<Challenge>,
+        /// How long it may take.
+        limit: Millis,
+    },
+    /// Put together what it computed; comes back as [`crate::Input::Committed`].
+    Commit {
+        /// To recognise it.
+        work: WorkId,
+        /// What was asked.
+        challenge: Box<Challenge>,
+        /// What came out; in the blob store.
+        outputs: Vec<Output>,
+    },
+    /// Make the rows ready that are asked for; comes back as [`crate::Input::RowsOpened`].
+    OpenRows {
+        /// To recognise it.
+        work: WorkId,
+        /// What was asked.
+        challenge: Box<Challenge>,
+        /// What came out; in the blob store.
+        outputs: Vec<Output>,
+        /// From which the rows follow.
+        opening: [u8; 32],
+    },
+    /// Check rows that a provider showed; comes back as [`crate::Input::Judged`].
+    Judge {
+        /// To recognise it.
+        challenge: ChallengeId,
+        /// Which target.
+        target: u16,
+        /// What was asked.
+        asked: Box<Challenge>,
+        /// What was committed to.
+        roots: Roots,
+        /// From which the rows follow.
+        opening: [u8; 32],
+        /// What was shown.
+        rows: Vec<OpenedRow>,
+    },
+    /// A challenge of the owner's is over.
+    Challenged {
+        /// Which.
+        challenge: ChallengeId,
+        /// What came of it, target by target.
+        reports: Vec<ChallengeReport>,
+    },
     /// Tell people and programs that watch.
     Event(Event),
+}
+
+/// What came of challenging one device.
+#[derive(Clone, Debug)]
+pub struct ChallengeReport {
+    /// Whose.
+    pub provider: NodeId,
+    /// Its index.
+    pub device: u16,
+    /// All that was said, or why nothing was: it refused at once, or can't be reached.
+    pub result: Result<Box<Transcript>, String>,
 }

@@ -5,6 +5,7 @@
 //! rule by itself, `tests/monkey.rs` for all of them together under faults.
 
 use crate::{
+    challenger::Challenger,
     config::Config,
     deadline::Topic,
     directory::{SWEEP_EVERY, Taken},
@@ -35,6 +36,7 @@ pub struct Engine {
     market: Market,
     requester: Requester,
     provider: Provider,
+    challenger: Challenger,
     /// The time of the last turn, for views that are asked without one.
     last: Millis,
 }
@@ -56,6 +58,7 @@ impl Engine {
             market: Market::default(),
             requester: Requester::default(),
             provider: Provider::default(),
+            challenger: Challenger::default(),
             last: Millis::ZERO,
         }
     }
@@ -66,6 +69,7 @@ impl Engine {
         for record in records {
             with!(self, now, requester, cx => jobs.apply(requester, &record, cx));
             with!(self, now, provider, cx => leases.apply(provider, &record, cx));
+            Challenger::restore(&record, &mut Cx { now, out: &mut self.out, market: &mut self.market });
         }
         with!(self, now, requester, cx => jobs.finish(requester, cx));
         with!(self, now, provider, cx => leases.finish(provider, cx));
@@ -88,6 +92,15 @@ impl Engine {
             Input::Fetched { fetch, result } => self.on_fetched(fetch, result, now),
             Input::WorkProgress { work, done, total } => self.on_work_progress(work, done, total, now),
             Input::Checked { check, result } => self.on_checked(check, result, now),
+            Input::Committed { work, result } => {
+                with!(self, now, provider, cx => provider.committed(work, result, cx));
+            }
+            Input::RowsOpened { work, result } => {
+                with!(self, now, provider, cx => provider.rows_opened(work, result, cx));
+            }
+            Input::Judged { challenge, target, result } => {
+                with!(self, now, challenger, cx => challenger.judged((challenge, target), result, cx));
+            }
             Input::WorkDone { work, result } => self.on_work_done(work, result, now),
         }
         for _ in 0..DUE_ROUNDS_MAX {
@@ -103,6 +116,9 @@ impl Engine {
                 with!(self, now, requester, cx => requester.submit(job, spec, inline, verify, cx));
             }
             OwnerInput::Cancel { job } => with!(self, now, requester, cx => requester.cancel(job, cx)),
+            OwnerInput::Challenge { challenge, targets } => {
+                with!(self, now, challenger, cx => challenger.begin(challenge, targets, cx));
+            }
             OwnerInput::Drain => self.provider.drain(),
             OwnerInput::Withhold { device, why } => {
                 with!(self, now, provider, cx => provider.withhold(device, why, cx));
@@ -139,6 +155,12 @@ impl Engine {
             }
             PeerInput::Countersign { inbound, countersignature } => {
                 with!(self, now, provider, cx => provider.countersign(from, inbound, *countersignature, cx));
+            }
+            PeerInput::Challenge { inbound, challenge } => {
+                with!(self, now, provider, cx => provider.challenged(from, inbound, challenge, cx));
+            }
+            PeerInput::Open { inbound, opening } => {
+                with!(self, now, provider, cx => provider.open(from, inbound, &opening, cx));
             }
             PeerInput::Progress { job, attempt, state } => {
                 with!(self, now, requester, cx => requester.progress((job, attempt), from, state, cx));
@@ -190,7 +212,14 @@ impl Engine {
                     self.on_advert(*advert, now);
                 }
             }
-            Ok(Answer::Accepted(_) | Answer::Lease(_) | Answer::Countersigned(_) | Answer::Noted)
+            Ok(
+                Answer::Accepted(_)
+                | Answer::Lease(_)
+                | Answer::Countersigned(_)
+                | Answer::Noted
+                | Answer::Committed(_)
+                | Answer::Shown(_),
+            )
             | Err(_) => {}
         }
         match self.out.answered(call) {
@@ -205,6 +234,9 @@ impl Engine {
             }
             Some(Question::Deliver(lease)) => {
                 with!(self, now, provider, cx => provider.delivered(lease, result, cx));
+            }
+            Some(Question::Challenge(challenge, target)) => {
+                with!(self, now, challenger, cx => challenger.answered((challenge, target), result, cx));
             }
             Some(Question::Courtesy) | None => {}
         }
@@ -262,8 +294,9 @@ impl Engine {
     }
 
     fn on_work_done(&mut self, work: WorkId, result: Result<WorkReport, Fault>, now: Now) {
-        if let Some(lease) = self.out.worked(work) {
-            with!(self, now, provider, cx => provider.worked(lease, work, result, cx));
+        match self.out.worked(work) {
+            Some(lease) => with!(self, now, provider, cx => provider.worked(lease, work, result, cx)),
+            None => with!(self, now, provider, cx => provider.proved(work, result, cx)),
         }
     }
 
@@ -279,6 +312,7 @@ impl Engine {
                 // Looked at in every turn anyway.
                 Topic::Advert => {}
                 Topic::Directory => self.sweep(now),
+                Topic::Proofs => with!(self, now, provider, cx => provider.forget_proofs(cx)),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use ion_protocol::{
     Attempt, JobId, Millis, NanoIo, Nanos, NodeId,
+    challenge::Judgement,
     check::{Check, Difference},
     deal::RefusalReason,
     fault::Fault,
@@ -64,6 +65,10 @@ pub enum Event {
     ReceiptSettled { job: JobId, attempt: Attempt, requester: NodeId, price: NanoIo },
     /// Provider: a lease ended without pay.
     LeaseReleased { job: JobId, attempt: Attempt, requester: NodeId, why: String },
+    /// This node challenged a device.
+    Challenged { provider: NodeId, device: u16, judgement: Judgement, took: Millis, bound: Millis },
+    /// Provider: a device computes what a peer challenged it to.
+    ChallengeTaken { challenger: NodeId, device: u16 },
     /// A directory entry is new, or its node came back.
     OfferSeen { provider: NodeId, devices: u32 },
     /// A fact could not be written; what it covers was not said.

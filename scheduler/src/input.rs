@@ -4,6 +4,7 @@
 use ion_protocol::{
     Attempt, JobId, Millis, Nanos, NodeId, Verified,
     advert::Advert,
+    challenge::{self, Challenge, Commitment, Flaw, OpenedRow, Opening, Roots},
     check::Finding,
     deal::{Acceptance, InlineBlob, Order, RefusalReason},
     fault::Fault,
@@ -37,6 +38,10 @@ pub struct WorkId(pub u64);
 /// Blocks that are being run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u64);
+
+/// A challenge of ours, to one or more providers. Drawn by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChallengeId(pub u64);
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -106,6 +111,29 @@ pub enum Input {
         /// What they showed.
         result: Result<Finding, Fault>,
     },
+    /// What a challenged device computed was put together, or could not be.
+    Committed {
+        /// In which program.
+        work: WorkId,
+        /// Both roots; `Err` is told to the challenger.
+        result: Result<Roots, String>,
+    },
+    /// Rows of it were made ready to be shown, or could not be.
+    RowsOpened {
+        /// Of which program.
+        work: WorkId,
+        /// `Err` is told to the challenger.
+        result: Result<Vec<OpenedRow>, String>,
+    },
+    /// The rows that a provider showed were checked.
+    Judged {
+        /// In which challenge.
+        challenge: ChallengeId,
+        /// Which of its targets.
+        target: u16,
+        /// What is wrong with them.
+        result: Result<(), Flaw>,
+    },
     /// A worker finished a program, or the program ended otherwise. Outputs are in the blob store already.
     WorkDone {
         /// Which program.
@@ -135,6 +163,13 @@ pub enum OwnerInput {
         /// Which.
         job: JobId,
     },
+    /// Challenge these devices, all at the same moment; ends with [`crate::Effect::Challenged`].
+    Challenge {
+        /// Drawn by the driver.
+        challenge: ChallengeId,
+        /// At most [`ion_protocol::challenge::BESIDE_MAX`].
+        targets: Vec<ChallengeTarget>,
+    },
     /// Take no new orders, finish what runs, then say [`crate::event::Event::Drained`].
     Drain,
     /// Lend a device no more, for this reason, or again where there is none. What runs on it is finished; its advert goes
@@ -150,6 +185,19 @@ pub enum OwnerInput {
         /// Its index.
         device: u16,
     },
+}
+
+/// A device to be challenged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChallengeTarget {
+    /// Whose.
+    pub provider: NodeId,
+    /// Its index.
+    pub device: u16,
+    /// For the product; unpredictable.
+    pub seed: [u8; 32],
+    /// For the rows that are opened; unpredictable, and told to nobody before there is a commitment.
+    pub opening: [u8; 32],
 }
 
 /// What a peer can say unasked.
@@ -213,6 +261,20 @@ pub enum PeerInput {
         /// Its half of the receipt.
         countersignature: Box<Verified<Countersignature>>,
     },
+    /// It challenges one of our devices.
+    Challenge {
+        /// To answer.
+        inbound: InboundId,
+        /// What.
+        challenge: Box<Verified<Challenge>>,
+    },
+    /// It wants to see rows of what we committed to.
+    Open {
+        /// To answer.
+        inbound: InboundId,
+        /// Which.
+        opening: Verified<Opening>,
+    },
     /// It works for us.
     Progress {
         /// Which job.
@@ -242,6 +304,10 @@ pub enum Answer {
     Countersigned(Box<Verified<Countersignature>>),
     /// Understood.
     Noted,
+    /// It computed what it was challenged to.
+    Committed(Box<Verified<Commitment>>),
+    /// Rows of it.
+    Shown(Box<Verified<challenge::Answer>>),
     /// Adverts it knows.
     Adverts(Vec<Verified<Advert>>),
 }

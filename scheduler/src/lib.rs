@@ -7,7 +7,8 @@
 
 #![allow(clippy::large_enum_variant, reason = "inputs and effects are moved once and matched at once")]
 
-pub mod config;
+pub mod challenger;
+mod config;
 mod deadline;
 mod directory;
 pub mod effect;

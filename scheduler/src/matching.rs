@@ -11,7 +11,10 @@ use crate::{
     view::{CandidateView, OfferView, ScoreTerms},
 };
 use ion_protocol::{
-    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now, hardware::Device, job::JobSpec, limits,
+    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now,
+    hardware::{Device, MeasuredPower},
+    job::JobSpec,
+    limits,
 };
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -111,6 +114,7 @@ impl Market {
                 failed: seen.failed,
                 lost: seen.lost,
                 falsified: seen.falsified,
+                claim_held: seen.claim_held,
             }
         };
         self.directory.offers().map(view).collect()
@@ -139,11 +143,17 @@ impl Market {
                 RejectReason::Resting { wait: rest.until.saturating_sub(now.mono) }
             });
         }
-        let fitting: Vec<&Device> =
-            advert.devices.iter().filter(|device| spec.first_unmet(device).is_none()).collect();
+        // What was challenged and did not hold is no measurement.
+        let held = self.reputation.of(&advert.node).claim_held != Some(false);
+        let power = |device: &Device| if held { device.power } else { MeasuredPower::default() };
+        let unmet = |device: &Device| match held {
+            true => spec.first_unmet(device),
+            false => spec.first_unmet(&Device { power: power(device), ..device.clone() }),
+        };
+        let fitting: Vec<&Device> = advert.devices.iter().filter(|device| unmet(device).is_none()).collect();
         if fitting.is_empty() {
             // The device that came furthest says most.
-            let unmet = advert.devices.iter().filter_map(|device| spec.first_unmet(device)).max();
+            let unmet = advert.devices.iter().filter_map(unmet).max();
             return Err(unmet.map_or(RejectReason::NoDevices, |unmet| RejectReason::Unmet { unmet }));
         }
         if !advert.region.starts_with(&spec.needs.region) {
@@ -160,7 +170,8 @@ impl Market {
             return Err(RejectReason::Price { price_per_second: advert.price_per_second });
         }
         let reliability = self.reputation.reliability_ppm(&advert.node);
-        let scored = |device| score(config, spec, advert, device, offer.unseen_orders, peer, reliability);
+        let scored =
+            |device| score(config, spec, advert, power(device), offer.unseen_orders, peer, reliability);
         let cheapest = fitting.into_iter().map(|device| (scored(device), device));
         match cheapest.min_by_key(|(terms, device)| (terms.total, device.index)) {
             Some((terms, device)) => Ok(Candidate { offer, device, terms }),

@@ -7,11 +7,12 @@ use crate::{
     deadline::Deadlines,
     effect::{Between, Effect},
     event::Event,
-    input::{CallId, CheckId, FetchId, InboundId, RecordId, WorkId},
+    input::{CallId, ChallengeId, CheckId, FetchId, InboundId, RecordId, WorkId},
     provider::LeaseKey,
 };
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NodeId, Verified,
+    challenge::Challenge,
     deal::{Refusal, RefusalReason},
     job::JobSpec,
     key::SecretKey,
@@ -39,6 +40,8 @@ pub(crate) enum Question {
     Handover(JobId, Attempt),
     /// A lease, with its result.
     Deliver(LeaseKey),
+    /// A challenge, to one of its targets.
+    Challenge(ChallengeId, u16),
     /// Nobody waits for this one.
     Courtesy,
 }
@@ -146,12 +149,23 @@ impl Outbox {
     }
 
     pub(crate) fn call(&mut self, question: Question, to: NodeId, addresses: Vec<String>, request: Request) {
+        self.call_within(self.config.call_timeout, question, to, addresses, request);
+    }
+
+    /// As [`Self::call`], with this much patience.
+    pub(crate) fn call_within(
+        &mut self,
+        timeout: Millis,
+        question: Question,
+        to: NodeId,
+        addresses: Vec<String>,
+        request: Request,
+    ) {
         let call = CallId(self.id());
         self.calls.insert(call, question);
         if self.calls.len() > CALLS_MAX {
             self.calls.pop_first();
         }
-        let timeout = self.config.call_timeout;
         self.push(Effect::Call { call, to, addresses, request, timeout });
     }
 
@@ -203,6 +217,13 @@ impl Outbox {
         let work = WorkId(self.id());
         self.works.insert(work, lease);
         self.push(Effect::Work { work, tenant: lease.requester, device, spec, keep_states });
+        work
+    }
+
+    /// A challenge's product on a device of ours.
+    pub(crate) fn prove(&mut self, device: u16, challenge: Box<Challenge>, limit: Millis) -> WorkId {
+        let work = WorkId(self.id());
+        self.push(Effect::Prove { work, device, challenge, limit });
         work
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Experience {
     pub(crate) lost: u32,
     /// Signed for bytes that the program does not give.
     pub(crate) falsified: u32,
+    /// Whether the claims of its advert held when they were challenged last; `None` before.
+    pub(crate) claim_held: Option<bool>,
     /// When it was last seen to do anything.
     pub(crate) last: UnixMillis,
 }
@@ -43,6 +45,8 @@ pub(crate) enum Outcome {
     Lost,
     /// With false bytes.
     False,
+    /// Challenged: its device did what its advert claims, or not.
+    Claim(bool),
 }
 
 /// Experience with all providers.
@@ -54,13 +58,13 @@ pub(crate) struct Reputation {
 impl Reputation {
     pub(crate) fn note(&mut self, provider: NodeId, outcome: Outcome, at: UnixMillis) {
         let seen = self.of.entry(provider).or_default();
-        let count = match outcome {
-            Outcome::Done => &mut seen.done,
-            Outcome::Failed => &mut seen.failed,
-            Outcome::Lost => &mut seen.lost,
-            Outcome::False => &mut seen.falsified,
-        };
-        *count += 1;
+        match outcome {
+            Outcome::Done => seen.done += 1,
+            Outcome::Failed => seen.failed += 1,
+            Outcome::Lost => seen.lost += 1,
+            Outcome::False => seen.falsified += 1,
+            Outcome::Claim(held) => seen.claim_held = Some(held),
+        }
         seen.last = seen.last.max(at);
         if seen.done.max(seen.failed).max(seen.lost).max(seen.falsified) > COUNT_MAX {
             (seen.done, seen.failed, seen.lost) = (seen.done / 2, seen.failed / 2, seen.lost / 2);

@@ -5,7 +5,7 @@
 //! teach better; a late quote does not exist yet. Tests: `tests/requester.rs`.
 
 use crate::{config::Config, directory::Peer, reputation::MILLION, view::ScoreTerms};
-use ion_protocol::{Bytes, Millis, NanoIo, Nanos, advert::Advert, hardware::Device, job::JobSpec};
+use ion_protocol::{Bytes, Millis, NanoIo, Nanos, advert::Advert, hardware::MeasuredPower, job::JobSpec};
 
 /// Share of its run limit a job is expected to use on the reference device: people ask for a generous limit.
 const RUN_LIMIT_SHARE: u64 = 8;
@@ -19,18 +19,18 @@ const ROUND_TRIP_UNKNOWN: Millis = Millis(100);
 /// Order and delivery.
 const ROUND_TRIPS: u64 = 2;
 
-/// The expected cost of `spec` on `device` of `advert`.
+/// The expected cost of `spec` on a device of `advert` with so much power.
 pub(crate) fn score(
     config: &Config,
     spec: &JobSpec,
     advert: &Advert,
-    device: &Device,
+    power: MeasuredPower,
     unseen_orders: u16,
     peer: Peer,
     reliability_ppm: u64,
 ) -> ScoreTerms {
     let at_value = |time: Millis| value(config.value_of_time_per_second, time);
-    let run = expected_run(spec, device);
+    let run = expected_run(spec, power);
     let wait = expected_wait(advert, unseen_orders, run);
     let bytes = spec.program.blobs().iter().fold(Bytes::ZERO, |sum, (_, b)| sum.saturating_add(*b));
     let transfer = Millis(bytes.0 / BYTES_PER_MS);
@@ -59,13 +59,13 @@ pub(crate) fn score(
 
 /// The reference run stretched by what the device was measured at, half by arithmetic and half by memory; an unmeasured
 /// device is taken to need the whole limit.
-fn expected_run(spec: &JobSpec, device: &Device) -> Millis {
+fn expected_run(spec: &JobSpec, power: MeasuredPower) -> Millis {
     let reference = u128::from(spec.limits.run.0 / RUN_LIMIT_SHARE).max(1);
     let stretch = |reference_rate: u64, rate: u64| {
         (rate > 0).then(|| reference * u128::from(reference_rate) / u128::from(rate))
     };
-    let arithmetic = stretch(REFERENCE_F32_MFLOPS, device.power.f32_believed());
-    let memory = stretch(REFERENCE_MEMORY_MBPS, device.power.memory_mbps);
+    let arithmetic = stretch(REFERENCE_F32_MFLOPS, power.f32_believed());
+    let memory = stretch(REFERENCE_MEMORY_MBPS, power.memory_mbps);
     let run = match (arithmetic, memory) {
         (Some(a), Some(m)) => (a + m) / 2,
         (Some(one), None) | (None, Some(one)) => one,

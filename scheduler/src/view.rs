@@ -94,6 +94,8 @@ pub struct OfferView {
     pub lost: u32,
     /// False results that running blocks again showed.
     pub falsified: u32,
+    /// Whether its claims held when this node challenged it last; what did not hold counts as not measured.
+    pub claim_held: Option<bool>,
 }
 
 /// Why a job is where it is, or would go where it would.

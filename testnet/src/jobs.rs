@@ -191,6 +191,10 @@ pub fn job_of(event: &Event) -> Option<JobId> {
         | Event::ReceiptSigned { job, .. }
         | Event::ReceiptSettled { job, .. }
         | Event::LeaseReleased { job, .. } => Some(*job),
-        Event::OfferSeen { .. } | Event::RecordFailed { .. } | Event::Drained => None,
+        Event::OfferSeen { .. }
+        | Event::Challenged { .. }
+        | Event::ChallengeTaken { .. }
+        | Event::RecordFailed { .. }
+        | Event::Drained => None,
     }
 }

@@ -54,7 +54,7 @@ enum Verb {
     /// Stands between a provider and its worker and falsifies what comes out or goes in.
     #[command(name = liar::VERB, hide = true)]
     LyingWorker {
-        /// What is false: outputs or middle.
+        /// What is false: outputs, middle, overclaim or shared.
         lie: liar::Lie,
         /// The real `ion`.
         program: PathBuf,

@@ -70,6 +70,8 @@ pub enum Verb {
     Jobs(JobsArgs),
     /// Stop a job
     Cancel(JobArgs),
+    /// Hold a provider's device to the rate it claims, or check a challenge that somebody made
+    Challenge(ChallengeArgs),
     /// Why a job is where it is, and not elsewhere
     Why(JobArgs),
     /// What happens on the running node, as it happens
@@ -348,6 +350,45 @@ pub enum ReceiptsVerb {
         /// Where to; stdout unless given
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         out: Option<PathBuf>,
+    },
+}
+
+const CHALLENGE_EXAMPLES: &str = "\
+Examples:
+  ion challenge 3f9a                     device 0 of the provider whose id begins so
+  ion challenge 3f9a 77c0                both at the same moment: is one device sold twice?
+  ion challenge 3f9a --out proof.json    everything that was said, for anybody to check
+  ion challenge verify proof.json
+
+The device computes a product that takes it about five seconds by its own claim, and shows rows of it. A provider
+takes a challenge while the device is idle, and gives them 0.3 % of its time.";
+
+/// `ion challenge`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = CHALLENGE_EXAMPLES, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct ChallengeArgs {
+    /// Check, rather than challenge.
+    #[command(subcommand)]
+    pub verb: Option<ChallengeVerb>,
+    /// The providers, by the first digits of their ids; all are challenged at the same moment
+    #[arg(value_name = "PEER")]
+    pub peers: Vec<String>,
+    /// Which device of each
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub device: u16,
+    /// Where to write what was said; with several peers, the start of each id is added to the name
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+}
+
+/// What else can be done with challenges.
+#[derive(Debug, Subcommand)]
+pub enum ChallengeVerb {
+    /// Check a challenge that was written to a file, offline: signatures, rows, and the verdict
+    Verify {
+        /// The file
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
     },
 }
 

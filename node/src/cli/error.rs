@@ -5,7 +5,7 @@ use crate::{
     driver::NodeError,
     identity::IdentityError,
     manifest::{ManifestError, Mistake},
-    show::{ReceiptFileError, ShowError},
+    show::{ReceiptFileError, ShowError, TranscriptFileError},
 };
 use serde::Serialize;
 use std::{io, process::ExitCode};
@@ -197,6 +197,28 @@ impl From<ReceiptFileError> for CliError {
             | ReceiptFileError::Shown => Self::failed(
                 format!("the receipt proves nothing: {error}"),
                 "ask whoever gave it to you for the original",
+            ),
+        }
+    }
+}
+
+impl From<TranscriptFileError> for CliError {
+    fn from(error: TranscriptFileError) -> Self {
+        match &error {
+            TranscriptFileError::Unreadable { .. }
+            | TranscriptFileError::TooLarge { .. }
+            | TranscriptFileError::Json(_) => {
+                Self::usage(error.to_string(), "give a file written by `ion challenge PEER --out FILE`")
+            }
+            TranscriptFileError::Version { .. } => {
+                Self::usage(error.to_string(), "use the release that wrote the file")
+            }
+            TranscriptFileError::Hex(_)
+            | TranscriptFileError::Transcript(_)
+            | TranscriptFileError::Shown
+            | TranscriptFileError::Verdict { .. } => Self::failed(
+                format!("the transcript proves nothing: {error}"),
+                "ask whoever gave it to you for the original, or challenge the provider yourself",
             ),
         }
     }

@@ -8,6 +8,7 @@
 mod args;
 mod bench;
 mod cancel;
+mod challenge;
 mod completions;
 mod devices;
 mod doctor;
@@ -68,6 +69,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Verb::Run(args) => run::run(common, args),
         Verb::Jobs(args) => jobs::jobs(common, args),
         Verb::Cancel(args) => cancel::cancel(common, args),
+        Verb::Challenge(args) => challenge::challenge(common, args),
         Verb::Why(args) => why::why(common, args),
         Verb::Events => events::events(common),
         Verb::Receipts(args) => receipts::receipts(common, args),

@@ -175,7 +175,7 @@ fn export(common: &Common, prefix: String, out: Option<&Path>) -> Result<(), Cli
 }
 
 /// Whole or not at all; an older file of this name is replaced.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mode = std::fs::Permissions::from_mode(0o666);
     let mut temp = tempfile::Builder::new().prefix(".ion-").permissions(mode).tempfile_in(dir)?;

@@ -37,6 +37,13 @@ pub fn event(event: &Event) -> String {
              re-running elsewhere",
             provider.short()
         ),
+        Event::Challenged { provider, device, judgement, took, bound } => {
+            let who = provider.short();
+            format!("the challenge of device {device} of {who} {judgement}, after {took} of at most {bound}")
+        }
+        Event::ChallengeTaken { challenger, device } => {
+            format!("device {device} computes what {} challenged it to", challenger.short())
+        }
         Event::JobEnded { end, .. } => end_of_job(end),
         Event::LeaseTaken { job, requester, .. } => {
             format!("took job {} of {}", job.short(), requester.short())

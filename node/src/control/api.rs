@@ -5,7 +5,7 @@
 //! one response; [`ControlRequest::Watch`] and [`ControlRequest::Events`] get any number of
 //! [`ControlResponse::Event`] and then [`ControlResponse::End`].
 
-use crate::{config::Role, events::EventLine, owner::Facts};
+use crate::{config::Role, events::EventLine, owner::Facts, show::TranscriptFile};
 use ion_gpu::worker::isolation::Isolation;
 use ion_protocol::{
     BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, NetworkId, NodeId,
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Version of this language. Both ends are usually one binary; after an update the old node is still running.
-pub const CONTROL_VERSION: u32 = 2;
+pub const CONTROL_VERSION: u32 = 3;
 
 /// The first line of each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,11 @@ pub enum ControlRequest {
         /// Which.
         job: JobId,
     },
+    /// Challenge these devices at the same moment. Answered by [`ControlResponse::Challenged`] when all are over.
+    Challenge {
+        /// At most [`ion_protocol::challenge::BESIDE_MAX`].
+        targets: Vec<ChallengeRef>,
+    },
     /// Take no new work, finish what runs, then stop. Answered by [`ControlResponse::Noted`] at once.
     Drain,
     /// Stop now; what runs is resumed or re-run after a restart. Answered by [`ControlResponse::Noted`] at once.
@@ -140,10 +145,32 @@ impl ControlRequest {
             | ControlRequest::Receipts { .. }
             | ControlRequest::Receipt { .. }
             | ControlRequest::Outputs { .. }
+            | ControlRequest::Challenge { .. }
             | ControlRequest::Drain
             | ControlRequest::Stop => false,
         }
     }
+}
+
+/// A device of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeRef {
+    /// Whose.
+    pub provider: NodeId,
+    /// Its index.
+    pub device: u16,
+}
+
+/// What came of challenging one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengedView {
+    /// Which.
+    #[serde(flatten)]
+    pub target: ChallengeRef,
+    /// All that was said; `None` where it took no challenge.
+    pub transcript: Option<TranscriptFile>,
+    /// Why it took none; empty where it did.
+    pub refused: String,
 }
 
 /// A blob on this machine's disk.
@@ -211,6 +238,8 @@ pub enum ControlResponse {
     Receipt(Box<SignedReceiptView>),
     /// To [`ControlRequest::Outputs`].
     Outputs(Vec<OutputView>),
+    /// To [`ControlRequest::Challenge`], in its order.
+    Challenged(Vec<ChallengedView>),
     /// It can't be done.
     Error {
         /// Why.

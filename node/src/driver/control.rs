@@ -113,6 +113,7 @@ impl Driver {
                 }
                 None => unknown_job(&reply, &job),
             },
+            ControlRequest::Challenge { targets } => self.on_challenge(targets, reply),
             ControlRequest::Drain => {
                 reply.send(ControlResponse::Noted);
                 self.feed(Input::Owner(OwnerInput::Drain));
@@ -156,6 +157,8 @@ impl Driver {
             | Event::ReceiptSettled { .. }
             | Event::LeaseReleased { .. }
             | Event::OfferSeen { .. }
+            | Event::Challenged { .. }
+            | Event::ChallengeTaken { .. }
             | Event::Drained => {}
         }
         let drained = event == Event::Drained;

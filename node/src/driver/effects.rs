@@ -107,6 +107,26 @@ impl Driver {
                 self.checker.stop(check);
                 None
             }
+            Effect::Prove { work, device, challenge, limit } => {
+                let fault = self.prove(work, device, &challenge, limit).err()?;
+                Some(Input::WorkDone { work, result: Err(fault) })
+            }
+            Effect::Commit { work, challenge, outputs } => {
+                self.commit(work, challenge, outputs);
+                None
+            }
+            Effect::OpenRows { work, challenge, outputs, opening } => {
+                self.open_rows(work, challenge, outputs, opening);
+                None
+            }
+            Effect::Judge { challenge, target, asked, roots, opening, rows } => {
+                self.judge((challenge, target), asked, roots, opening, rows);
+                None
+            }
+            Effect::Challenged { challenge, reports } => {
+                self.on_challenged(challenge, reports);
+                None
+            }
             Effect::Event(event) => {
                 self.tell(event);
                 None

@@ -3,6 +3,7 @@
 //! Owns the engine, the one clock and the table of effects. Decides nothing the engine decides; never waits for a
 //! service: one that is full is told to the engine as busy at once. Tests: `testnet/tests`, with real nodes.
 
+mod challenge;
 mod control;
 mod effects;
 mod error;
@@ -29,7 +30,7 @@ use ion_gpu::probe::ProbeReport;
 use ion_protocol::{BlobHash, Bytes, JobId, NetworkId, NodeId};
 use ion_scheduler::{
     Config, Engine, Input,
-    input::{OwnerInput, PeerInput},
+    input::{ChallengeId, OwnerInput, PeerInput},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -117,6 +118,7 @@ impl Node {
         let memory = memory_share(CHECK_MEMORY_PERCENT).min(CHECK_MEMORY_MAX);
         let checker =
             workers::start_checker(workers.exe.clone(), memory, Arc::new(store.clone()), local_tx.clone());
+        let results = local_tx.clone();
         if config.role.provides() {
             tasks.spawn("device probe", probe(workers, store.clone(), local_tx, chores_tx.clone()));
         }
@@ -152,6 +154,8 @@ impl Node {
             undelivered: VecDeque::new(),
             submissions: BTreeMap::new(),
             watchers: Vec::new(),
+            challenges: BTreeMap::new(),
+            local: results,
             chores: chores_tx,
             sights: sights_tx,
             shutdown: shutdown.clone(),
@@ -353,6 +357,10 @@ struct Driver {
     /// Askers who wait until their job is durable.
     submissions: BTreeMap<JobId, Vec<control::Reply>>,
     watchers: Vec<control::Watcher>,
+    /// Owners who wait for the end of a challenge.
+    challenges: BTreeMap<ChallengeId, control::Reply>,
+    /// Where results of the node's own services come in.
+    local: mpsc::Sender<Input>,
     chores: mpsc::Sender<Chore>,
     /// Where news of the cards comes in; the newest is all that counts.
     sights: mpsc::Sender<Sights>,

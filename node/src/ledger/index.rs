@@ -303,7 +303,8 @@ impl Index {
             | Record::DeliveryFalse { .. }
             | Record::JobEnded { .. }
             | Record::LeaseTaken { .. }
-            | Record::LeaseReleased { .. } => false,
+            | Record::LeaseReleased { .. }
+            | Record::Challenged { .. } => false,
         };
         self.unflushed += 1;
         if written || self.unflushed >= FLUSH_RECORDS {

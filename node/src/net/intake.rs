@@ -8,6 +8,7 @@ use super::recent::Recent;
 use ion_protocol::{
     Attempt, JobId, Millis, NetworkId, NodeId, Signed, UnixMillis, Verified,
     advert::{Advert, AdvertError},
+    challenge::{BESIDE_MAX, Challenge, OPENED_ROWS, Opening, Unchallenged},
     codec::{self, CodecError},
     deal::{InlineBlob, Order, RefusalReason},
     limits,
@@ -116,6 +117,8 @@ pub(super) enum Question {
     Deliver,
     Countersign,
     Cancel,
+    Challenge,
+    Open,
 }
 
 impl Question {
@@ -127,6 +130,8 @@ impl Question {
             Request::Deliver(_) => Question::Deliver,
             Request::Countersign(_) => Question::Countersign,
             Request::Cancel { .. } => Question::Cancel,
+            Request::Challenge(_) => Question::Challenge,
+            Request::Open(_) => Question::Open,
         }
     }
 
@@ -138,6 +143,8 @@ impl Question {
             Question::Deliver => "a delivery",
             Question::Countersign => "a countersignature",
             Question::Cancel => "a cancellation",
+            Question::Challenge => "a challenge",
+            Question::Open => "a question for rows",
         }
     }
 
@@ -150,6 +157,8 @@ impl Question {
             Response::Lease(_) => matches!(self, Question::Query | Question::Cancel),
             Response::Countersigned(_) => self == Question::Deliver,
             Response::Noted => matches!(self, Question::Deliver | Question::Countersign),
+            Response::Committed(_) => self == Question::Challenge,
+            Response::Shown(_) => self == Question::Open,
         }
     }
 }
@@ -162,6 +171,8 @@ fn answer_name(response: &Response) -> &'static str {
         Response::Lease(_) => "the state of a lease",
         Response::Countersigned(_) => "a countersignature",
         Response::Noted => "a note",
+        Response::Committed(_) => "a commitment",
+        Response::Shown(_) => "rows",
     }
 }
 
@@ -174,6 +185,8 @@ pub(super) enum Asked {
     Cancel { job: JobId, attempt: Attempt },
     Deliver { receipt: Box<Verified<Receipt>>, outputs: Vec<Output>, inline: Vec<InlineBlob> },
     Countersign(Box<Verified<Countersignature>>),
+    Challenge(Box<Verified<Challenge>>),
+    Open(Verified<Opening>),
 }
 
 impl Asked {
@@ -187,6 +200,8 @@ impl Asked {
                 PeerInput::Deliver { inbound, receipt, outputs, inline }
             }
             Asked::Countersign(countersignature) => PeerInput::Countersign { inbound, countersignature },
+            Asked::Challenge(challenge) => PeerInput::Challenge { inbound, challenge },
+            Asked::Open(opening) => PeerInput::Open { inbound, opening },
         }
     }
 }
@@ -217,6 +232,12 @@ impl Door {
             Request::Countersign(countersignature) => {
                 Ok(Asked::Countersign(Box::new(self.own(from, countersignature)?)))
             }
+            Request::Challenge(challenge) => {
+                let challenge = self.own(from, challenge)?;
+                check_count("providers challenged at once", challenge.beside.len(), BESIDE_MAX)?;
+                Ok(Asked::Challenge(Box::new(challenge)))
+            }
+            Request::Open(opening) => Ok(Asked::Open(self.own(from, opening)?)),
         }
     }
 
@@ -272,6 +293,12 @@ impl Door {
             Response::Lease(state) => Ok(Answer::Lease(state)),
             Response::Countersigned(signed) => Ok(Answer::Countersigned(Box::new(self.own(from, signed)?))),
             Response::Noted => Ok(Answer::Noted),
+            Response::Committed(commitment) => Ok(Answer::Committed(Box::new(self.own(from, commitment)?))),
+            Response::Shown(answer) => {
+                let answer = self.own(from, answer)?;
+                check_count("rows", answer.rows.len(), OPENED_ROWS)?;
+                Ok(Answer::Shown(Box::new(answer)))
+            }
         }
     }
 
@@ -324,7 +351,10 @@ fn check_inline(inline: &[InlineBlob]) -> Result<(), Offence> {
 
 fn check_refusal(reason: &RefusalReason) -> Result<(), Offence> {
     let text = match reason {
-        RefusalReason::Spec { message } | RefusalReason::Delivery { message } => message.len(),
+        RefusalReason::Spec { message }
+        | RefusalReason::Delivery { message }
+        | RefusalReason::Challenge { why: Unchallenged::Failed { message } } => message.len(),
+        RefusalReason::Challenge { why: Unchallenged::Claim { what } } => what.len(),
         RefusalReason::Busy { .. }
         | RefusalReason::Draining
         | RefusalReason::Withheld { .. }
@@ -339,6 +369,9 @@ fn check_refusal(reason: &RefusalReason) -> Result<(), Offence> {
         | RefusalReason::Conflict
         | RefusalReason::UnknownJob
         | RefusalReason::Superseded
+        | RefusalReason::Challenge {
+            why: Unchallenged::InUse | Unchallenged::Budget { .. } | Unchallenged::Unknown,
+        }
         | RefusalReason::Overloaded => 0,
     };
     check_count("bytes of text in a refusal", text, limits::TEXT_BYTES_MAX)

@@ -160,7 +160,9 @@ impl SwarmLoop {
                 | Answer::Refused { .. }
                 | Answer::Lease(_)
                 | Answer::Countersigned(_)
-                | Answer::Noted,
+                | Answer::Noted
+                | Answer::Committed(_)
+                | Answer::Shown(_),
             ) => {}
             Err(error) => tracing::debug!("{} gave no adverts: it {error}", from.short()),
         }

@@ -9,8 +9,10 @@ mod picture;
 mod receipt_file;
 #[cfg(test)]
 mod tests;
+mod transcript_file;
 
 pub use receipt_file::{Proof, ReceiptFile, ReceiptFileError};
+pub use transcript_file::{TranscriptFile, TranscriptFileError};
 
 use crate::manifest::is_plain_file_name;
 use ion_protocol::job::Element;

@@ -66,6 +66,7 @@ fn offer() -> OfferView {
         failed: 1,
         lost: 0,
         falsified: 0,
+        claim_held: None,
     }
 }
 

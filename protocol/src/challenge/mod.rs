@@ -41,6 +41,14 @@ pub const ALLOWANCE: Millis = Millis(1_000);
 /// Rows that are opened. Whoever left out a fifth of the rows, to be as much faster as the bound forgives, is found out
 /// in all but 1 of 1 200 challenges.
 pub const OPENED_ROWS: usize = 32;
+/// What a device gives to challenges at most, in each [`BUDGET_WINDOW`]: 0.3 % of its time.
+pub const BUDGET: Millis = Millis(BUDGET_WINDOW.0 * 3 / 1_000);
+/// See [`BUDGET`].
+pub const BUDGET_WINDOW: Millis = Millis(3_600_000);
+/// A provider that does not take a challenge says so within this and a round trip; later, it has tried and failed.
+pub const REFUSE_WITHIN: Millis = Millis(2_000);
+/// How long a provider can show rows of what it committed to.
+pub const SHOWN_FOR: Millis = Millis(60_000);
 /// Providers challenged at the same time.
 pub const BESIDE_MAX: usize = 16;
 
@@ -186,6 +194,23 @@ pub enum Flaw {
     SecondRoot { row: u32 },
     #[error("row {row} is no row of the product")]
     Product { row: u32 },
+}
+
+/// Why a provider does not take a challenge. All but the last are said at once, before anything is computed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Unchallenged {
+    #[error("the device is in use")]
+    InUse,
+    #[error("the device has given challenges what time it has for them; ask again in {wait}")]
+    Budget { wait: Millis },
+    #[error("it is not what this device claims: {what}")]
+    Claim { what: String },
+    #[error("nothing is to be shown for that commitment")]
+    Unknown,
+    #[error("{message}")]
+    Failed { message: String },
 }
 
 macro_rules! document {

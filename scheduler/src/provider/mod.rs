@@ -11,6 +11,7 @@ mod dropped;
 mod lease;
 mod numbers;
 mod outcome;
+mod proof;
 mod replay;
 mod steps;
 mod withhold;
@@ -39,6 +40,7 @@ use ion_protocol::{
 };
 pub(crate) use lease::LeaseKey;
 use lease::{Delivering, Head, Lease, Phase, Promise, Running};
+use proof::Proofs;
 pub(crate) use replay::Replay;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -71,6 +73,7 @@ pub(crate) struct Provider {
     dropped: Dropped,
     turns: u64,
     advertiser: Advertiser,
+    proofs: Proofs,
     drain: Option<Drain>,
     settled: u64,
     earned: NanoIo,
@@ -441,6 +444,7 @@ impl Provider {
         let (wanted, spec) = (head.device.as_ref()?, head.spec.as_ref()?);
         let fits = |device: &&Device| {
             !self.running.contains_key(&device.index)
+                && !self.proofs.occupies(device.index)
                 && admission::alike(wanted, device)
                 && spec.first_unmet(device).is_none()
         };

@@ -225,9 +225,17 @@ pub(super) fn answered(
             | RefusalReason::RunTime { .. }
             | RefusalReason::Room { .. }
             | RefusalReason::Spec { .. }
+            | RefusalReason::Challenge { .. }
             | RefusalReason::Overloaded => {}
         },
-        Ok(Answer::Accepted(_) | Answer::Lease(_) | Answer::Adverts(_)) | Err(CallError::Protocol(_)) => {}
+        Ok(
+            Answer::Accepted(_)
+            | Answer::Lease(_)
+            | Answer::Adverts(_)
+            | Answer::Committed(_)
+            | Answer::Shown(_),
+        )
+        | Err(CallError::Protocol(_)) => {}
         Err(CallError::Unreachable(_) | CallError::TimedOut | CallError::Busy) => {
             let pause = cx.out.backoff(delivering.tries);
             delivering.again_at = cx.now.mono.saturating_add(pause);

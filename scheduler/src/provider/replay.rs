@@ -77,7 +77,8 @@ impl Replay {
             | Record::AttemptLost { .. }
             | Record::DeliveryFalse { .. }
             | Record::Countersigned { .. }
-            | Record::JobEnded { .. } => {}
+            | Record::JobEnded { .. }
+            | Record::Challenged { .. } => {}
         }
     }
 

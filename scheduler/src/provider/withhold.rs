@@ -32,6 +32,9 @@ impl Provider {
 
     /// Stops what runs on a device. The device stays taken until its worker is gone.
     pub(crate) fn evict(&mut self, device: u16, cx: &mut Cx<'_>) {
+        if let Some(work) = self.proofs.on(device) {
+            cx.out.push(Effect::StopWork(work));
+        }
         let Some(key) = self.running.get(&device).copied() else { return };
         self.turn(key, cx, |_, phase, cx| match phase {
             Phase::Running(mut running) if running.stopping.is_none() => {
@@ -72,6 +75,7 @@ impl Provider {
 
     /// Lent devices on which something runs; what still ends on a withheld one is not counted.
     pub(super) fn occupied(&self) -> usize {
-        self.devices.iter().filter(|device| self.running.contains_key(&device.index)).count()
+        let taken = |index: u16| self.running.contains_key(&index) || self.proofs.occupies(index);
+        self.devices.iter().filter(|device| taken(device.index)).count()
     }
 }

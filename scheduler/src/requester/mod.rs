@@ -323,7 +323,9 @@ impl Requester {
                 | Answer::Accepted(_)
                 | Answer::Lease(_)
                 | Answer::Countersigned(_)
-                | Answer::Adverts(_),
+                | Answer::Adverts(_)
+                | Answer::Committed(_)
+                | Answer::Shown(_),
             )
             | Err(_) => {}
         }

@@ -80,7 +80,8 @@ impl Replay {
             Record::LeaseTaken { .. }
             | Record::ReceiptSigned { .. }
             | Record::ReceiptSettled { .. }
-            | Record::LeaseReleased { .. } => {}
+            | Record::LeaseReleased { .. }
+            | Record::Challenged { .. } => {}
         }
     }
 

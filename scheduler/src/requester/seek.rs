@@ -224,6 +224,7 @@ pub(super) fn refused(head: &mut Head, live: Live, reason: RefusalReason, cx: &m
         | RefusalReason::Spec { .. }
         | RefusalReason::UnknownJob
         | RefusalReason::Superseded
+        | RefusalReason::Challenge { .. }
         | RefusalReason::Delivery { .. } => (false, REST_NEVER),
     };
     let (provider, attempt) = (live.provider(), live.attempt());

@@ -59,9 +59,14 @@ pub(super) fn on_order_answer(
             seek::lose(head, ordered.live, Lost::wrong("its acceptance is of another order"), cx)
         }
         Ok(Answer::Refused { reason, .. }) => seek::refused(head, ordered.live, reason, cx),
-        Ok(Answer::Lease(_) | Answer::Countersigned(_) | Answer::Noted | Answer::Adverts(_)) => {
-            seek::lose(head, ordered.live, Lost::wrong("its answer is no answer to an order"), cx)
-        }
+        Ok(
+            Answer::Lease(_)
+            | Answer::Countersigned(_)
+            | Answer::Noted
+            | Answer::Adverts(_)
+            | Answer::Committed(_)
+            | Answer::Shown(_),
+        ) => seek::lose(head, ordered.live, Lost::wrong("its answer is no answer to an order"), cx),
         Err(CallError::Unreachable(why)) if !ordered.resent => {
             seek::unreachable(head, ordered.live, &format!("could not be reached ({why})"), cx)
         }

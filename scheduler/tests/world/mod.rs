@@ -356,6 +356,11 @@ impl World {
     fn effect(&mut self, node: usize, effect: Effect) {
         let life = self.nodes[node].life;
         match effect {
+            Effect::Prove { .. }
+            | Effect::Commit { .. }
+            | Effect::OpenRows { .. }
+            | Effect::Judge { .. }
+            | Effect::Challenged { .. } => panic!("nobody is challenged in this world"),
             Effect::Call { call, to, request, timeout, .. } => {
                 let to = self.index(&to);
                 self.nodes[node].calls.insert(call);
@@ -438,6 +443,7 @@ impl World {
         let inbound = InboundId(node.next_inbound);
         node.inbound.insert(inbound, (from, from_life, call));
         let said = match request {
+            Request::Challenge(_) | Request::Open(_) => panic!("nobody is challenged in this world"),
             Request::Adverts { max } => PeerInput::AdvertsAsked { inbound, max },
             Request::Order(order) => {
                 PeerInput::Order { inbound, order: Box::new(order.verify(&network).expect("signed")) }
@@ -461,6 +467,7 @@ impl World {
     fn replied(&mut self, to: usize, life: u32, call: CallId, from: usize, response: Response) {
         let network = self.nodes[to].config.network;
         let answer = match response {
+            Response::Committed(_) | Response::Shown(_) => panic!("nobody is challenged in this world"),
             Response::Adverts(adverts) => {
                 Answer::Adverts(adverts.into_iter().filter_map(|a| a.verify(&network).ok()).collect())
             }

@@ -71,7 +71,8 @@ impl Rules {
             | Record::DeliveryFalse { .. }
             | Record::JobEnded { .. }
             | Record::ReceiptSettled { .. }
-            | Record::LeaseReleased { .. } => {}
+            | Record::LeaseReleased { .. }
+            | Record::Challenged { .. } => {}
         }
     }
 
@@ -99,7 +100,12 @@ impl Rules {
                 | Effect::Work { .. }
                 | Effect::StopWork(_)
                 | Effect::Check { .. }
-                | Effect::StopCheck(_) => {}
+                | Effect::StopCheck(_)
+                | Effect::Prove { .. }
+                | Effect::Commit { .. }
+                | Effect::OpenRows { .. }
+                | Effect::Judge { .. }
+                | Effect::Challenged { .. } => {}
             }
         }
     }
@@ -116,7 +122,11 @@ impl Rules {
                 self.leaves(node, what, &delivery.receipt);
             }
             Request::Countersign(half) => self.half(node, half),
-            Request::Adverts { .. } | Request::Query { .. } | Request::Cancel { .. } => {}
+            Request::Adverts { .. }
+            | Request::Query { .. }
+            | Request::Cancel { .. }
+            | Request::Challenge(_)
+            | Request::Open(_) => {}
         }
     }
 
@@ -128,7 +138,12 @@ impl Rules {
                 self.leaves(node, what, acceptance);
             }
             Response::Countersigned(half) => self.half(node, half),
-            Response::Adverts(_) | Response::Refused(_) | Response::Lease(_) | Response::Noted => {}
+            Response::Adverts(_)
+            | Response::Refused(_)
+            | Response::Lease(_)
+            | Response::Noted
+            | Response::Committed(_)
+            | Response::Shown(_) => {}
         }
     }
 

@@ -3,12 +3,14 @@
 //! A node's worker is its own program started again, so a liar is started from a copy of `ion` that is replaced, as soon
 //! as it runs, by a program that stands between the node and a real worker and changes what comes out. What the node then
 //! signs is false, and it does not know. The other lie is in what goes in: the worker is given a program of which one
-//! launch in the middle is another, so that all that comes after follows from it, and only that launch is false.
+//! launch in the middle is another, so that all that comes after follows from it, and only that launch is false. Two more lie
+//! about the device: how quick it is, and whose.
 
 use crate::cluster::{Cluster, log::Mark};
 use anyhow::{Context, Result, bail};
 use ion_protocol::{
     codec,
+    hardware::Device,
     job::{Arg, JobSpec, Phase, Step},
     limits,
 };
@@ -21,6 +23,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     str::FromStr,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The verb of `ion-testnet` under which it is the program in between.
@@ -35,6 +39,17 @@ const JOB: [u8; 4] = [0; 4];
 /// A worker's largest frame is far smaller.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 
+/// How much too much is claimed: five seconds by the claim are hours in truth.
+const OVERCLAIM: u64 = 5_000;
+/// What a shared device claims: [`SHARED_TAKES`] for a challenge, which takes a processor no time worth speaking of.
+const SHARED_MOPS: u64 = 10;
+/// See [`SHARED_MOPS`].
+const SHARED_TAKES: Duration = Duration::from_millis(4_900);
+/// How often a shared device says that it lives.
+const BEAT_EVERY: Duration = Duration::from_millis(250);
+/// How a worker's word begins that announces the first output of a challenge: `FromWorker::Output`, buffer 4.
+const FIRST_ROOTS: [u8; 6] = [3, 0, 0, 0, 4, 0];
+
 /// What is false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
@@ -42,6 +57,11 @@ pub enum Lie {
     Outputs,
     /// What a launch in the middle does.
     Middle,
+    /// How quick its device is: [`OVERCLAIM`] times as quick as it was measured.
+    Overclaim,
+    /// Whose its device is: all that lie so have one between them, which does one challenge after the other, each in the
+    /// time that its claim gives.
+    Shared,
 }
 
 impl Lie {
@@ -49,6 +69,8 @@ impl Lie {
         match self {
             Lie::Outputs => "outputs",
             Lie::Middle => "middle",
+            Lie::Overclaim => "overclaim",
+            Lie::Shared => "shared",
         }
     }
 }
@@ -56,20 +78,25 @@ impl Lie {
 impl FromStr for Lie {
     type Err = String;
     fn from_str(word: &str) -> Result<Self, String> {
-        let lies = [Lie::Outputs, Lie::Middle];
+        let lies = [Lie::Outputs, Lie::Middle, Lie::Overclaim, Lie::Shared];
         let found = lies.into_iter().find(|lie| lie.word() == word);
-        found.ok_or_else(|| format!("{word} is no lie; there are {}", lies.map(Lie::word).join(" and ")))
+        found.ok_or_else(|| format!("{word} is no lie; there are {}", lies.map(Lie::word).join(", ")))
     }
 }
 
 /// Starts a provider that was added to the cluster, as a liar.
 pub fn start(cluster: &mut Cluster, node: usize, testnet: &Path, lie: Lie) -> Result<Mark> {
     let ion = cluster.ion.path().to_owned();
-    let dir = cluster.subdir("liar")?;
+    let dir = cluster.subdir(&format!("liar-{node}"))?;
     let copy = dir.join("ion");
     fs::copy(&ion, &copy).context("a copy of ion")?;
-    let script =
-        format!("#!/bin/sh\nexec '{}' {VERB} {} '{}' \"$@\"\n", testnet.display(), lie.word(), ion.display());
+    let script = format!(
+        "#!/bin/sh\ncd '{}'\nexec '{}' {VERB} {} '{}' \"$@\"\n",
+        cluster.dir().display(),
+        testnet.display(),
+        lie.word(),
+        ion.display()
+    );
     // The system calls a running program whose file was replaced by another name, so both must be the liar's.
     let names = [copy.clone(), dir.join("ion (deleted)")];
     let drafts = names.each_ref().map(|name| name.with_extension("draft"));
@@ -92,17 +119,29 @@ pub fn own_program() -> Result<PathBuf> {
 pub fn run(lie: Lie, ion: &Path, args: &[OsString]) -> Result<ExitCode> {
     let mut command = Command::new(ion);
     command.args(args);
-    if !args.iter().any(|arg| arg == "--engine") {
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    let (serves, probes) = (has("--engine"), has("--probe"));
+    let concerned = match lie {
+        Lie::Outputs | Lie::Middle => serves,
+        Lie::Overclaim => probes,
+        Lie::Shared => serves || probes,
+    };
+    if !concerned {
         return Err(command.exec()).context("starting ion");
     }
     let mut worker = match lie {
-        Lie::Outputs => command.stdout(Stdio::piped()).spawn(),
+        Lie::Outputs | Lie::Overclaim | Lie::Shared => command.stdout(Stdio::piped()).spawn(),
         Lie::Middle => command.stdin(Stdio::piped()).spawn(),
     }
     .context("starting ion")?;
     if let Some(mut from) = worker.stdout.take() {
-        let mut to = io::stdout().lock();
-        while pass_on(&mut from, &mut to, |kind, payload| falsify_output(kind, payload))? {}
+        // Not locked, since a shared device speaks between two frames.
+        let mut to = io::stdout();
+        while pass_on(&mut from, &mut to, |kind, payload| match lie {
+            Lie::Outputs | Lie::Middle => falsify_output(kind, payload),
+            Lie::Overclaim | Lie::Shared if probes => falsify_claim(lie, payload),
+            Lie::Overclaim | Lie::Shared => wait_for_device(kind, payload),
+        })? {}
     }
     if let Some(mut to) = worker.stdin.take() {
         let mut from = io::stdin().lock();
@@ -175,6 +214,56 @@ fn falsify_middle(spec: &mut JobSpec) -> bool {
     let after = phase.times - middle - 1;
     spec.program.phases = vec![part(middle, &phase.steps), part(1, &changed), part(after, &phase.steps)];
     true
+}
+
+/// Replaces the rates in the answer of a probe, wherever its list of devices ends.
+fn falsify_claim(lie: Lie, payload: &mut Vec<u8>) -> Result<()> {
+    type Start = (u32, bool, Vec<(u32, Device)>);
+    let start = (0..=payload.len())
+        .find_map(|end| Some((end, codec::decode::<Start>(&payload[..end], payload.len()).ok()?)));
+    let (end, (state, nvrtc, mut devices)) = start.context("no devices in the answer of a probe")?;
+    for (_, device) in &mut devices {
+        let power = &mut device.power;
+        match lie {
+            Lie::Overclaim => {
+                power.product_mops = power.product_mops.saturating_mul(OVERCLAIM);
+                power.f32_mflops = power.f32_mflops.saturating_mul(OVERCLAIM);
+            }
+            Lie::Shared => power.product_mops = SHARED_MOPS,
+            Lie::Outputs | Lie::Middle => {}
+        }
+    }
+    let rest = payload.split_off(end);
+    *payload = [codec::encode(&(state, nvrtc, devices)), rest].concat();
+    Ok(())
+}
+
+/// Before the first output of a challenge: the one device there is takes its time, and nobody else has it meanwhile. The
+/// node hears that its worker lives.
+fn wait_for_device(kind: u8, payload: &[u8]) -> Result<()> {
+    if kind != MESSAGE || !payload.starts_with(&FIRST_ROOTS) {
+        return Ok(());
+    }
+    let device = fs::File::create("device.lock").context("the lock of the device")?;
+    while let Err(fs::TryLockError::WouldBlock) = device.try_lock() {
+        beat()?;
+    }
+    let since = Instant::now();
+    while since.elapsed() < SHARED_TAKES {
+        beat()?;
+    }
+    Ok(())
+}
+
+/// A word of life, and a pause.
+fn beat() -> Result<()> {
+    let progress = [1u32.to_le_bytes().as_slice(), &[0; 16]].concat();
+    let header = [(progress.len() as u32 + 1).to_le_bytes().as_slice(), &[MESSAGE]].concat();
+    let mut to = io::stdout().lock();
+    to.write_all(&[header, progress].concat())?;
+    to.flush()?;
+    thread::sleep(BEAT_EVERY);
+    Ok(())
 }
 
 #[cfg(test)]

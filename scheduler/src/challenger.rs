@@ -1,0 +1,357 @@
+//! Challenges of this node's own: devices of peers are held to what their adverts claim.
+//!
+//! A round has one or more targets. Each is greeted first, which brings a connection and its newest advert, and then asked
+//! once more, which measures a round trip. When all are ready, all challenges leave in the same turn, so that a device sold
+//! under two names has to do both at once. What is asked and judged is in [`ion_protocol::challenge`].
+//!
+//! A verdict falls only on who took a challenge: who refuses at once, or can't be reached, was not challenged. Never computes
+//! or checks a product itself. Tests: `tests/challenge.rs` of the crate.
+
+use crate::{
+    effect::{ChallengeReport, Effect},
+    event::Event,
+    input::{Answer, CallError, ChallengeId, ChallengeTarget},
+    outbox::{Fact, Question},
+    reputation::Outcome,
+    requester::Cx,
+};
+use ion_protocol::{
+    Millis, NodeId, Verified,
+    advert::Advert,
+    challenge::{
+        self, BESIDE_MAX, Challenge, Commitment, Flaw, Judgement, Opening, REFUSE_WITHIN, Shape, Transcript,
+        Unchallenged, Verdict, time_bound,
+    },
+    codec,
+    deal::RefusalReason,
+    limits,
+    message::Request,
+    record::Record,
+    signed::{Document, Signed},
+};
+use std::collections::BTreeMap;
+
+/// How long a provider may take to show rows: it computes some of them again.
+const SHOW_WITHIN: Millis = Millis(30_000);
+/// Rounds at once: an owner waits for each.
+const ROUNDS_MAX: usize = 16;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Challenger {
+    rounds: BTreeMap<ChallengeId, Vec<Target>>,
+}
+
+#[derive(Debug)]
+struct Target {
+    who: ChallengeTarget,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// For a connection and its newest advert.
+    Greeting,
+    /// How long a question takes.
+    Measuring(Millis),
+    /// All others are waited for.
+    Ready {
+        round_trip: Millis,
+    },
+    /// For its commitment.
+    Computing(Said),
+    /// For its rows.
+    Showing(Said),
+    /// Whether they are right.
+    Judging(Said),
+    Over(Result<Box<Transcript>, String>),
+}
+
+/// What was said so far.
+#[derive(Debug)]
+struct Said {
+    advert: Box<Verified<Advert>>,
+    challenge: Box<Verified<Challenge>>,
+    since: Millis,
+    took: Millis,
+    commitment: Option<Box<Verified<Commitment>>>,
+    opening: Option<Box<Verified<Opening>>>,
+    answer: Option<Box<Verified<challenge::Answer>>>,
+}
+
+impl Challenger {
+    /// The owner wants devices challenged, at the same moment.
+    pub(crate) fn begin(&mut self, id: ChallengeId, targets: Vec<ChallengeTarget>, cx: &mut Cx<'_>) {
+        let refuse = |why: &str| {
+            let report = |who: &ChallengeTarget| ChallengeReport {
+                provider: who.provider,
+                device: who.device,
+                result: Err(why.to_owned()),
+            };
+            Effect::Challenged { challenge: id, reports: targets.iter().map(report).collect() }
+        };
+        if self.rounds.len() >= ROUNDS_MAX || targets.len() > BESIDE_MAX {
+            return cx.out.push(refuse("too many challenges at once"));
+        }
+        for (at, who) in targets.iter().enumerate() {
+            greet(id, at as u16, who, cx);
+        }
+        let target = |who| Target { who, state: State::Greeting };
+        self.rounds.insert(id, targets.into_iter().map(target).collect());
+        self.settle(id, cx);
+    }
+
+    /// The answer to a question of a round.
+    pub(crate) fn answered(
+        &mut self,
+        (id, at): (ChallengeId, u16),
+        result: Result<Answer, CallError>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.turn((id, at), cx, |who, state, cx| match state {
+            State::Greeting => match result {
+                Ok(_) => {
+                    greet(id, at, who, cx);
+                    State::Measuring(cx.now.mono)
+                }
+                Err(error) => State::Over(Err(format!("it {error}"))),
+            },
+            State::Measuring(since) => match result {
+                Ok(_) => State::Ready { round_trip: cx.now.mono.saturating_sub(since) },
+                Err(error) => State::Over(Err(format!("it {error}"))),
+            },
+            State::Computing(said) => computed((id, at), who, said, result, cx),
+            State::Showing(said) => shown((id, at), said, result, cx),
+            state @ (State::Ready { .. } | State::Judging(_) | State::Over(_)) => state,
+        });
+        self.settle(id, cx);
+    }
+
+    /// Rows were checked.
+    pub(crate) fn judged(&mut self, (id, at): (ChallengeId, u16), result: Result<(), Flaw>, cx: &mut Cx<'_>) {
+        self.turn((id, at), cx, |_, state, cx| match state {
+            State::Judging(said) => match result {
+                Ok(()) => over(said, Judgement::Passed, cx),
+                Err(flaw) => over(said, Judgement::False(flaw), cx),
+            },
+            state @ (State::Greeting
+            | State::Measuring(_)
+            | State::Ready { .. }
+            | State::Computing(_)
+            | State::Showing(_)
+            | State::Over(_)) => state,
+        });
+        self.settle(id, cx);
+    }
+
+    /// A verdict from the journal.
+    pub(crate) fn restore(record: &Record, cx: &mut Cx<'_>) {
+        let Record::Challenged { verdict } = record else { return };
+        if let Ok(verdict) = codec::decode::<Verdict>(verdict.body_bytes(), Verdict::BYTES_MAX) {
+            let outcome = Outcome::Claim(verdict.judgement.is_passed());
+            cx.market.reputation.note(verdict.provider, outcome, verdict.signed);
+        }
+    }
+
+    fn turn(
+        &mut self,
+        (id, at): (ChallengeId, u16),
+        cx: &mut Cx<'_>,
+        step: impl FnOnce(&ChallengeTarget, State, &mut Cx<'_>) -> State,
+    ) {
+        let target = self.rounds.get_mut(&id).and_then(|targets| targets.get_mut(usize::from(at)));
+        if let Some(Target { who, state }) = target {
+            let before = std::mem::replace(state, State::Greeting);
+            *state = step(who, before, cx);
+        }
+    }
+
+    /// Challenges all once all are ready; reports once all are over.
+    fn settle(&mut self, id: ChallengeId, cx: &mut Cx<'_>) {
+        let Some(targets) = self.rounds.get_mut(&id) else { return };
+        let settled = |target: &Target| matches!(target.state, State::Ready { .. } | State::Over(_));
+        if targets.iter().all(settled) {
+            let ready = |target: &&Target| matches!(target.state, State::Ready { .. });
+            let all: Vec<NodeId> = targets.iter().filter(ready).map(|target| target.who.provider).collect();
+            for (at, target) in targets.iter_mut().enumerate() {
+                if let State::Ready { round_trip } = target.state {
+                    let beside = all.iter().filter(|node| **node != target.who.provider).copied().collect();
+                    target.state = ask((id, at as u16), &target.who, round_trip, beside, cx);
+                }
+            }
+        }
+        if targets.iter().all(|target| matches!(target.state, State::Over(_)))
+            && let Some(targets) = self.rounds.remove(&id)
+        {
+            let reports = targets.into_iter().map(Target::report).collect();
+            cx.out.push(Effect::Challenged { challenge: id, reports });
+        }
+    }
+}
+
+impl Target {
+    fn report(self) -> ChallengeReport {
+        let result = match self.state {
+            State::Over(result) => result,
+            State::Greeting
+            | State::Measuring(_)
+            | State::Ready { .. }
+            | State::Computing(_)
+            | State::Showing(_)
+            | State::Judging(_) => Err("it did not end".to_owned()),
+        };
+        ChallengeReport { provider: self.who.provider, device: self.who.device, result }
+    }
+}
+
+/// A small question: its answer brings the provider's own advert first.
+fn greet(id: ChallengeId, at: u16, who: &ChallengeTarget, cx: &mut Cx<'_>) {
+    let addresses = cx.market.directory.addresses(&who.provider);
+    cx.out.call(Question::Challenge(id, at), who.provider, addresses, Request::Adverts { max: 1 });
+}
+
+/// Sends the challenge that follows from the target's newest advert.
+fn ask(
+    (id, at): (ChallengeId, u16),
+    who: &ChallengeTarget,
+    round_trip: Millis,
+    beside: Vec<NodeId>,
+    cx: &mut Cx<'_>,
+) -> State {
+    let offer = cx.market.directory.offers().find(|offer| offer.advert.node == who.provider);
+    let Some(advert) = offer.map(|offer| Box::new(offer.advert.clone())) else {
+        return State::Over(Err("it offers nothing".to_owned()));
+    };
+    let device = advert.devices.iter().find(|device| device.index == who.device);
+    let claimed = device.and_then(|device| Some((Shape::for_claim(device)?, device.power.product_mops)));
+    let bound = claimed.and_then(|(shape, claim)| Some((shape, time_bound(&shape, claim, round_trip)?)));
+    let Some((shape, bound)) = bound else {
+        return State::Over(Err(format!("it offers no device {} with a measured rate", who.device)));
+    };
+    let challenge = cx.out.sign(Challenge {
+        version: limits::VERSION,
+        challenger: cx.out.me,
+        provider: who.provider,
+        device: who.device,
+        advert: advert.hash(),
+        seed: who.seed,
+        shape,
+        round_trip,
+        bound,
+        beside,
+        issued: cx.now.wall,
+    });
+    let request = Request::Challenge(challenge.signed().clone());
+    let addresses = advert.addresses.clone();
+    cx.out.call_within(bound, Question::Challenge(id, at), who.provider, addresses, request);
+    State::Computing(Said {
+        advert,
+        challenge: Box::new(challenge),
+        since: cx.now.mono,
+        took: Millis::ZERO,
+        commitment: None,
+        opening: None,
+        answer: None,
+    })
+}
+
+/// A commitment came, or none.
+fn computed(
+    (id, at): (ChallengeId, u16),
+    who: &ChallengeTarget,
+    mut said: Said,
+    result: Result<Answer, CallError>,
+    cx: &mut Cx<'_>,
+) -> State {
+    said.took = cx.now.mono.saturating_sub(said.since);
+    let late = said.took > said.challenge.bound;
+    match result {
+        Ok(Answer::Committed(commitment)) if commitment.challenge == said.challenge.hash() => {
+            let opened = commitment.hash();
+            said.commitment = Some(commitment);
+            if late {
+                return over(said, Judgement::Late, cx);
+            }
+            let (version, challenger) = (limits::VERSION, cx.out.me);
+            let opening = cx.out.sign(Opening { version, challenger, commitment: opened, seed: who.opening });
+            let request = Request::Open(opening.signed().clone());
+            let (to, addresses) = (who.provider, said.advert.addresses.clone());
+            cx.out.call_within(SHOW_WITHIN, Question::Challenge(id, at), to, addresses, request);
+            said.opening = Some(Box::new(opening));
+            State::Showing(said)
+        }
+        Ok(Answer::Refused { reason, .. }) => {
+            let at_once = REFUSE_WITHIN.saturating_add(said.challenge.round_trip);
+            match reason {
+                RefusalReason::Challenge { why: Unchallenged::Failed { message } } => {
+                    over(said, Judgement::GaveUp { why: message }, cx)
+                }
+                reason if said.took > at_once => {
+                    let why = format!("it refused after {}: {reason}", said.took);
+                    over(said, Judgement::GaveUp { why }, cx)
+                }
+                reason => State::Over(Err(reason.to_string())),
+            }
+        }
+        Err(CallError::TimedOut) => over(said, Judgement::Late, cx),
+        Ok(_) => State::Over(Err("it answered something else".to_owned())),
+        Err(error) => State::Over(Err(format!("it {error}"))),
+    }
+}
+
+/// Rows came, or none.
+fn shown(
+    (id, at): (ChallengeId, u16),
+    mut said: Said,
+    result: Result<Answer, CallError>,
+    cx: &mut Cx<'_>,
+) -> State {
+    let asked = said.opening.as_ref().zip(said.commitment.as_ref());
+    let why = match (result, asked) {
+        (Ok(Answer::Shown(answer)), Some((opening, commitment))) if answer.opening == opening.hash() => {
+            cx.out.push(Effect::Judge {
+                challenge: id,
+                target: at,
+                asked: Box::new(said.challenge.body().clone()),
+                roots: commitment.roots,
+                opening: opening.seed,
+                rows: answer.rows.clone(),
+            });
+            said.answer = Some(answer);
+            return State::Judging(said);
+        }
+        (Ok(Answer::Refused { reason, .. }), _) => reason.to_string(),
+        (Ok(_), _) => "it answered something else".to_owned(),
+        (Err(error), _) => format!("it {error}"),
+    };
+    over(said, Judgement::NotShown { why }, cx)
+}
+
+/// The verdict: signed, written down, and remembered.
+fn over(said: Said, judgement: Judgement, cx: &mut Cx<'_>) -> State {
+    let (provider, device) = (said.challenge.provider, said.challenge.device);
+    let (took, bound, held) = (said.took, said.challenge.bound, judgement.is_passed());
+    let verdict = cx.out.sign(Verdict {
+        version: limits::VERSION,
+        challenger: cx.out.me,
+        provider,
+        challenge: said.challenge.hash(),
+        took,
+        judgement: judgement.clone(),
+        signed: cx.now.wall,
+    });
+    cx.out.record(Fact::Quiet, Record::Challenged { verdict: verdict.signed().clone() });
+    cx.out.event(Event::Challenged { provider, device, judgement, took, bound });
+    cx.market.reputation.note(provider, Outcome::Claim(held), cx.now.wall);
+    fn bytes<T: Document>(document: &Verified<T>) -> Signed<T> {
+        document.signed().clone()
+    }
+    State::Over(Ok(Box::new(Transcript {
+        advert: bytes(&said.advert),
+        challenge: bytes(&said.challenge),
+        commitment: said.commitment.as_deref().map(bytes),
+        opening: said.opening.as_deref().map(bytes),
+        answer: said.answer.as_deref().map(bytes),
+        verdict: bytes(&verdict),
+    })))
+}

@@ -1,0 +1,255 @@
+//! Challenges by peers: when a device takes one, and what it then owes.
+//!
+//! `running -> committing -> committed -> opening -> shown`. A device takes one while nothing runs on it or waits, and gives
+//! all of them together at most [`BUDGET`] in a [`BUDGET_WINDOW`]; work that comes meanwhile waits for it, a few seconds.
+//! Never computes anything itself. Tests: `tests/challenge.rs` of the crate.
+
+use super::Provider;
+use crate::{
+    deadline::Topic,
+    effect::Effect,
+    event::Event,
+    input::{InboundId, WorkId, WorkReport},
+    requester::Cx,
+};
+use ion_protocol::{
+    DocHash, Millis, NodeId, Verified,
+    challenge::{
+        self, ALLOWANCE, BUDGET, BUDGET_WINDOW, Challenge, Commitment, OpenedRow, Opening, Roots, SHOWN_FOR,
+        TARGET, Unchallenged, time_bound,
+    },
+    deal::RefusalReason,
+    fault::Fault,
+    limits,
+    message::Response,
+    receipt::Output,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Longer than this a product does not take, by the device's own claim.
+const EXPECTED_MAX: Millis = Millis(TARGET.0 + 1_000);
+
+/// What is computed, or was, for challengers.
+#[derive(Debug, Default)]
+pub(super) struct Proofs {
+    of: BTreeMap<WorkId, Proof>,
+    /// When a device gave how much time.
+    given: VecDeque<(Millis, u16, Millis)>,
+}
+
+#[derive(Debug)]
+struct Proof {
+    challenge: Box<Verified<Challenge>>,
+    since: Millis,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Running(InboundId),
+    Committing(InboundId, Vec<Output>),
+    Committed(DocHash, Vec<Output>),
+    Opening(InboundId, DocHash),
+    Shown(DocHash, Box<Verified<challenge::Answer>>),
+}
+
+impl Proofs {
+    /// Whether a device computes for a challenger.
+    pub(super) fn occupies(&self, device: u16) -> bool {
+        self.on(device).is_some()
+    }
+
+    /// What it computes.
+    pub(super) fn on(&self, device: u16) -> Option<WorkId> {
+        let runs = |proof: &Proof| matches!(proof.step, Step::Running(_)) && proof.challenge.device == device;
+        self.of.iter().find(|(_, proof)| runs(proof)).map(|(work, _)| *work)
+    }
+
+    /// How long until a device has so much time for challenges again.
+    fn wait(&self, device: u16, time: Millis, now: Millis) -> Option<Millis> {
+        let given = self
+            .given
+            .iter()
+            .filter(|(at, whose, _)| *whose == device && at.saturating_add(BUDGET_WINDOW) > now);
+        let mut sum = given.clone().fold(time, |sum, (.., time)| sum.saturating_add(*time));
+        let mut until = Millis::ZERO;
+        for (at, _, time) in given {
+            if sum <= BUDGET {
+                break;
+            }
+            sum = sum.saturating_sub(*time);
+            until = at.saturating_add(BUDGET_WINDOW);
+        }
+        (until > now).then(|| until.saturating_sub(now))
+    }
+
+    fn gave(&mut self, device: u16, time: Millis, now: Millis) {
+        self.given.retain(|(at, ..)| at.saturating_add(BUDGET_WINDOW) > now);
+        self.given.push_back((now, device, time));
+    }
+}
+
+impl Provider {
+    /// A peer challenges a device.
+    pub(crate) fn challenged(
+        &mut self,
+        from: NodeId,
+        inbound: InboundId,
+        challenge: Box<Verified<Challenge>>,
+        cx: &mut Cx<'_>,
+    ) {
+        match self.takes(from, &challenge, cx) {
+            Ok(()) => {
+                let device = challenge.device;
+                // Late is for the challenger to say; a second later nobody waits any more.
+                let limit = challenge.bound.saturating_add(ALLOWANCE);
+                let work = cx.out.prove(device, Box::new(challenge.body().clone()), limit);
+                let proof = Proof { challenge, since: cx.now.mono, step: Step::Running(inbound) };
+                self.proofs.of.insert(work, proof);
+                cx.out.event(Event::ChallengeTaken { challenger: from, device });
+            }
+            Err(reason) => cx.out.refuse(inbound, reason),
+        }
+    }
+
+    fn takes(&self, from: NodeId, challenge: &Challenge, cx: &Cx<'_>) -> Result<(), RefusalReason> {
+        let no = |why| RefusalReason::Challenge { why };
+        if challenge.provider != cx.out.me || challenge.challenger != from {
+            return Err(RefusalReason::NotForMe);
+        }
+        if self.drain.is_some() {
+            return Err(RefusalReason::Draining);
+        }
+        let index = challenge.device;
+        let device = self.devices.iter().find(|device| device.index == index);
+        let device = device.ok_or(RefusalReason::NoSuchDevice { device: index })?;
+        let (claim, shape) = (device.power.product_mops, challenge.shape);
+        let expected = shape.time_at(claim).filter(|time| *time <= EXPECTED_MAX);
+        let fits = shape.check().is_ok() && shape.memory() <= device.memory;
+        if !fits || time_bound(&shape, claim, challenge.round_trip) != Some(challenge.bound) {
+            let what = "the product does not follow from its newest advert".to_owned();
+            return Err(no(Unchallenged::Claim { what }));
+        }
+        let Some(expected) = expected else {
+            let what = format!("the product takes longer than {EXPECTED_MAX}");
+            return Err(no(Unchallenged::Claim { what }));
+        };
+        let busy =
+            self.running.contains_key(&index) || self.proofs.occupies(index) || !self.waiting.is_empty();
+        if busy {
+            return Err(no(Unchallenged::InUse));
+        }
+        match self.proofs.wait(index, expected, cx.now.mono) {
+            Some(wait) => Err(no(Unchallenged::Budget { wait })),
+            None => Ok(()),
+        }
+    }
+
+    /// The device is done, if this is of a challenge.
+    pub(crate) fn proved(&mut self, work: WorkId, result: Result<WorkReport, Fault>, cx: &mut Cx<'_>) {
+        let Some(proof) = self.proofs.of.get_mut(&work) else { return };
+        let Step::Running(inbound) = proof.step else { return };
+        let took = cx.now.mono.saturating_sub(proof.since);
+        match result {
+            Ok(report) => {
+                let challenge = Box::new(proof.challenge.body().clone());
+                cx.out.push(Effect::Commit { work, challenge, outputs: report.outputs.clone() });
+                proof.step = Step::Committing(inbound, report.outputs);
+                let device = proof.challenge.device;
+                self.proofs.gave(device, took, cx.now.mono);
+            }
+            Err(fault) => {
+                let device = proof.challenge.device;
+                self.proofs.gave(device, took, cx.now.mono);
+                self.give_up(work, inbound, &fault.to_string(), cx);
+            }
+        }
+    }
+
+    fn give_up(&mut self, work: WorkId, inbound: InboundId, why: &str, cx: &mut Cx<'_>) {
+        self.proofs.of.remove(&work);
+        let why = Unchallenged::Failed { message: super::admission::bounded(why) };
+        cx.out.refuse(inbound, RefusalReason::Challenge { why });
+    }
+
+    /// Both roots are known.
+    pub(crate) fn committed(&mut self, work: WorkId, result: Result<Roots, String>, cx: &mut Cx<'_>) {
+        let Some(proof) = self.proofs.of.get_mut(&work) else { return };
+        let Step::Committing(inbound, outputs) = &mut proof.step else { return };
+        let (inbound, outputs) = (*inbound, std::mem::take(outputs));
+        match result {
+            Ok(roots) => {
+                let (version, provider) = (limits::VERSION, cx.out.me);
+                let challenge = proof.challenge.hash();
+                let commitment = cx.out.sign(Commitment { version, provider, challenge, roots });
+                proof.step = Step::Committed(commitment.hash(), outputs);
+                cx.out.answer(inbound, Response::Committed(commitment.signed().clone()));
+                cx.out.deadlines.sooner(Topic::Proofs, cx.now.mono.saturating_add(SHOWN_FOR));
+            }
+            Err(why) => self.give_up(work, inbound, &why, cx),
+        }
+    }
+
+    /// The challenger wants to see rows: once, and the same again as often as it asks.
+    pub(crate) fn open(
+        &mut self,
+        from: NodeId,
+        inbound: InboundId,
+        opening: &Verified<Opening>,
+        cx: &mut Cx<'_>,
+    ) {
+        let unknown = RefusalReason::Challenge { why: Unchallenged::Unknown };
+        let asked = self.proofs.of.iter_mut().find(|(_, proof)| {
+            let known = match &proof.step {
+                Step::Committed(commitment, _) => *commitment == opening.commitment,
+                Step::Shown(hash, _) => *hash == opening.hash(),
+                Step::Running(_) | Step::Committing(..) | Step::Opening(..) => false,
+            };
+            known && proof.challenge.challenger == from && opening.challenger == from
+        });
+        let Some((work, proof)) = asked else { return cx.out.refuse(inbound, unknown) };
+        match &mut proof.step {
+            Step::Committed(_, outputs) => {
+                let (challenge, outputs) =
+                    (Box::new(proof.challenge.body().clone()), std::mem::take(outputs));
+                cx.out.push(Effect::OpenRows { work: *work, challenge, outputs, opening: opening.seed });
+                proof.step = Step::Opening(inbound, opening.hash());
+            }
+            Step::Shown(_, answer) => cx.out.answer(inbound, Response::Shown(answer.signed().clone())),
+            Step::Running(_) | Step::Committing(..) | Step::Opening(..) => cx.out.refuse(inbound, unknown),
+        }
+    }
+
+    /// The rows are here.
+    pub(crate) fn rows_opened(
+        &mut self,
+        work: WorkId,
+        result: Result<Vec<OpenedRow>, String>,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(proof) = self.proofs.of.get_mut(&work) else { return };
+        let Step::Opening(inbound, opening) = proof.step else { return };
+        match result {
+            Ok(rows) => {
+                let (version, provider) = (limits::VERSION, cx.out.me);
+                let answer = cx.out.sign(challenge::Answer { version, provider, opening, rows });
+                cx.out.answer(inbound, Response::Shown(answer.signed().clone()));
+                proof.step = Step::Shown(opening, Box::new(answer));
+            }
+            Err(why) => self.give_up(work, inbound, &why, cx),
+        }
+    }
+
+    /// Forgets what nobody asked for in time.
+    pub(crate) fn forget_proofs(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
+        let until = |proof: &Proof| {
+            let bound = proof.challenge.bound.saturating_add(SHOWN_FOR).saturating_add(ALLOWANCE);
+            proof.since.saturating_add(bound)
+        };
+        self.proofs.of.retain(|_, proof| matches!(proof.step, Step::Running(_)) || until(proof) > now);
+        let next =
+            self.proofs.of.values().filter(|proof| !matches!(proof.step, Step::Running(_))).map(until).min();
+        cx.out.deadlines.set(Topic::Proofs, next);
+    }
+}
