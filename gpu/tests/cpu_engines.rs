@@ -480,7 +480,18 @@ fn light_statement(w: &mut Writer) -> String {
     };
     let at = if space == "shared" { "%x" } else { "%y" };
     let who = w.rng.u32(0..2 * BLOCK * BLOCKS);
-    let line = match w.rng.u8(0..18) {
+    let (by, limits) = (w.rng.u8(0..34), w.pick(&["31", "0", "0x1c03", "0x181f", "0x1007"]));
+    let (how, vote) = (w.pick(&["up", "down", "bfly", "idx"]), w.pick(&["all", "any", "uni"]));
+    let (members, no) = (w.pick(&["0xffffffff", "0xffff", "0xf0f0f0f0"]), w.pick(&["", "!"]));
+    let line = match w.rng.u8(0..22) {
+        17 => format!("shfl.sync.{how}.b32 %r{a}, %r{b}, {by}, {limits}, 0xffffffff;"),
+        18 => format!(
+            "shfl.sync.{how}.b32 %r{a}|%q, %r{b}, {by}, {limits}, 0xffffffff; selp.b32 %r{b}, %r{a}, %e, %q;"
+        ),
+        19 => format!("setp.lt.u32 %q, %r{a}, 0x80000000; vote.sync.ballot.b32 %r{b}, {no}%q, {members};"),
+        20 => format!(
+            "setp.ge.u32 %q, %r{a}, {by}; vote.sync.{vote}.pred %q, {no}%q, {members}; selp.b32 %r{b}, %r{b}, %r{a}, %q;"
+        ),
         0 => format!("mad.lo.u32 %r{a}, %r{b}, 69069, %e;"),
         1 => format!("shf.l.wrap.b32 %r{a}, %r{a}, %r{b}, 7; xor.b32 %r{b}, %r{b}, %r{a};"),
         2 => format!("cvt.u64.u32 %y, %r{b}; add.u64 %d0, %d0, %y;"),

@@ -9,26 +9,31 @@ use super::{
     lanes::{Frame, LANES, lanes_of, store},
 };
 
+/// The lane whose value a lane takes, and whether it lies within limits.
+pub fn source(op: ShuffleOp, lane: usize, by: u32, limits: u32) -> (usize, bool) {
+    let (at, by) = (lane as i32, (by & 31) as i32);
+    let (clamp, segment) = ((limits & 31) as i32, (limits >> 8 & 31) as i32);
+    let highest = (at & segment) | (clamp & !segment);
+    let (source, ok) = match op {
+        ShuffleOp::Up => (at - by, at - by >= highest),
+        ShuffleOp::Down => (at + by, at + by <= highest),
+        ShuffleOp::Bfly => (at ^ by, (at ^ by) <= highest),
+        ShuffleOp::Idx => {
+            let source = (at & segment) | (by & !segment);
+            (source, source <= highest)
+        }
+    };
+    (if ok { source & 31 } else { at } as usize, ok)
+}
+
 /// `a` the value, `b` the lane or distance, `c` the clamp and segment mask; `d` and the predicate `e` the results.
 pub fn shuffle(f: &mut Frame, i: &Code, op: ShuffleOp) {
     let (values, by, limits) = (*f.words(i.a), *f.words(i.b), *f.words(i.c));
     let mut out = [0; LANES];
     let mut inside = 0u32;
     for lane in 0..LANES {
-        let (at, by) = (lane as i32, (by[lane] & 31) as i32);
-        let (clamp, segment) = ((limits[lane] & 31) as i32, (limits[lane] >> 8 & 31) as i32);
-        let highest = (at & segment) | (clamp & !segment);
-        let (source, ok) = match op {
-            ShuffleOp::Up => (at - by, at - by >= highest),
-            ShuffleOp::Down => (at + by, at + by <= highest),
-            ShuffleOp::Bfly => (at ^ by, (at ^ by) <= highest),
-            ShuffleOp::Idx => {
-                let source = (at & segment) | (by & !segment);
-                (source, source <= highest)
-            }
-        };
-        let source = if ok { source } else { at };
-        out[lane] = values[(source & 31) as usize];
+        let (source, ok) = source(op, lane, by[lane], limits[lane]);
+        out[lane] = values[source];
         inside |= u32::from(ok) << lane;
     }
     if i.d != NONE {

@@ -22,7 +22,7 @@ pub mod approx;
 mod backend;
 pub(crate) mod block;
 pub(crate) mod code;
-mod collective;
+pub(crate) mod collective;
 mod compare;
 mod convert;
 pub(crate) mod decode;

@@ -1,7 +1,8 @@
 //! How control and values flow through a kernel.
 //!
 //! Owns: basic blocks, and which registers are live where. A block ends where others may jump to, at branches, around
-//! instructions that are left to the interpreter, and after stores: no load follows a store within a block.
+//! instructions that are left to the interpreter or need a whole warp, and after stores: no load follows a store within
+//! a block.
 //! Never: generates code.
 //! Limits: [`CODES_MAX`], [`LIVENESS_BITS_MAX`]; what exceeds them is interpreted.
 //! Tests: `gpu/tests/cpu_engines.rs`.
@@ -180,7 +181,7 @@ fn is_native(kernel: &Kernel, i: &Code, effects: &Effects, widths: &[u8]) -> boo
 }
 
 fn is_joint(i: &Code) -> bool {
-    matches!(i.kind, Kind::Atomic { .. })
+    matches!(i.kind, Kind::Atomic { .. } | Kind::Shuffle(_) | Kind::Vote { .. })
 }
 
 fn blocks(codes: &[Code], native: &[bool]) -> (Vec<Block>, Vec<u32>) {

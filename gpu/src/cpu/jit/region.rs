@@ -5,7 +5,7 @@
 //! the interpreter takes over. A *narrow* region works in passes of a few lanes each; a pass runs through all of the
 //! region's blocks with its values in machine registers. That is sound because nothing in a pass can be seen by another:
 //! stores come last, and everything by which lanes see each other stands between regions. A *wide* region takes all lanes
-//! in one pass, and may store and go on: what is written is then *settled*, and undoing leads back to there, no further.
+//! in one pass, so they may see each other in it, and may store and go on: what is written is then *settled*, and undoing leads back to there, no further.
 //!
 //! Never: takes a branch on which lanes differ; one on which they may well differ ends a region.
 //! Limits: [`REGION_CODES_MAX`].

@@ -21,6 +21,7 @@ impl Builder<'_, '_> {
     pub(super) fn bails(&self, i: &Code) -> bool {
         match i.kind {
             Kind::Load { .. } | Kind::Store { .. } | Kind::Atomic { .. } | Kind::Exit => true,
+            Kind::Shuffle(_) | Kind::Vote { .. } => true,
             _ => may_wrap(i),
         }
     }

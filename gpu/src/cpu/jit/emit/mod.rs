@@ -7,6 +7,7 @@
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 mod atomic;
+mod collective;
 mod compare;
 mod float;
 mod int;
@@ -65,6 +66,9 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         // A branch ends a region, or is followed within it; an exit is passed by where nobody takes it.
         Kind::Branch(_) => true,
         Kind::Exit => i.guard != NONE,
+        Kind::Shuffle(_) | Kind::Vote { .. } => {
+            i.guard == NONE && collective::translates_collective(kernel, i)
+        }
         Kind::Atomic { area, op, ty } => i.guard == NONE && atomic::translates_atomic(area, op, ty),
         Kind::Slct { .. }
         | Kind::Carry(..)
@@ -76,8 +80,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::ConvertPair { .. }
         | Kind::Clock { .. }
         | Kind::InSpace(_)
-        | Kind::Shuffle(_)
-        | Kind::Vote { .. }
         | Kind::Match { .. }
         | Kind::Redux { .. }
         | Kind::Activemask
@@ -345,6 +347,8 @@ impl Emitter<'_, '_> {
             Kind::Load { area, bits, signed } => self.load(i, area, bits, signed),
             Kind::Store { area, bits } => self.store_now(i, area, bits),
             Kind::Atomic { area, op, ty } => self.atomic(i, area, op, ty)?,
+            Kind::Shuffle(op) => self.shuffle(i, op)?,
+            Kind::Vote { op, negate } => self.vote(i, op, negate)?,
             Kind::Exit => {
                 let leaving = self.guard_bits(i);
                 self.bail_if(leaving);

@@ -272,7 +272,7 @@ impl Ops<'_> {
         out.unwrap_or(args[0])
     }
 
-    fn shuffle(&mut self, x: Value, y: Value, mask: [u8; 16], ty: Type) -> Value {
+    pub fn shuffle(&mut self, x: Value, y: Value, mask: [u8; 16], ty: Type) -> Value {
         let x = self.b.ins().bitcast(I8X16, little(), x);
         let y = self.b.ins().bitcast(I8X16, little(), y);
         let mask = self.b.func.dfg.immediates.push(ConstantData::from(&mask[..]));
