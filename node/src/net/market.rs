@@ -24,12 +24,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A light node asks again so long after it met the network: a provider that came a moment later is soon known.
-const FIRST_ASKS: [Duration; 4] = [
+/// A light node asks again so long after it met the network: a provider that came, or measured itself, a little later is
+/// soon known.
+const FIRST_ASKS: [Duration; 8] = [
     Duration::from_millis(300),
     Duration::from_millis(700),
     Duration::from_millis(1200),
     Duration::from_millis(2000),
+    Duration::from_millis(3000),
+    Duration::from_millis(4500),
+    Duration::from_millis(6500),
+    Duration::from_millis(9500),
 ];
 /// And from then on so often.
 const ASK_EVERY: Duration = Duration::from_secs(15);
