@@ -360,8 +360,9 @@ Examples:
   ion challenge 3f9a --out proof.json    everything that was said, for anybody to check
   ion challenge verify proof.json
 
-The device computes a product that takes it about five seconds by its own claim, and shows rows of it. A provider
-takes a challenge while the device is idle, and gives them 0.3 % of its time.";
+The device computes a product that takes it about five seconds by its own claim, and shows rows of it.
+
+A provider takes a challenge while the device is idle, and gives them 0.3 % of its time.";
 
 /// `ion challenge`
 #[derive(Debug, ClapArgs)]
