@@ -1,11 +1,11 @@
-//! What the key file, the ledger and the blob store ask of a file system: private directories, durable names, and
-//! "full" told apart from "broken".
+//! What the key file, the ledger and the blob store ask of a file system: private directories, durable names,
+//! bounded reads, and "full" told apart from "broken".
 //!
 //! Decides nothing about content. Tests: below.
 
 use std::{
     fs::{self, DirBuilder, File},
-    io,
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
 };
@@ -25,6 +25,13 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         Some(_) | None => sync_dir(Path::new(".")),
     }
+}
+
+/// The content of a file, or `None` where it is longer than `max` bytes; no more than that is read.
+pub fn read_at_most(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= max).then_some(bytes))
 }
 
 /// Makes created, renamed and removed names in `dir` durable.

@@ -2,11 +2,9 @@
 
 mod desk;
 
-use desk::{Desk, JOB, advert, device, id, inputs, order, outputs, result, sign};
+use desk::{Desk, JOB, advert, device, half, id, inputs, order, outputs, result, sign};
 use ion_protocol::{
-    Attempt, Bytes, Millis, NanoIo, Nanos, UnixMillis, Verified,
-    check::Check,
-    codec,
+    Attempt, Bytes, Millis, NanoIo, Nanos, UnixMillis, Verified, codec,
     deal::{Order, RefusalReason},
     fault::Fault,
     hardware::Engine as Gpu,
@@ -71,21 +69,6 @@ fn delivering() -> (Desk, CallId, Verified<Receipt>) {
     let (call, delivery) = desk.delivery_call();
     let receipt = delivery.receipt.verify(&Config::default().network).expect("signed");
     (desk, call, receipt)
-}
-
-fn half(desk: &Desk, receipt: &Verified<Receipt>) -> Box<Verified<Countersignature>> {
-    Box::new(sign(
-        1,
-        Countersignature {
-            version: limits::VERSION,
-            requester: id(1),
-            provider: id(2),
-            receipt: receipt.hash(),
-            price: receipt.price,
-            check: Check::NotAsked,
-            signed: desk.now.wall,
-        },
-    ))
 }
 
 fn query(desk: &mut Desk, from: u8) -> Response {

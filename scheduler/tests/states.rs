@@ -2,14 +2,13 @@
 
 mod desk;
 
-use desk::{Desk, id, order, outputs, result, sign};
+use desk::{Desk, half, order, outputs, result};
 use ion_protocol::{
-    BlobHash, Bytes, Millis, Nanos, Verified,
-    check::Check,
+    BlobHash, Bytes, Millis, Nanos,
     fault::Fault,
     hardware::Engine as Gpu,
     limits,
-    receipt::{Countersignature, Receipt, Status},
+    receipt::Status,
     states::{Kept, States},
 };
 use ion_scheduler::{
@@ -28,19 +27,6 @@ fn report(states: States) -> Result<WorkReport, Fault> {
         ran: Millis(600),
         printed: String::new(),
     })
-}
-
-fn half(desk: &Desk, receipt: &Verified<Receipt>) -> Box<Verified<Countersignature>> {
-    let half = Countersignature {
-        version: limits::VERSION,
-        requester: id(1),
-        provider: id(2),
-        receipt: receipt.hash(),
-        price: receipt.price,
-        check: Check::NotAsked,
-        signed: desk.now.wall,
-    };
-    Box::new(sign(1, half))
 }
 
 /// A provider of an order for four launches that asks for the memory between them, and what its worker is told.

@@ -2,7 +2,7 @@
 //! with the truth.
 
 use anyhow::bail;
-use ion_protocol::record::JobEnd;
+use ion_protocol::{JobId, NodeId, check::Difference, record::JobEnd};
 use ion_scheduler::event::Event;
 use ion_testnet::{
     adversary::liar::{self, Lie},
@@ -14,46 +14,65 @@ use std::{collections::BTreeSet, path::Path};
 
 const TESTNET: &str = env!("CARGO_BIN_EXE_ion-testnet");
 
-#[test]
-fn a_liar_is_found_out_is_not_paid_and_the_job_ends_elsewhere_with_the_truth() {
+/// A light node and a provider that lies, whose offer it has seen.
+fn with_liar(lie: Lie) -> (Network, usize, NodeId) {
     let ion = Ion::new(binary::for_tests().unwrap());
     let mut network = Network::start(ion, "ion-liar-", 0, 1, "cpu").unwrap();
-    let (light, hub) = (network.lights[0], network.hub);
-    let known = [network.cluster[hub].addresses[0].clone()];
-    let add = |network: &mut Network, name: &str| network.cluster.add(name, Role::Provider, "cpu", &known);
     let liar = add(&mut network, "liar");
-    let mark = liar::start(&mut network.cluster, liar, Path::new(TESTNET), Lie::Outputs).unwrap();
+    let mark = liar::start(&mut network.cluster, liar, Path::new(TESTNET), lie).unwrap();
     network.cluster.ready(liar, mark).unwrap();
-    let liar_id = network.cluster[liar].id.unwrap();
-    network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([liar_id])).unwrap();
+    let id = network.cluster[liar].id.unwrap();
+    network.wait_for_offers_of(network.lights[0], Mark::default(), BTreeSet::from([id])).unwrap();
+    (network, liar, id)
+}
 
-    // 64 blocks, of which four are run again unless the owner says otherwise.
-    let program = Program::Matmul(Matmul { n: 128 });
-    let job = Job::order(&network.cluster, light, "matmul", program).unwrap();
-    let (difference, _) = job
-        .wait(
-            &network.cluster,
-            job.since,
-            Deadline::seconds(JOB_SECONDS),
-            "the lie to be found",
-            |_, event| match event {
-                Event::DeliveryFalse { provider, difference, .. } if *provider == liar_id => {
-                    Ok(Some(difference.clone()))
-                }
-                Event::JobEnded { end, .. } => bail!("the lie passed: {end:?}"),
-                _ => Ok(None),
-            },
-        )
-        .unwrap();
-    assert_eq!((difference.kernel.as_str(), difference.buffer.as_str()), ("matmul", "c"));
-    assert_eq!(difference.found, difference.expected ^ 1, "as the liar does it");
-    let block = difference.block.expect("of one block");
+fn add(network: &mut Network, name: &str) -> usize {
+    let known = [network.cluster[network.hub].addresses[0].clone()];
+    network.cluster.add(name, Role::Provider, "cpu", &known)
+}
 
-    let honest = add(&mut network, "honest");
+/// What the light node found wrong in what this provider delivered.
+fn lie_found(network: &Network, job: &Job, liar: NodeId) -> Difference {
+    let found = job.wait(
+        &network.cluster,
+        job.since,
+        Deadline::seconds(JOB_SECONDS),
+        "the lie to be found",
+        |_, event| match event {
+            Event::DeliveryFalse { provider, difference, .. } if *provider == liar => {
+                Ok(Some(difference.clone()))
+            }
+            Event::JobEnded { end, .. } => bail!("the lie passed: {end:?}"),
+            _ => Ok(None),
+        },
+    );
+    found.unwrap().0
+}
+
+/// An honest provider comes and ends the job, rightly.
+fn ends_with_the_truth(network: &mut Network, job: Job) -> JobId {
+    let honest = add(network, "honest");
     network.cluster.start_ready(honest).unwrap();
     let (program, out, id, ended) = job.finish(&network.cluster).unwrap();
     program.check(&out).unwrap();
     assert_eq!(Some(ended.provider), network.cluster[honest].id);
+    id
+}
+
+#[test]
+fn a_liar_is_found_out_is_not_paid_and_the_job_ends_elsewhere_with_the_truth() {
+    let (mut network, liar, liar_id) = with_liar(Lie::Outputs);
+    let light = network.lights[0];
+
+    // 64 blocks, of which four are run again unless the owner says otherwise.
+    let program = Program::Matmul(Matmul { n: 128 });
+    let job = Job::order(&network.cluster, light, "matmul", program).unwrap();
+    let difference = lie_found(&network, &job, liar_id);
+    assert_eq!((difference.kernel.as_str(), difference.buffer.as_str()), ("matmul", "c"));
+    assert_eq!(difference.found, difference.expected ^ 1, "as the liar does it");
+    let block = difference.block.expect("of one block");
+
+    let id = ends_with_the_truth(&mut network, job);
 
     let (cluster, dir) = (&network.cluster, &network.cluster[light].spec.data_dir);
     let job = id.to_string();
@@ -88,15 +107,8 @@ fn a_liar_is_found_out_is_not_paid_and_the_job_ends_elsewhere_with_the_truth() {
 /// Whoever does not ask for a check is not told the truth: what the check is worth.
 #[test]
 fn without_a_check_the_lie_is_accepted_and_the_receipt_says_that_nobody_looked() {
-    let ion = Ion::new(binary::for_tests().unwrap());
-    let mut network = Network::start(ion, "ion-liar-", 0, 1, "cpu").unwrap();
-    let (light, hub) = (network.lights[0], network.hub);
-    let known = [network.cluster[hub].addresses[0].clone()];
-    let liar = network.cluster.add("liar", Role::Provider, "cpu", &known);
-    let mark = liar::start(&mut network.cluster, liar, Path::new(TESTNET), Lie::Outputs).unwrap();
-    network.cluster.ready(liar, mark).unwrap();
-    let id = network.cluster[liar].id.unwrap();
-    network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([id])).unwrap();
+    let (network, ..) = with_liar(Lie::Outputs);
+    let light = network.lights[0];
     let program = Program::Matmul(Matmul { n: 64 });
     let job = Job::order_with(&network.cluster, light, "matmul", program, &["--verify", "0"]).unwrap();
     let (program, out, id, _) = job.finish(&network.cluster).unwrap();
@@ -111,43 +123,17 @@ fn without_a_check_the_lie_is_accepted_and_the_receipt_says_that_nobody_looked()
 /// between the launches shows it.
 #[test]
 fn a_lie_in_the_middle_is_found_by_the_memory_between_launches() {
-    let ion = Ion::new(binary::for_tests().unwrap());
-    let mut network = Network::start(ion, "ion-liar-", 0, 1, "cpu").unwrap();
-    let (light, hub) = (network.lights[0], network.hub);
-    let known = [network.cluster[hub].addresses[0].clone()];
-    let add = |network: &mut Network, name: &str| network.cluster.add(name, Role::Provider, "cpu", &known);
-    let liar = add(&mut network, "liar");
-    let mark = liar::start(&mut network.cluster, liar, Path::new(TESTNET), Lie::Middle).unwrap();
-    network.cluster.ready(liar, mark).unwrap();
-    let liar_id = network.cluster[liar].id.unwrap();
-    network.wait_for_offers_of(light, Mark::default(), BTreeSet::from([liar_id])).unwrap();
+    let (mut network, _, liar_id) = with_liar(Lie::Middle);
+    let light = network.lights[0];
 
     // Eight blocks in each launch, all of which are run again; too long for the requester to go there from the inputs.
     let walk = Walk { threads: 8 * 256, steps: 20_000, launches: 8, seed: 3 };
     let more = ["--verify", "64"];
     let job = Job::order_with(&network.cluster, light, "walk", Program::Walk(walk), &more).unwrap();
-    let (difference, _) = job
-        .wait(
-            &network.cluster,
-            job.since,
-            Deadline::seconds(JOB_SECONDS),
-            "the lie to be found",
-            |_, event| match event {
-                Event::DeliveryFalse { provider, difference, .. } if *provider == liar_id => {
-                    Ok(Some(difference.clone()))
-                }
-                Event::JobEnded { end, .. } => bail!("the lie passed: {end:?}"),
-                _ => Ok(None),
-            },
-        )
-        .unwrap();
+    let difference = lie_found(&network, &job, liar_id);
     assert_eq!((difference.launch, difference.kernel.as_str()), (4, "walk"), "{difference}");
 
-    let honest = add(&mut network, "honest");
-    network.cluster.start_ready(honest).unwrap();
-    let (program, out, id, ended) = job.finish(&network.cluster).unwrap();
-    program.check(&out).unwrap();
-    assert_eq!(Some(ended.provider), network.cluster[honest].id);
+    let id = ends_with_the_truth(&mut network, job);
     let (cluster, dir) = (&network.cluster, &network.cluster[light].spec.data_dir);
     let view = cluster.ion.ask(dir, &["jobs", &id.to_string()]).unwrap();
     let check = &view["check"];

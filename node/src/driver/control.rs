@@ -14,7 +14,7 @@ use crate::{
     events::{EventLine, job_of},
     ledger::StoredReceipt,
 };
-use ion_protocol::{JobId, Signed, signed::Document};
+use ion_protocol::JobId;
 use ion_scheduler::{Input, event::Event, input::OwnerInput, view};
 use tokio::sync::mpsc;
 
@@ -266,13 +266,9 @@ fn signed_view(stored: &StoredReceipt, network: String) -> SignedReceiptView {
     SignedReceiptView {
         hash: stored.hash(),
         network,
-        receipt: parts(stored.receipt.signed()),
-        countersignature: stored.countersignature.as_ref().map(|half| parts(half.signed())),
+        receipt: SignedParts::of(stored.receipt.signed()),
+        countersignature: stored.countersignature.as_ref().map(|half| SignedParts::of(half.signed())),
     }
-}
-
-fn parts<T: Document>(signed: &Signed<T>) -> SignedParts {
-    SignedParts { body: hex::encode(signed.body_bytes()), signature: hex::encode(signed.signature()) }
 }
 
 impl Watcher {

@@ -3,7 +3,10 @@
 //! Holds the exact signed bytes of both halves in hex. What a person reads beside them (`shown`) is checked to be what
 //! was signed, so that a file can't show one thing and prove another.
 
-use crate::control::api::{SignedParts, SignedReceiptView};
+use crate::{
+    control::api::{SignedParts, SignedReceiptView},
+    files,
+};
 use ion_protocol::{
     DocHash, NetworkId, Signed,
     receipt::{Countersignature, Receipt, ReceiptError, SettledReceipt},
@@ -11,8 +14,7 @@ use ion_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -128,12 +130,8 @@ impl ReceiptFile {
     /// Reads one; proves nothing yet.
     pub fn read(path: &Path) -> Result<Self, ReceiptFileError> {
         let unreadable = |source| ReceiptFileError::Unreadable { path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(ReceiptFileError::TooLarge { path: path.to_owned() });
-        }
+        let bytes = files::read_at_most(path, FILE_BYTES_MAX).map_err(unreadable)?;
+        let bytes = bytes.ok_or_else(|| ReceiptFileError::TooLarge { path: path.to_owned() })?;
         let file: Self = serde_json::from_slice(&bytes)?;
         if file.ion_receipt != RECEIPT_FILE_VERSION {
             return Err(ReceiptFileError::Version { found: file.ion_receipt });
@@ -167,23 +165,28 @@ const PROVIDER: &str = "provider";
 const REQUESTER: &str = "requester";
 
 fn parts<T: Document>(parts: &SignedParts, half: &'static str) -> Result<Signed<T>, ReceiptFileError> {
-    let body = hex::decode(&parts.body).map_err(|_| ReceiptFileError::Hex {
-        half,
-        what: "body",
-        expected: "bytes in hexadecimal",
-    })?;
-    let mut signature = [0; 64];
-    hex::decode_to_slice(&parts.signature, &mut signature).map_err(|_| ReceiptFileError::Hex {
-        half,
-        what: "signature",
-        expected: "64 bytes in hexadecimal",
-    })?;
-    Ok(Signed::from_parts(body, signature))
+    parts.signed().map_err(|NotHex { what, expected }| ReceiptFileError::Hex { half, what, expected })
+}
+
+/// What of a document's parts is no hexadecimal, and what it should be.
+pub(super) struct NotHex {
+    what: &'static str,
+    expected: &'static str,
 }
 
 impl SignedParts {
     /// The parts of a signed document.
     pub fn of<T: Document>(signed: &Signed<T>) -> Self {
         Self { body: hex::encode(signed.body_bytes()), signature: hex::encode(signed.signature()) }
+    }
+
+    /// The document, whose signature nobody has checked.
+    pub(super) fn signed<T: Document>(&self) -> Result<Signed<T>, NotHex> {
+        let wrong = |what, expected| move |_| NotHex { what, expected };
+        let body = hex::decode(&self.body).map_err(wrong("body", "bytes in hexadecimal"))?;
+        let mut signature = [0; 64];
+        hex::decode_to_slice(&self.signature, &mut signature)
+            .map_err(wrong("signature", "64 bytes in hexadecimal"))?;
+        Ok(Signed::from_parts(body, signature))
     }
 }

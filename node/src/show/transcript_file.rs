@@ -1,7 +1,7 @@
 //! A challenge as a file: everything that was said, in its exact signed bytes, for anybody to check with no node and no
 //! network. What a person reads beside them (`shown`) is checked to be what the challenger signed.
 
-use crate::control::api::SignedParts;
+use crate::{control::api::SignedParts, files};
 use ion_gpu::challenge;
 use ion_protocol::{
     NetworkId, Signed,
@@ -11,8 +11,7 @@ use ion_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -111,12 +110,8 @@ impl TranscriptFile {
     /// Reads one; proves nothing yet.
     pub fn read(path: &Path) -> Result<Self, TranscriptFileError> {
         let unreadable = |source| TranscriptFileError::Unreadable { path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(TranscriptFileError::TooLarge { path: path.to_owned() });
-        }
+        let bytes = files::read_at_most(path, FILE_BYTES_MAX).map_err(unreadable)?;
+        let bytes = bytes.ok_or_else(|| TranscriptFileError::TooLarge { path: path.to_owned() })?;
         let file: Self = serde_json::from_slice(&bytes)?;
         if file.ion_challenge != TRANSCRIPT_FILE_VERSION {
             return Err(TranscriptFileError::Version { found: file.ion_challenge });
@@ -170,8 +165,5 @@ fn judgement(said: &VerifiedTranscript) -> Option<Judgement> {
 }
 
 fn parts<T: Document>(part: &'static str, parts: &SignedParts) -> Result<Signed<T>, TranscriptFileError> {
-    let body = hex::decode(&parts.body).map_err(|_| TranscriptFileError::Hex(part))?;
-    let mut signature = [0; 64];
-    hex::decode_to_slice(&parts.signature, &mut signature).map_err(|_| TranscriptFileError::Hex(part))?;
-    Ok(Signed::from_parts(body, signature))
+    parts.signed().map_err(|_| TranscriptFileError::Hex(part))
 }

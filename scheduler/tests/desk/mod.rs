@@ -5,6 +5,7 @@
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NanoIo, Nanos, NodeId, Now, UnixMillis, Verified,
     advert::Advert,
+    check::Check,
     deal::{Acceptance, InlineBlob, Order, RefusalReason},
     hardware::{ComputeCapability, Device, Engine as Gpu, MeasuredPower},
     job::{
@@ -13,7 +14,7 @@ use ion_protocol::{
     key::SecretKey,
     limits,
     message::{Request, Response},
-    receipt::{Output, Receipt, Status, output_root},
+    receipt::{Countersignature, Output, Receipt, Status, output_root},
     record::Record,
     signed::{Document, Signed},
 };
@@ -404,4 +405,18 @@ pub fn receipt(order: &Verified<Order>) -> Receipt {
 fn kept(effects: &[Effect]) -> Vec<BlobHash> {
     let blobs = effects.iter().filter_map(|e| if let Effect::Keep(blobs) = e { Some(blobs) } else { None });
     blobs.flatten().map(InlineBlob::hash).collect()
+}
+
+/// The requester's half of a receipt of provider 2, unchecked.
+pub fn half(desk: &Desk, receipt: &Verified<Receipt>) -> Box<Verified<Countersignature>> {
+    let half = Countersignature {
+        version: limits::VERSION,
+        requester: id(1),
+        provider: id(2),
+        receipt: receipt.hash(),
+        price: receipt.price,
+        check: Check::NotAsked,
+        signed: desk.now.wall,
+    };
+    Box::new(sign(1, half))
 }
