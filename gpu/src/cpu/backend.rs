@@ -90,21 +90,22 @@ struct Device {
 }
 
 fn room(bytes: u64) -> Result<Bytes, Fault> {
-    usize::try_from(bytes).ok().and_then(Bytes::zeros).ok_or_else(|| {
-        let message = format!("{} of memory are not to be had", ion_protocol::Bytes(bytes));
-        Fault::Room { message }
-    })
+    usize::try_from(bytes).ok().and_then(Bytes::zeros).ok_or_else(|| no_room(bytes))
+}
+
+fn no_room(bytes: u64) -> Fault {
+    Fault::Room { message: format!("{} of memory are not to be had", ion_protocol::Bytes(bytes)) }
 }
 
 impl Device {
     fn new(job: &mut LoadedProgram) -> Result<Self, Fault> {
         let mut buffers = Vec::new();
         for n in 0..job.program().buffers.len() {
-            let mut bytes = room(job.program().buffers[n].bytes.0)?;
-            if let Some(content) = job.take_content(n as u16) {
-                bytes.as_mut_slice().copy_from_slice(&content);
-            }
-            buffers.push(bytes);
+            let bytes = job.program().buffers[n].bytes.0;
+            buffers.push(match job.take_content(n as u16) {
+                Some(content) => Bytes::of(content).ok_or_else(|| no_room(bytes))?,
+                None => room(bytes)?,
+            });
         }
         let mut variables = Vec::new();
         for module in job.modules() {
@@ -295,9 +296,10 @@ impl Backend for CpuBackend {
                 }
             }
         }
+        let buffers = &mut run.device.buffers;
         let outputs = job.program().outputs();
         let outputs = outputs
-            .map(|n| Output { buffer: n, bytes: run.device.buffers[usize::from(n)].as_slice().to_vec() })
+            .map(|n| Output { buffer: n, bytes: std::mem::take(&mut buffers[usize::from(n)]).into_vec() })
             .collect();
         Ok(Report {
             outputs,

@@ -7,7 +7,10 @@
 //! Tests: `gpu/tests/cpu_faults.rs`.
 
 use super::lanes::{BIT, LANES};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::{
+    alloc::{Layout, alloc_zeroed},
+    sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
+};
 
 /// Each window spans 2^36 bytes; a buffer may have 16 GiB, so at least 48 GiB after it are a gap.
 pub const WINDOW_BITS: u32 = 36;
@@ -52,42 +55,101 @@ pub struct BadAccess {
     pub misaligned: bool,
 }
 
+/// Alignment of the largest access.
+const ALIGNMENT: usize = 16;
+/// What large pages of most processors have; they can only be where as many bytes are aligned to as many.
+const LARGE_PAGE: usize = 2 << 20;
+
 /// Bytes with the alignment of the largest access.
 #[derive(Debug, Default)]
 pub struct Bytes {
-    words: Vec<u128>,
-    len: usize,
+    /// What comes before the first aligned byte, nothing nearly always, and the bytes.
+    held: Vec<u8>,
+    before: usize,
 }
 
 impl Bytes {
-    /// `len` zero bytes; `None` if the machine does not have them.
+    /// `len` zero bytes; `None` if the machine does not have them. Large ones are not touched here, so that whoever
+    /// writes them first pays for their pages.
     pub fn zeros(len: usize) -> Option<Bytes> {
-        let mut words = Vec::new();
-        words.try_reserve_exact(len.div_ceil(16)).ok()?;
-        words.resize(len.div_ceil(16), 0);
-        Some(Bytes { words, len })
+        let held = zeroed(len)?;
+        if is_aligned(&held) {
+            return Some(Bytes { held, before: 0 });
+        }
+        let mut held = zeroed(len.checked_add(ALIGNMENT)?)?;
+        let before = held.as_ptr().align_offset(ALIGNMENT);
+        held.truncate(before + len);
+        Some(Bytes { held, before })
+    }
+
+    /// These bytes, which are not copied where they happen to be aligned, as allocators have it; `None` if they are not
+    /// and the machine has no memory for a copy.
+    pub fn of(content: Vec<u8>) -> Option<Bytes> {
+        if is_aligned(&content) {
+            return Some(Bytes { held: content, before: 0 });
+        }
+        let mut bytes = Bytes::zeros(content.len())?;
+        bytes.as_mut_slice().copy_from_slice(&content);
+        Some(bytes)
+    }
+
+    pub fn into_vec(mut self) -> Vec<u8> {
+        self.held.drain(..self.before);
+        self.held
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        self.held.len() - self.before
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.words.as_mut_ptr().cast()
+        self.as_mut_slice().as_mut_ptr()
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: `words` holds at least `len` initialised bytes, and is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), self.len) }
+        &mut self.held[self.before..]
     }
 
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: `words` holds at least `len` initialised bytes.
-        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.len) }
+        &self.held[self.before..]
     }
 
     pub fn clear(&mut self) {
-        self.words.fill(0);
+        self.held.fill(0);
+    }
+}
+
+fn is_aligned(bytes: &[u8]) -> bool {
+    bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(ALIGNMENT)
+}
+
+/// Zeros as the system gives them, rather than written one by one.
+fn zeroed(len: usize) -> Option<Vec<u8>> {
+    let layout = Layout::array::<u8>(len).ok()?;
+    if len == 0 {
+        return Some(Vec::new());
+    }
+    // SAFETY: the layout has a size, and what is allocated has that of a vector of so many bytes, all of them zero.
+    let bytes = unsafe {
+        let start = alloc_zeroed(layout);
+        if start.is_null() {
+            return None;
+        }
+        Vec::from_raw_parts(start, len, len)
+    };
+    large_pages(&bytes);
+    Some(bytes)
+}
+
+/// Asks for large pages, which are found and made faster; it is well without them too.
+fn large_pages(bytes: &[u8]) {
+    let skip = bytes.as_ptr().align_offset(LARGE_PAGE);
+    let len = bytes.len().saturating_sub(skip) / LARGE_PAGE * LARGE_PAGE;
+    #[cfg(target_os = "linux")]
+    if len > 0 {
+        let start = bytes.as_ptr().wrapping_add(skip).cast_mut().cast();
+        // SAFETY: the pages lie within the allocation, and what they hold stays as it is.
+        let _ = unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxHugepage) };
     }
 }
 
@@ -350,3 +412,26 @@ macro_rules! cell {
 }
 
 cell! { u8, AtomicU8; u16, AtomicU16; u32, AtomicU32; u64, AtomicU64 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_begin_where_they_are_aligned() {
+        let mut bytes = Bytes { held: vec![9, 9, 1, 2, 3], before: 2 };
+        assert_eq!((bytes.len(), bytes.as_slice()), (3, &[1, 2, 3][..]));
+        bytes.as_mut_slice()[0] = 4;
+        assert_eq!(bytes.into_vec(), [4, 2, 3]);
+    }
+
+    #[test]
+    fn zeros_are_zeros_small_and_large() {
+        for len in [0, 1, 100, 2 * LARGE_PAGE + 5] {
+            let mut bytes = Bytes::zeros(len).unwrap();
+            assert!(bytes.len() == len && bytes.as_slice().iter().all(|byte| *byte == 0));
+            assert!(len == 0 || bytes.as_mut_ptr().addr().is_multiple_of(ALIGNMENT));
+        }
+        assert!(Bytes::zeros(usize::MAX).is_none());
+    }
+}
