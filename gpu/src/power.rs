@@ -1,7 +1,7 @@
 //! Measured compute power: our own kernels, run on the backend they judge, the same text on all.
 //!
-//! Owns the figures of [`MeasuredPower`]. Never believes a data sheet. Runs in the worker child, within a few tenths of
-//! a second. Tests are at the end; on CUDA in `gpu/tests/backends.rs`.
+//! Owns the figures of [`MeasuredPower`]. Never believes a data sheet. Runs in the worker child, within a second or two.
+//! Tests are at the end; on CUDA in `gpu/tests/backends.rs`.
 
 use crate::{
     backend::{Backend, Report, RunLimits},
@@ -15,7 +15,7 @@ use ion_protocol::{
     hardware::MeasuredPower,
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
 };
-use std::sync::atomic::AtomicBool;
+use std::{sync::atomic::AtomicBool, time::Instant};
 
 /// A launch this long is worth reading a rate from.
 const MEASURED: Nanos = Nanos(60_000_000);
@@ -25,13 +25,21 @@ const RUN_MAX: Millis = Millis(3_000);
 const BLOCK: u32 = 256;
 /// Operations of one thread in one turn of the loop: 16 fused multiply-adds of two operations each.
 const OPS_PER_TURN: u64 = 32;
+/// The same of pairs.
+const OPS_PER_TURN_F16: u64 = 2 * OPS_PER_TURN;
 /// Largest copy: well beyond any cache, well within any device.
 const COPY_BYTES_MAX: u64 = 256 << 20;
+/// What a program moves that shall move nothing: one block's copy.
+const MOVED_BYTES_MIN: u64 = 4_096;
+/// And one that shall: milliseconds of the quickest bus, and little of a processor's time.
+const MOVED_BYTES_MAX: u64 = 64 << 20;
+const LIMITS: RunLimits = RunLimits { run: RUN_MAX, memory: Bytes(4 * COPY_BYTES_MAX), fuel: None };
 
 /// Rows of the largest product: half a GiB, some ten milliseconds of the fastest card.
 const PRODUCT_ROWS_MAX: u64 = 1 << 19;
 
 const KERNELS: &str = include_str!("power.ptx");
+const F16_KERNELS: &str = include_str!("power_f16.ptx");
 
 /// Runs the kernels once, small, and compares with what they must give.
 pub fn check(backend: &mut dyn Backend) -> Result<(), Fault> {
@@ -47,15 +55,15 @@ pub fn check(backend: &mut dyn Backend) -> Result<(), Fault> {
 /// The rates of our kernels.
 pub fn measure(backend: &mut dyn Backend) -> Result<MeasuredPower, Fault> {
     // Both grow their work until it takes long enough, so that a processor and a data centre GPU are both served.
-    let f32_mflops = grow(|size| {
-        let (blocks, turns) = ((size / 256).clamp(4, 4096) as u32, (size / 16).clamp(16, 4096));
-        let ops = u64::from(blocks) * u64::from(BLOCK) * turns * OPS_PER_TURN;
-        Ok((ops, run(backend, fma(blocks, turns), &[])?.device_time))
-    })?;
+    let f32_mflops = multiply_adds(backend, KERNELS, OPS_PER_TURN)?;
+    // Cards before the first that has them keep a rate of zero.
+    let f16_mflops = multiply_adds(backend, F16_KERNELS, OPS_PER_TURN_F16).unwrap_or_default();
     let memory_mbps = grow(|size| {
         let bytes = (size * 4096).clamp(1 << 20, COPY_BYTES_MAX);
         let first = vec![1; bytes as usize];
-        Ok((2 * bytes, run(backend, copy(bytes), &first)?.device_time))
+        // The first launch may find pages that are not there yet.
+        let report = run(backend, twice(copy(bytes)), &first)?;
+        Ok((2 * bytes, report.launches.into_iter().min().unwrap_or(report.device_time)))
     })?;
     let product_mops = grow(|size| {
         // As wide as a challenge's, so that what is claimed is what is held against the device.
@@ -64,7 +72,50 @@ pub fn measure(backend: &mut dyn Backend) -> Result<MeasuredPower, Fault> {
         let ops = u64::try_from(shape.operations()).unwrap_or(u64::MAX);
         Ok((ops, run(backend, challenge::program(&[7; 32], &shape), &[])?.device_time))
     })?;
-    Ok(MeasuredPower { f32_mflops, memory_mbps, product_mops })
+    // A processor has its programs' bytes where they are: nothing moves that could be timed.
+    let (to_device_mbps, from_device_mbps) = match backend.engine().is_gpu() {
+        true => (moved(backend, Way::In)?, moved(backend, Way::Out)?),
+        false => (0, 0),
+    };
+    Ok(MeasuredPower { f32_mflops, f16_mflops, memory_mbps, product_mops, to_device_mbps, from_device_mbps })
+}
+
+fn multiply_adds(backend: &mut dyn Backend, kernels: &'static str, ops_per_turn: u64) -> Result<u64, Fault> {
+    grow(|size| {
+        let (blocks, turns) = ((size / 256).clamp(4, 4096) as u32, (size / 16).clamp(16, 4096));
+        let ops = u64::from(blocks) * u64::from(BLOCK) * turns * ops_per_turn;
+        Ok((ops, run(backend, fma(kernels, blocks, turns), &[])?.device_time))
+    })
+}
+
+/// Which way bytes move between the machine and the device.
+#[derive(Clone, Copy)]
+enum Way {
+    In,
+    Out,
+}
+
+/// What moving a program's bytes adds to its time, whatever the engine does for it.
+fn moved(backend: &mut dyn Backend, way: Way) -> Result<u64, Fault> {
+    grow(|size| {
+        let bytes = (size * 65_536).min(MOVED_BYTES_MAX);
+        let still = timed(backend, way, MOVED_BYTES_MIN)?;
+        let time = timed(backend, way, bytes)?.0.saturating_sub(still.0);
+        Ok((bytes - MOVED_BYTES_MIN, Nanos(time)))
+    })
+}
+
+/// A program that does next to nothing beside moving so many bytes.
+fn timed(backend: &mut dyn Backend, way: Way, bytes: u64) -> Result<Nanos, Fault> {
+    let (read, written) = match way {
+        Way::In => (bytes, MOVED_BYTES_MIN),
+        Way::Out => (MOVED_BYTES_MIN, bytes),
+    };
+    let first = vec![1; read as usize];
+    let loaded = load(touch(read, written), &first)?;
+    let began = Instant::now();
+    backend.run(loaded, &LIMITS, &AtomicBool::new(false), &mut |_| {})?;
+    Ok(Nanos(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// Calls `work` with growing sizes until it takes [`MEASURED`], three times at least, since on a busy machine any one
@@ -86,19 +137,22 @@ fn grow(mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> Result<u64,
 }
 
 fn run(backend: &mut dyn Backend, program: Program, first: &[u8]) -> Result<Report, Fault> {
-    let limits = RunLimits { run: RUN_MAX, memory: Bytes(4 * COPY_BYTES_MAX), fuel: None };
-    let texts = [KERNELS, challenge::KERNELS].map(|text| (BlobHash::of(text.as_bytes()), text));
+    let loaded = load(program, first)?;
+    backend.run(loaded, &LIMITS, &AtomicBool::new(false), &mut |_| {})
+}
+
+fn load(program: Program, first: &[u8]) -> Result<LoadedProgram, Fault> {
+    let texts = [KERNELS, F16_KERNELS, challenge::KERNELS].map(|text| (BlobHash::of(text.as_bytes()), text));
     let mut blob = |hash, _| {
         let text = texts.iter().find(|(name, _)| *name == hash);
         Ok(text.map_or(first, |(_, text)| text.as_bytes()).to_vec())
     };
     let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
-    let loaded = LoadedProgram::load(program, &limits, &mut sources)?;
-    backend.run(loaded, &limits, &AtomicBool::new(false), &mut |_| {})
+    LoadedProgram::load(program, &LIMITS, &mut sources)
 }
 
-fn program(buffers: Vec<Buffer>, launch: Launch) -> Program {
-    let (blob, bytes) = (BlobHash::of(KERNELS.as_bytes()), Bytes(KERNELS.len() as u64));
+fn program(kernels: &str, buffers: Vec<Buffer>, launch: Launch) -> Program {
+    let (blob, bytes) = (BlobHash::of(kernels.as_bytes()), Bytes(kernels.len() as u64));
     let module = Module { name: "power.ptx".into(), source: Source::Ptx, blob, bytes };
     Program {
         modules: vec![module],
@@ -117,27 +171,40 @@ fn launch(kernel: &str, blocks: u32, args: Vec<Arg>) -> Launch {
     Launch { module: 0, kernel: kernel.to_owned(), grid, block, shared_bytes: 0, args }
 }
 
-fn fma(blocks: u32, turns: u64) -> Program {
+fn fma(kernels: &str, blocks: u32, turns: u64) -> Program {
     let bytes = u64::from(blocks) * u64::from(BLOCK) * 4;
     let args = vec![Arg::Buffer(0), Arg::Scalar { element: Element::U32, bits: turns }];
-    program(vec![buffer("out", bytes, Init::Zero, false)], launch("fma", blocks, args))
+    program(kernels, vec![buffer("out", bytes, Init::Zero, false)], launch("fma", blocks, args))
 }
 
 /// 16 bytes a thread; `bytes` is a multiple of a block's.
 fn copy(bytes: u64) -> Program {
     let blocks = (bytes / 16 / u64::from(BLOCK)).max(1) as u32;
     let bytes = u64::from(blocks) * u64::from(BLOCK) * 16;
+    copied(bytes, bytes, blocks)
+}
+
+fn twice(mut program: Program) -> Program {
+    program.phases.iter_mut().for_each(|phase| phase.times = 2);
+    program
+}
+
+/// One block's copy, from and to buffers of these sizes.
+fn touch(from: u64, to: u64) -> Program {
+    copied(from, to, 1)
+}
+
+fn copied(from: u64, to: u64, blocks: u32) -> Program {
     // Any name does: the bytes come from `run`. It must differ from the text's.
-    let from = buffer("from", bytes, Init::Blob(BlobHash([0; 32])), false);
-    let to = buffer("to", bytes, Init::Zero, true);
-    program(vec![from, to], launch("copy", blocks, vec![Arg::Buffer(0), Arg::Buffer(1)]))
+    let from = buffer("from", from, Init::Blob(BlobHash([0; 32])), false);
+    let to = buffer("to", to, Init::Zero, true);
+    program(KERNELS, vec![from, to], launch("copy", blocks, vec![Arg::Buffer(0), Arg::Buffer(1)]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::CpuBackend;
-    use std::time::Instant;
 
     #[test]
     fn the_processor_is_measured_quickly_and_plausibly() {
@@ -147,8 +214,16 @@ mod tests {
         let power = measure(&mut backend).unwrap();
         eprintln!("{power:?} in {:?}", began.elapsed());
         // From a slow interpreter on a loaded machine to a processor ten times the size of today's largest.
-        assert!((1..10_000_000).contains(&power.f32_mflops), "{power:?}");
-        assert!((1..10_000_000).contains(&power.memory_mbps), "{power:?}");
-        assert!((1..10_000_000).contains(&power.product_mops), "{power:?}");
+        let MeasuredPower { f32_mflops, f16_mflops, memory_mbps, product_mops, .. } = power;
+        let rates = [f32_mflops, f16_mflops, memory_mbps, product_mops];
+        assert!(rates.iter().all(|rate| (1..10_000_000).contains(rate)), "{power:?}");
+        assert_eq!((power.to_device_mbps, power.from_device_mbps), (0, 0));
+    }
+
+    #[test]
+    fn what_moving_adds_to_a_programs_time_is_found_on_any_engine() {
+        for way in [Way::In, Way::Out] {
+            assert!(moved(&mut CpuBackend::default(), way).unwrap() > 0);
+        }
     }
 }

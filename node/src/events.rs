@@ -192,6 +192,9 @@ pub fn job_of(event: &Event) -> Option<JobId> {
         | Event::OfferSeen { .. }
         | Event::Challenged { .. }
         | Event::ChallengeTaken { .. }
+        | Event::ChallengeLetGo { .. }
+        | Event::Challenging { .. }
+        | Event::ChallengeDeclined { .. }
         | Event::RecordFailed { .. }
         | Event::Drained => None,
     }

@@ -89,11 +89,18 @@ impl fmt::Display for ComputeCapability {
 pub struct MeasuredPower {
     /// f32 fused multiply-adds counted as two operations, in 10^6 operations a second.
     pub f32_mflops: u64,
+    /// The same of f16, in pairs; tensor cores have no part in it.
+    pub f16_mflops: u64,
     /// Device memory read plus written, in 10^6 bytes a second.
     pub memory_mbps: u64,
     /// Words multiplied and added modulo 2^32 in the product of a [`crate::challenge`], in 10^6 operations a second: the
     /// rate that any peer can hold the device to.
     pub product_mops: u64,
+    /// From the machine's memory to the device's, as a program's inputs go, in 10^6 bytes a second; zero for a processor, where
+    /// nothing moves.
+    pub to_device_mbps: u64,
+    /// And back, as its outputs come.
+    pub from_device_mbps: u64,
 }
 
 /// Arithmetic that is believed for each operation of the product, the one rate that a challenge holds a device to.

@@ -5,7 +5,7 @@ const MIB: usize = 1024 * KIB;
 const GIB: u64 = 1024 * MIB as u64;
 
 /// Wire version of adverts, orders and receipts. A node refuses any other.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// One request or response on a negotiation stream: an order with its small inputs fits, a flood does not.
 pub const MESSAGE_BYTES_MAX: usize = 256 * KIB;
@@ -41,6 +41,8 @@ pub const CLOCK_SKEW_MS_MAX: u64 = 30_000;
 pub const ADVERT_LIFE_MS_MAX: u64 = 300_000;
 /// How long an order may wait for its answer.
 pub const ORDER_LIFE_MS_MAX: u64 = 60_000;
+/// How long ago a challenge may have been signed: it is sent at once, so what is older is a replay.
+pub const CHALLENGE_LIFE_MS_MAX: u64 = 60_000;
 
 /// Modules of one program.
 pub const MODULES_MAX: usize = 16;

@@ -115,6 +115,10 @@ pub enum Record {
     },
     /// A provider was challenged, and this came of it.
     Challenged {
+        /// Which of its devices.
+        device: u16,
+        /// What that claimed, in 10^6 operations a second: another claim is not judged by it.
+        claim_mops: u64,
         /// This node's own.
         verdict: Signed<Verdict>,
     },

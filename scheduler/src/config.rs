@@ -54,6 +54,8 @@ pub struct Config {
     pub deliver_max: Millis,
     /// How long running blocks again may take before a delivery is accepted without it.
     pub check_max: Millis,
+    /// How often, on average, this node looks for a claim of others to check by a challenge; `None` for never.
+    pub patrol_every: Option<Millis>,
     /// Finished jobs, and as many finished leases, kept in memory for views.
     pub finished_max: usize,
 }
@@ -79,6 +81,7 @@ impl Default for Config {
             call_timeout: Millis(3_000),
             deliver_max: Millis(600_000),
             check_max: Millis(20_000),
+            patrol_every: None,
             finished_max: 1_000,
         }
     }

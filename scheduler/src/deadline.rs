@@ -19,6 +19,8 @@ pub(crate) enum Topic {
     Advert,
     /// Old offers.
     Directory,
+    /// Claims of others that are worth a look.
+    Patrol,
     /// What this node computed for challengers, and can show no longer.
     Proofs,
 }
@@ -45,6 +47,13 @@ impl Deadlines {
     /// As [`Self::set`], unless the topic is due sooner already.
     pub(crate) fn sooner(&mut self, topic: Topic, at: Millis) {
         if self.of.get(&topic).is_none_or(|before| at < *before) {
+            self.set(topic, Some(at));
+        }
+    }
+
+    /// As [`Self::set`], unless the topic has a deadline already.
+    pub(crate) fn unless_set(&mut self, topic: Topic, at: Millis) {
+        if !self.of.contains_key(&topic) {
             self.set(topic, Some(at));
         }
     }

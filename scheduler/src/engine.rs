@@ -198,6 +198,7 @@ impl Engine {
             Taken::New => self.out.event(Event::OfferSeen { provider, devices }),
         }
         self.out.deadlines.sooner(Topic::Directory, now.mono.saturating_add(SWEEP_EVERY));
+        Challenger::await_patrol(&mut Cx { now, out: &mut self.out, market: &mut self.market });
         with!(self, now, requester, cx => requester.wake(room.then_some(provider), cx));
     }
 
@@ -312,6 +313,10 @@ impl Engine {
                 // Looked at in every turn anyway.
                 Topic::Advert => {}
                 Topic::Directory => self.sweep(now),
+                Topic::Patrol => {
+                    let busy = self.requester.live() > 0 || self.provider.is_draining();
+                    with!(self, now, challenger, cx => challenger.patrol(busy, cx));
+                }
                 Topic::Proofs => with!(self, now, provider, cx => provider.forget_proofs(cx)),
             }
         }

@@ -65,10 +65,16 @@ pub enum Event {
     ReceiptSettled { job: JobId, attempt: Attempt, requester: NodeId, price: NanoIo },
     /// Provider: a lease ended without pay.
     LeaseReleased { job: JobId, attempt: Attempt, requester: NodeId, why: String },
+    /// This node challenges a device, and so many others at the same moment.
+    Challenging { provider: NodeId, device: u16, beside: u32, bound: Millis },
+    /// It took no challenge, or let it go: that is no verdict.
+    ChallengeDeclined { provider: NodeId, device: u16, why: String },
     /// This node challenged a device.
     Challenged { provider: NodeId, device: u16, judgement: Judgement, took: Millis, bound: Millis },
     /// Provider: a device computes what a peer challenged it to.
     ChallengeTaken { challenger: NodeId, device: u16 },
+    /// Provider: it made way for a job, or for the owner.
+    ChallengeLetGo { challenger: NodeId, device: u16 },
     /// A directory entry is new, or its node came back.
     OfferSeen { provider: NodeId, devices: u32 },
     /// A fact could not be written; what it covers was not said.

@@ -8,6 +8,7 @@
 #![allow(clippy::large_enum_variant, reason = "inputs and effects are moved once and matched at once")]
 
 pub mod challenger;
+mod claims;
 mod config;
 mod deadline;
 mod directory;

@@ -2,19 +2,17 @@
 //! dry run.
 
 use crate::{
+    claims::{Claims, believed},
     config::Config,
     directory::{Directory, Offer},
     event::{RejectReason, Rejection},
     outbox::rendezvous,
     reputation::Reputation,
     score::score,
-    view::{CandidateView, OfferView, ScoreTerms},
+    view::{CandidateView, ClaimView, OfferView, ScoreTerms, Standing},
 };
 use ion_protocol::{
-    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now,
-    hardware::{Device, MeasuredPower},
-    job::JobSpec,
-    limits,
+    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now, hardware::Device, job::JobSpec, limits,
 };
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -26,6 +24,7 @@ const TIE_SHARE: u64 = 50;
 pub(crate) struct Market {
     pub(crate) directory: Directory,
     pub(crate) reputation: Reputation,
+    pub(crate) claims: Claims,
 }
 
 /// How long a provider is left alone by a job, and how often it had to be.
@@ -95,6 +94,9 @@ impl Market {
         let view = |offer: &Offer| {
             let advert = offer.advert.body();
             let (peer, seen) = (self.directory.peer(&advert.node), self.reputation.of(&advert.node));
+            let claims: Vec<ClaimView> =
+                advert.devices.iter().map(|d| self.claims.view(advert.node, d, now.wall)).collect();
+            let any = |standing| claims.iter().any(|claim| claim.standing == standing);
             OfferView {
                 provider: advert.node,
                 addresses: advert.addresses.clone(),
@@ -114,7 +116,12 @@ impl Market {
                 failed: seen.failed,
                 lost: seen.lost,
                 falsified: seen.falsified,
-                claim_held: seen.claim_held,
+                claim_held: match (any(Standing::Failed), any(Standing::Held)) {
+                    (true, _) => Some(false),
+                    (false, true) => Some(true),
+                    (false, false) => None,
+                },
+                claims,
             }
         };
         self.directory.offers().map(view).collect()
@@ -143,12 +150,11 @@ impl Market {
                 RejectReason::Resting { wait: rest.until.saturating_sub(now.mono) }
             });
         }
-        // What was challenged and did not hold is no measurement.
-        let held = self.reputation.of(&advert.node).claim_held != Some(false);
-        let power = |device: &Device| if held { device.power } else { MeasuredPower::default() };
-        let unmet = |device: &Device| match held {
-            true => spec.first_unmet(device),
-            false => spec.first_unmet(&Device { power: power(device), ..device.clone() }),
+        let standing = |device: &Device| self.claims.standing(advert.node, device, now.wall);
+        let power = |device: &Device| believed(standing(device), device.power);
+        let unmet = |device: &Device| match standing(device) {
+            Standing::Held | Standing::Unchecked | Standing::Shy => spec.first_unmet(device),
+            Standing::Failed => spec.first_unmet(&Device { power: power(device), ..device.clone() }),
         };
         let fitting: Vec<&Device> = advert.devices.iter().filter(|device| unmet(device).is_none()).collect();
         if fitting.is_empty() {

@@ -11,7 +11,7 @@ use crate::{
     provider::LeaseKey,
 };
 use ion_protocol::{
-    Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NodeId, Verified,
+    Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NodeId, UnixMillis, Verified,
     challenge::Challenge,
     deal::{Refusal, RefusalReason},
     job::JobSpec,
@@ -25,6 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Open questions remembered; an answer to an older one is dropped, and its asker's own deadline goes on.
 const CALLS_MAX: usize = 65_536;
+/// Begins what is signed to draw a secret; no document begins so.
+const SECRET_TAG: &[u8] = b"ion secret 1";
 /// First and longest pause before a peer is tried again.
 const BACKOFF_MS_MIN: u64 = 250;
 const BACKOFF_MS_MAX: u64 = 30_000;
@@ -143,7 +145,7 @@ impl Outbox {
         Signed::sign(body, &self.config.network, &self.key)
     }
 
-    fn id(&mut self) -> u64 {
+    pub(crate) fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
@@ -259,6 +261,18 @@ impl Outbox {
             drawn.insert(self.chance.u64(0..of));
         }
         drawn.into_iter().collect()
+    }
+
+    /// A number below `of`, at random; 0 where there is none.
+    pub(crate) fn below(&mut self, of: u64) -> u64 {
+        if of == 0 { 0 } else { self.chance.u64(0..of) }
+    }
+
+    /// Bytes that nobody can know who does not hold the key, not even from those drawn before; never the same twice.
+    pub(crate) fn secret(&mut self, wall: UnixMillis) -> [u8; 32] {
+        let [id, chance] = [self.id(), self.chance.u64(..)].map(u64::to_le_bytes);
+        let text = [SECRET_TAG, &id, &chance, &wall.0.to_le_bytes()].concat();
+        BlobHash::of(&self.key.sign(&text)).0
     }
 
     /// Whose answer this is; once.

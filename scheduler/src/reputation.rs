@@ -28,8 +28,6 @@ pub(crate) struct Experience {
     pub(crate) lost: u32,
     /// Signed for bytes that the program does not give.
     pub(crate) falsified: u32,
-    /// Whether the claims of its advert held when they were challenged last; `None` before.
-    pub(crate) claim_held: Option<bool>,
     /// When it was last seen to do anything.
     pub(crate) last: UnixMillis,
 }
@@ -45,8 +43,6 @@ pub(crate) enum Outcome {
     Lost,
     /// With false bytes.
     False,
-    /// Challenged: its device did what its advert claims, or not.
-    Claim(bool),
 }
 
 /// Experience with all providers.
@@ -63,7 +59,6 @@ impl Reputation {
             Outcome::Failed => seen.failed += 1,
             Outcome::Lost => seen.lost += 1,
             Outcome::False => seen.falsified += 1,
-            Outcome::Claim(held) => seen.claim_held = Some(held),
         }
         seen.last = seen.last.max(at);
         if seen.done.max(seen.failed).max(seen.lost).max(seen.falsified) > COUNT_MAX {

@@ -94,8 +94,37 @@ pub struct OfferView {
     pub lost: u32,
     /// False results that running blocks again showed.
     pub falsified: u32,
-    /// Whether its claims held when this node challenged it last; what did not hold counts as not measured.
+    /// Whether its claims held when this node challenged it last: `false` if one of its devices failed, and what did not
+    /// hold counts as not measured; `None` if none was checked.
     pub claim_held: Option<bool>,
+    /// The same of each device.
+    pub claims: Vec<ClaimView>,
+}
+
+/// What challenges by this node showed of a device's claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "fields are named as in the documents they come from")]
+pub struct ClaimView {
+    pub device: u16,
+    pub standing: Standing,
+    /// When it was; `None` while there is no verdict that counts.
+    pub checked: Option<UnixMillis>,
+    /// Challenges since then, or ever, that it did not take or let go of.
+    pub declined: u32,
+}
+
+/// What a claim is worth to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Nobody here looked, or what was looked at was another claim: it is believed.
+    Unchecked,
+    /// It held.
+    Held,
+    /// It did not: it counts as not measured.
+    Failed,
+    /// The device takes no challenge that this node offers, or failed one a while ago: it is believed by half.
+    Shy,
 }
 
 /// Why a job is where it is, or would go where it would.

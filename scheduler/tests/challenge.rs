@@ -21,6 +21,7 @@ use ion_scheduler::{
         Answer, CallError, CallId, ChallengeId, ChallengeTarget, InboundId, OwnerInput, PeerInput, WorkId,
         WorkReport,
     },
+    view::Standing,
 };
 
 const ROUND: ChallengeId = ChallengeId(1);
@@ -212,6 +213,61 @@ fn a_refusal_is_no_failure_unless_it_comes_late() {
     assert_eq!(reports(&desk)[0].result.as_ref().unwrap_err(), "it could not be reached (cut)");
 }
 
+fn withdrawn() -> Result<Answer, CallError> {
+    let why = Unchallenged::Withdrawn;
+    Ok(Answer::Refused { reason: RefusalReason::Challenge { why }, advert: None })
+}
+
+#[test]
+fn letting_go_for_a_job_is_no_failure_unless_it_was_late_by_then() {
+    let (mut desk, challenges) = asked(&[2]);
+    desk.pass(4_000).answer(challenges[0].0, 2, withdrawn());
+    let why = reports(&desk)[0].result.as_ref().unwrap_err().clone();
+    assert!(why.contains("the challenge was let go"), "{why}");
+    assert_eq!(claim_held(&desk, 2), None);
+    assert!(desk.has_event(|event| matches!(event, Event::ChallengeDeclined { .. })));
+
+    let (mut desk, challenges) = asked(&[2]);
+    desk.pass(challenges[0].1.bound.0 + 1).answer(challenges[0].0, 2, withdrawn());
+    assert_eq!(verdicts(&desk)[0].judgement, Judgement::Late, "whoever is late does not get out of it");
+}
+
+/// Each round as it goes where the provider lets go of every challenge.
+fn lets_go(desk: &mut Desk, round: u64) {
+    let targets = vec![target(2)];
+    desk.feed(Input::Owner(OwnerInput::Challenge { challenge: ChallengeId(round), targets }));
+    for _ in 0..2 {
+        let (call, ..) = calls(desk)[0];
+        desk.answer(call, 2, Ok(Answer::Adverts(Vec::new())));
+    }
+    let (call, ..) = calls(desk)[0];
+    desk.answer(call, 2, withdrawn());
+}
+
+#[test]
+fn who_lets_go_again_and_again_is_worth_less_than_who_was_checked_and_no_less_than_who_failed() {
+    let mut desk = Desk::requester();
+    // It offers more for the same money than the honest one.
+    desk.offer(2, |advert| advert.devices[0].power.f32_mflops = 15_000_000);
+    desk.offer(3, |_| {});
+    let best = |desk: &Desk| desk.engine.match_spec(&desk::spec(), desk.now).candidates[0].provider;
+    for round in 1..=3 {
+        assert_eq!(best(&desk), id(2));
+        lets_go(&mut desk, round);
+    }
+    assert_eq!(best(&desk), id(3));
+    let offers = desk.engine.offers(desk.now);
+    let claim = offers.iter().find(|offer| offer.provider == id(2)).unwrap().claims[0].clone();
+    assert_eq!((claim.standing, claim.declined, claim.checked), (Standing::Shy, 3, None));
+    let mut spec = desk::spec();
+    spec.needs.f32_mflops_min = 12_000_000;
+    assert_eq!(best_of(&desk, &spec), Some(id(2)), "it may still be what it says");
+}
+
+fn best_of(desk: &Desk, spec: &ion_protocol::job::JobSpec) -> Option<NodeId> {
+    desk.engine.match_spec(spec, desk.now).candidates.first().map(|candidate| candidate.provider)
+}
+
 #[test]
 fn a_claim_that_did_not_hold_counts_as_none_until_it_does_and_over_a_restart() {
     let (mut desk, challenges) = asked(&[2]);
@@ -385,6 +441,11 @@ fn a_device_takes_no_challenge_that_it_is_not_idle_for_or_that_does_not_follow_f
     challenged(&mut desk, |_| {});
     assert!(proving(&desk).is_some());
     let (inbound, _) = challenged(&mut desk, |challenge| challenge.seed = [2; 32]);
+    assert!(matches!(why_not(&desk, inbound), Unchallenged::Budget { .. }), "one challenge at a time");
+    let mut desk = Desk::provider();
+    let (ordered, order) = (desk.inbound(), order(desk.now, |_| {}));
+    desk.peer(1, PeerInput::Order { inbound: ordered, order: Box::new(order) }).disk_works();
+    let (inbound, _) = challenged(&mut desk, |_| {});
     assert_eq!(why_not(&desk, inbound), Unchallenged::InUse);
 
     for change in [
@@ -403,18 +464,51 @@ fn a_device_takes_no_challenge_that_it_is_not_idle_for_or_that_does_not_follow_f
     assert_eq!(refusal.reason, RefusalReason::NoSuchDevice { device: 7 });
 }
 
+fn stops(desk: &Desk, work: WorkId) -> bool {
+    desk.effects.iter().any(|effect| matches!(effect, Effect::StopWork(of) if *of == work))
+}
+
+fn runs(desk: &Desk) -> bool {
+    desk.effects.iter().any(|effect| matches!(effect, Effect::Work { .. }))
+}
+
 #[test]
-fn work_waits_for_a_challenge_and_starts_when_it_is_done() {
+fn a_job_ends_a_challenge_at_once_and_its_challenger_is_told() {
     let mut desk = Desk::provider();
+    let (asked, _) = challenged(&mut desk, |_| {});
+    let work = proving(&desk).unwrap();
+    assert_eq!(desk.engine.status().free, 1, "it is free for jobs");
+    let (inbound, order) = (desk.inbound(), order(desk.now, |_| {}));
+    desk.peer(1, PeerInput::Order { inbound, order: Box::new(order) }).disk_works();
+    assert!(matches!(response(&desk, inbound), Some(Response::Accepted(_))));
+    assert!(stops(&desk, work) && !runs(&desk), "one program a device");
+    assert!(desk.has_event(|event| matches!(event, Event::ChallengeLetGo { device: 0, .. })));
+    desk.feed(Input::Tick);
+    assert!(!stops(&desk, work), "it is told once");
+    desk.pass(3).feed(Input::WorkDone { work, result: Err(Fault::Cancelled) });
+    assert!(runs(&desk), "{:?}", desk.effects);
+    assert_eq!(why_not(&desk, asked), Unchallenged::Withdrawn);
+}
+
+#[test]
+fn a_job_takes_an_idle_device_before_one_that_computes_for_a_challenge() {
+    let mut desk = Desk::provider_with(Config::default(), 2);
     challenged(&mut desk, |_| {});
     let work = proving(&desk).unwrap();
     let (inbound, order) = (desk.inbound(), order(desk.now, |_| {}));
     desk.peer(1, PeerInput::Order { inbound, order: Box::new(order) }).disk_works();
-    let runs = |desk: &Desk| desk.effects.iter().any(|effect| matches!(effect, Effect::Work { .. }));
-    assert!(matches!(response(&desk, inbound), Some(Response::Accepted(_))));
-    assert!(!runs(&desk), "one program a device");
-    desk.pass(5_000).feed(Input::WorkDone { work, result: Ok(report()) });
-    assert!(runs(&desk), "{:?}", desk.effects);
+    assert!(runs(&desk) && !stops(&desk, work), "{:?}", desk.effects);
+}
+
+#[test]
+fn a_challenge_that_comes_again_gets_the_same_commitment() {
+    let mut desk = Desk::provider();
+    let (challenge, _, committed) = commit(&mut desk, 5_000);
+    let inbound = desk.inbound();
+    desk.peer(1, PeerInput::Challenge { inbound, challenge });
+    let Some(Response::Committed(again)) = response(&desk, inbound) else { panic!("{:?}", desk.effects) };
+    assert_eq!(*again.verify(&Config::default().network).unwrap().body(), committed);
+    assert!(proving(&desk).is_none(), "nothing is computed twice");
 }
 
 #[test]
@@ -430,10 +524,12 @@ fn a_device_that_fails_says_so_and_is_free_again() {
 }
 
 #[test]
-fn the_owner_takes_a_device_back_from_a_challenge() {
+fn the_owner_takes_a_device_back_from_a_challenge_and_its_challenger_is_told() {
     let mut desk = Desk::provider();
-    challenged(&mut desk, |_| {});
+    let (inbound, _) = challenged(&mut desk, |_| {});
     let work = proving(&desk).unwrap();
     desk.feed(Input::Owner(OwnerInput::Evict { device: 0 }));
-    assert!(desk.effects.iter().any(|effect| matches!(effect, Effect::StopWork(of) if *of == work)));
+    assert!(stops(&desk, work));
+    desk.feed(Input::WorkDone { work, result: Err(Fault::Cancelled) });
+    assert_eq!(why_not(&desk, inbound), Unchallenged::Withdrawn);
 }

@@ -1,9 +1,17 @@
 //! Challenges in a network of real processes: who claims no more than it has passes, a processor that claims a card's rate
 //! does not, and neither do two providers that have one device between them.
 
+use ion_protocol::{NodeId, challenge::Judgement};
+use ion_scheduler::event::Event;
 use ion_testnet::{
     adversary::liar::{self, Lie},
-    cluster::{Cluster, binary, ion::Ion, log::Deadline, log::Mark, network::Network, node::Role},
+    cluster::{
+        Cluster, binary,
+        ion::Ion,
+        log::{Deadline, Mark, Said},
+        network::Network,
+        node::Role,
+    },
 };
 use serde_json::Value;
 use std::{collections::BTreeSet, path::Path};
@@ -84,4 +92,34 @@ fn a_processor_that_claims_a_cards_rate_is_late() {
     assert_eq!(proof["verdict"]["judgement"]["judgement"], "late", "{proof}");
     let offers = cluster.ion.ask_list(dir, &["offers"]).unwrap();
     assert_eq!(offers[0]["claim_held"], false, "{offers:?}");
+}
+
+#[test]
+fn a_liar_is_found_without_anybody_asking() {
+    let (mut network, ids) = network(&[Lie::Overclaim]);
+    let known = [network.cluster[network.hub].addresses[0].clone()];
+    let light = network.cluster.add("watchful", Role::Light, "cpu", &known);
+    network.cluster[light].spec.challenge = "1 s".to_owned();
+    let from = network.cluster.start(light).unwrap();
+    network.cluster.ready(light, from).unwrap();
+    let liar: NodeId = ids[0].parse().unwrap();
+    let deadline = Deadline::seconds(CHALLENGE_SECONDS);
+    let judged = network.cluster.log.wait(from, deadline, "a verdict nobody asked for", |line| {
+        Ok(match &line.said {
+            Said::Event(Event::Challenged { provider, judgement, .. }) if line.node == light => {
+                Some((*provider, judgement.clone()))
+            }
+            Said::Event(_) | Said::Listening { .. } | Said::Other(_) | Said::Ended => None,
+        })
+    });
+    assert_eq!(judged.unwrap().0, (liar, Judgement::Late));
+    let dir = &network.cluster[light].spec.data_dir;
+    let offers = network.cluster.ion.ask_list(dir, &["offers"]).unwrap();
+    assert_eq!(offers[0]["claims"][0]["standing"], "failed", "{offers:?}");
+    let status = network.cluster.ion.ask(dir, &["status"]).unwrap();
+    assert_eq!((&status["claims"]["failed"], &status["challenge_every"]), (&1.into(), &1_000.into()));
+    // The other light node looks at nobody unless it is told to.
+    let idle = &network.cluster[network.lights[0]].spec.data_dir;
+    let offers = network.cluster.ion.ask_list(idle, &["offers"]).unwrap();
+    assert_eq!(offers[0]["claims"][0]["standing"], "unchecked", "{offers:?}");
 }

@@ -133,6 +133,10 @@ pub struct NodeArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = config::MEMORY_PERCENT_DEFAULT,
           value_parser = clap::value_parser!(u8).range(1..=95))]
     pub memory_percent: u8,
+    /// Whether to challenge others' devices unasked, to see whether they are what they claim: off, auto (every 2 min or so)
+    /// or a time; one challenge at a time, never while own jobs are under way
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = quantity::challenge, conflicts_with = "relay")]
+    pub challenge: config::Challenge,
     /// What stays yours.
     #[command(flatten)]
     pub owner: OwnerArgs,

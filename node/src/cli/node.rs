@@ -132,6 +132,9 @@ fn settle(common: &Common, args: NodeArgs) -> Result<NodeConfig, CliError> {
         watts_max: args.owner.watts_max,
         yields: !args.owner.no_yield,
     };
+    if !args.relay {
+        config.challenge = args.challenge;
+    }
     if let Some(quota) = args.blob_quota {
         config.blob_quota = quota;
     }

@@ -1,10 +1,14 @@
 //! `ion offers`
 
 use super::{CliError, args::Common, block_on, devices::tenths, output, start};
-use crate::control::{
-    ControlError,
-    api::{ControlRequest, ControlResponse},
+use crate::{
+    clock,
+    control::{
+        ControlError,
+        api::{ClaimView, ControlRequest, ControlResponse, Standing},
+    },
 };
+use ion_protocol::Millis;
 
 /// The offers the running node knows: one row a device.
 pub fn offers(common: &Common) -> Result<(), CliError> {
@@ -31,6 +35,7 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
         "REGION",
         "RTT",
         "RECORD",
+        "CLAIM",
         "EXPIRES",
     ];
     let mut table = output::Table::new(&headings);
@@ -47,9 +52,25 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
                 if offer.region.is_empty() { "-".to_owned() } else { offer.region.clone() },
                 offer.round_trip.map_or("-".to_owned(), |t| t.to_string()),
                 format!("{} done, {} not", offer.done, offer.failed + offer.lost),
+                offer.claims.iter().find(|claim| claim.device == device.index).map_or("-".to_owned(), claim),
                 format!("in {}", offer.expires_in),
             ]);
         }
     }
     table.print()
+}
+
+/// What challenges showed of a device's claim, and when.
+fn claim(claim: &ClaimView) -> String {
+    let word = match claim.standing {
+        Standing::Held => "held",
+        Standing::Failed => "failed",
+        Standing::Unchecked => "unchecked",
+        Standing::Shy => "shy",
+    };
+    match claim.checked {
+        Some(at) => format!("{word} {} ago", Millis(clock::wall().0.saturating_sub(at.0))),
+        None if claim.declined > 0 => format!("{word}, asked {} times", claim.declined),
+        None => word.to_owned(),
+    }
 }

@@ -3,7 +3,7 @@
 use super::{CliError, args::Common, block_on, devices::doing, output, start};
 use crate::control::{
     ControlError,
-    api::{ControlRequest, ControlResponse, StatusView},
+    api::{ClaimCounts, ControlRequest, ControlResponse, StatusView},
 };
 
 /// How the running node is.
@@ -26,6 +26,7 @@ fn text(view: &StatusView) -> String {
     ];
     lines.extend(view.addresses.iter().map(|a| format!("reachable  {}", output::printable(a))));
     lines.push(format!("peers      {} connected, {} offers known", view.peers, view.offers));
+    lines.push(claims(view));
     for device in &view.devices {
         let doing = doing(device);
         let label = output::printable(&device.device.label());
@@ -37,4 +38,14 @@ fn text(view: &StatusView) -> String {
     }
     lines.push(format!("jobs       {} own under way, {} for others", view.jobs_open, view.leases_open));
     lines.join("\n")
+}
+
+/// What is known of others' claims, and how it comes to be known.
+fn claims(view: &StatusView) -> String {
+    let ClaimCounts { held, failed, unchecked, shy } = view.claims;
+    let how = match view.challenge_every {
+        Some(every) => format!("checked by challenges, every {every} or so"),
+        None => "checked when you say `ion challenge`".to_owned(),
+    };
+    format!("claims     {held} held, {failed} failed, {unchecked} unchecked, {shy} shy of challenges; {how}")
 }

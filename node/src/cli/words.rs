@@ -37,12 +37,26 @@ pub fn event(event: &Event) -> String {
              re-running elsewhere",
             provider.short()
         ),
+        Event::Challenging { provider, device, beside, bound } => {
+            let who = provider.short();
+            let beside = if *beside > 0 { format!(", and {beside} others at once") } else { String::new() };
+            format!("challenging device {device} of {who}, which has {bound} for it{beside}")
+        }
+        Event::ChallengeDeclined { provider, device, why } => {
+            format!("the challenge of device {device} of {} came to nothing: {why}", provider.short())
+        }
         Event::Challenged { provider, device, judgement, took, bound } => {
             let who = provider.short();
             format!("the challenge of device {device} of {who} {judgement}, after {took} of at most {bound}")
         }
         Event::ChallengeTaken { challenger, device } => {
             format!("device {device} computes what {} challenged it to", challenger.short())
+        }
+        Event::ChallengeLetGo { challenger, device } => {
+            format!(
+                "device {device} lets go of the challenge by {} for what matters more",
+                challenger.short()
+            )
         }
         Event::JobEnded { end, .. } => end_of_job(end),
         Event::LeaseTaken { job, requester, .. } => {

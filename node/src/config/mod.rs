@@ -4,7 +4,7 @@
 pub mod quantity;
 
 use crate::owner::Rules;
-use ion_protocol::{Bytes, NanoIo};
+use ion_protocol::{Bytes, Millis, NanoIo};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 
@@ -35,6 +35,30 @@ pub struct NodeConfig {
     pub keep_free: KeepFree,
     /// When and how devices are lent.
     pub rules: Rules,
+    /// Whether it checks what others claim, without being told to.
+    pub challenge: Challenge,
+}
+
+/// How often a node looks for a claim to check by a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// Only when its owner says so.
+    Off,
+    /// As often as this, on average, at random.
+    Every(Millis),
+}
+
+impl Challenge {
+    /// What suits a node that runs on: whoever is new is looked at within minutes, and traffic stays below 2 KB a second.
+    pub const AUTO: Self = Challenge::Every(Millis(120_000));
+
+    /// The time, if any.
+    pub fn every(self) -> Option<Millis> {
+        match self {
+            Challenge::Off => None,
+            Challenge::Every(time) => Some(time),
+        }
+    }
 }
 
 /// Memory that stays the owner's.
@@ -100,6 +124,7 @@ impl NodeConfig {
             memory_percent: MEMORY_PERCENT_DEFAULT,
             keep_free: KeepFree::NOTHING,
             rules: Rules::default(),
+            challenge: Challenge::Off,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sizes, durations, prices and compute capabilities as people write them: `16 GiB`, `50 ms`, `0.01 IO`, `8.0`.
 //! Durations and prices are exact; sizes round down to a byte. Tests: below.
 
-use super::KeepFree;
+use super::{Challenge, KeepFree};
 use ion_protocol::{Bytes, Millis, NanoIo, hardware::ComputeCapability};
 
 /// A text that is no quantity of the kind expected.
@@ -35,6 +35,8 @@ const TOKENS: &[(&str, u64)] = &[("IO", 1_000_000_000), ("nIO", 1)];
 pub const BYTES_EXPECTED: &str = "a size with its unit, like \"16 GiB\" or \"512 MiB\"";
 /// What [`keep_free`] takes.
 pub const KEEP_FREE_EXPECTED: &str = "a share up to 95% or a size, like \"20%\" or \"2 GiB\"";
+/// What [`challenge`] takes.
+pub const CHALLENGE_EXPECTED: &str = "`off`, `auto` or a time from \"1 s\" to \"1 d\"";
 /// What [`millis`] takes.
 pub const MILLIS_EXPECTED: &str = "a duration with its unit, like \"50 ms\", \"60 s\" or \"2 h\"";
 /// What [`price`] takes.
@@ -53,6 +55,19 @@ pub fn keep_free(text: &str) -> Result<KeepFree, QuantityError> {
     match text.trim().strip_suffix('%') {
         Some(percent) => digits(percent.trim()).filter(|p| *p <= 95).map(KeepFree::Percent).ok_or_else(wrong),
         None => bytes(text).map(KeepFree::Bytes).map_err(|_| wrong()),
+    }
+}
+
+/// `off`, `auto`, or the mean time between two looks.
+pub fn challenge(text: &str) -> Result<Challenge, QuantityError> {
+    let sensible = 1_000..=86_400_000;
+    match text.trim() {
+        "off" => Ok(Challenge::Off),
+        "auto" => Ok(Challenge::AUTO),
+        time => quantity(time, MILLIS, true)
+            .filter(|time| sensible.contains(time))
+            .map(|time| Challenge::Every(Millis(time)))
+            .ok_or_else(|| not(text, CHALLENGE_EXPECTED)),
     }
 }
 

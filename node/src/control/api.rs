@@ -13,12 +13,12 @@ use ion_protocol::{
     job::JobSpec,
     receipt::{Countersignature, Receipt},
 };
-pub use ion_scheduler::view::{Explanation, JobView, OfferView};
+pub use ion_scheduler::view::{ClaimView, Explanation, JobView, OfferView, Standing};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Version of this language. Both ends are usually one binary; after an update the old node is still running.
-pub const CONTROL_VERSION: u32 = 3;
+pub const CONTROL_VERSION: u32 = 4;
 
 /// The first line of each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,6 +272,10 @@ pub struct StatusView {
     pub peers: u32,
     /// Offers in its directory.
     pub offers: u32,
+    /// What challenges showed of the devices in them.
+    pub claims: ClaimCounts,
+    /// How often, on average, it looks for a claim to check; `None` if only when told to.
+    pub challenge_every: Option<Millis>,
     /// What it has to offer.
     pub devices: Vec<DeviceView>,
     /// How well the children that run foreign kernels are shut in, once the devices are probed.
@@ -286,6 +290,35 @@ pub struct StatusView {
     pub blob_bytes: Bytes,
     /// Whether it takes no new work.
     pub draining: bool,
+}
+
+/// How many devices of others stand how with this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimCounts {
+    /// Their claims held.
+    pub held: u32,
+    /// They did not.
+    pub failed: u32,
+    /// Nobody here has looked.
+    pub unchecked: u32,
+    /// They took no challenge, or failed one a while ago.
+    pub shy: u32,
+}
+
+impl ClaimCounts {
+    /// Of all devices in these offers.
+    pub fn of(offers: &[OfferView]) -> Self {
+        let mut counts = Self::default();
+        for claim in offers.iter().flat_map(|offer| &offer.claims) {
+            *match claim.standing {
+                Standing::Held => &mut counts.held,
+                Standing::Failed => &mut counts.failed,
+                Standing::Unchecked => &mut counts.unchecked,
+                Standing::Shy => &mut counts.shy,
+            } += 1;
+        }
+        counts
+    }
 }
 
 /// What this node has to offer, and what it does not offer.

@@ -7,8 +7,8 @@ use crate::{
     control::{
         ControlCall,
         api::{
-            ControlRequest, ControlResponse, OutputView, ReceiptView, SignedParts, SignedReceiptView,
-            StatusView,
+            ClaimCounts, ControlRequest, ControlResponse, OutputView, ReceiptView, SignedParts,
+            SignedReceiptView, StatusView,
         },
     },
     events::{EventLine, job_of},
@@ -159,6 +159,9 @@ impl Driver {
             | Event::OfferSeen { .. }
             | Event::Challenged { .. }
             | Event::ChallengeTaken { .. }
+            | Event::ChallengeLetGo { .. }
+            | Event::Challenging { .. }
+            | Event::ChallengeDeclined { .. }
             | Event::Drained => {}
         }
         let drained = event == Event::Drained;
@@ -214,6 +217,8 @@ impl Driver {
             addresses: self.addresses.borrow().clone(),
             peers: 0,
             offers: seen.offers,
+            claims: ClaimCounts::of(&self.engine.offers(self.clock.now())),
+            challenge_every: self.config.challenge.every(),
             devices: self.device_views(),
             isolation: self.devices.as_ref().and_then(|report| report.isolation.clone()),
             price_per_second: seen.price_per_second,

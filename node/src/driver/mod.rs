@@ -249,6 +249,7 @@ fn engine_config(config: &NodeConfig, network: NetworkId) -> Config {
         region: config.region.clone(),
         // Inputs and outputs of one job must fit the store with something else beside them.
         blob_bytes_max: Bytes(config.blob_quota.0 / 2),
+        patrol_every: config.challenge.every(),
         ..Config::default()
     }
 }

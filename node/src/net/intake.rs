@@ -232,11 +232,7 @@ impl Door {
             Request::Countersign(countersignature) => {
                 Ok(Asked::Countersign(Box::new(self.own(from, countersignature)?)))
             }
-            Request::Challenge(challenge) => {
-                let challenge = self.own(from, challenge)?;
-                check_count("providers challenged at once", challenge.beside.len(), BESIDE_MAX)?;
-                Ok(Asked::Challenge(Box::new(challenge)))
-            }
+            Request::Challenge(challenge) => self.challenge(from, challenge),
             Request::Open(opening) => Ok(Asked::Open(self.own(from, opening)?)),
         }
     }
@@ -259,6 +255,17 @@ impl Door {
             return Err(Turned::Refused(RefusalReason::Spec { message }));
         }
         Ok(Asked::Order(Box::new(order)))
+    }
+
+    fn challenge(&self, from: NodeId, challenge: Signed<Challenge>) -> Result<Asked, Turned> {
+        let challenge = self.own(from, challenge)?;
+        check_count("providers challenged at once", challenge.beside.len(), BESIDE_MAX)?;
+        let (issued, wall) = (challenge.issued.0, (self.clock)().0);
+        let life = limits::CHALLENGE_LIFE_MS_MAX + limits::CLOCK_SKEW_MS_MAX;
+        if issued.saturating_add(life) <= wall || issued > wall.saturating_add(limits::CLOCK_SKEW_MS_MAX) {
+            return Err(Turned::Refused(RefusalReason::Expired));
+        }
+        Ok(Asked::Challenge(Box::new(challenge)))
     }
 
     /// Judges an answer of `from` to `question`. Adverts out of their time are left out, not held against it.
@@ -370,7 +377,11 @@ fn check_refusal(reason: &RefusalReason) -> Result<(), Offence> {
         | RefusalReason::UnknownJob
         | RefusalReason::Superseded
         | RefusalReason::Challenge {
-            why: Unchallenged::InUse | Unchallenged::Budget { .. } | Unchallenged::Unknown,
+            why:
+                Unchallenged::InUse
+                | Unchallenged::Withdrawn
+                | Unchallenged::Budget { .. }
+                | Unchallenged::Unknown,
         }
         | RefusalReason::Overloaded => 0,
     };

@@ -44,7 +44,7 @@ fn every_verb_explains_itself() {
 #[test]
 fn mistyped_words_are_understood_and_cost_2() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["node", "--hours", "22-7"], "like `22:00-07:00`"),
         (&["node", "--keep-free", "half"], "like \"20%\" or \"2 GiB\""),
         (&["node", "--light", "--hours", "22:00-07:00"], "cannot be used with"),
@@ -54,6 +54,9 @@ fn mistyped_words_are_understood_and_cost_2() {
         (&["statsu"], "status"),
         (&["node", "--light", "--relay"], "cannot be used with"),
         (&["node", "--light", "--price", "1 IO"], "cannot be used with"),
+        (&["node", "--challenge", "often"], "`off`, `auto` or a time"),
+        (&["node", "--challenge", "1 ms"], "`off`, `auto` or a time"),
+        (&["node", "--relay", "--challenge", "auto"], "cannot be used with"),
         (&["node", "--price", "cheap"], "like \"0.01 IO\""),
         (&["node", "--backend", "metal"], "auto, cuda, cpu"),
         (&["run"], "JOB.toml"),

@@ -7,8 +7,8 @@ use ion_gpu::{
     worker::isolation::{Hole, Isolation, Wall},
 };
 use ion_node::control::api::{
-    ControlRequest, ControlResponse, DeviceView, DevicesView, Explanation, JobView, NotOffered, OfferView,
-    OutputView, ReceiptView, Side, StatusView,
+    ClaimCounts, ClaimView, ControlRequest, ControlResponse, DeviceView, DevicesView, Explanation, JobView,
+    NotOffered, OfferView, OutputView, ReceiptView, Side, Standing, StatusView,
 };
 use ion_node::{events::EventLine, owner::Facts, show::ReceiptFile};
 use ion_protocol::{
@@ -42,7 +42,12 @@ fn device() -> Device {
         engine: Engine::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(80 << 30),
-        power: MeasuredPower { f32_mflops: 51_000_000, memory_mbps: 3_000_000, product_mops: 20_000_000 },
+        power: MeasuredPower {
+            f32_mflops: 51_000_000,
+            memory_mbps: 3_000_000,
+            product_mops: 20_000_000,
+            ..MeasuredPower::default()
+        },
     }
 }
 
@@ -66,7 +71,13 @@ fn offer() -> OfferView {
         failed: 1,
         lost: 0,
         falsified: 0,
-        claim_held: None,
+        claim_held: Some(true),
+        claims: vec![ClaimView {
+            device: 0,
+            standing: Standing::Held,
+            checked: Some(UnixMillis(1)),
+            declined: 0,
+        }],
     }
 }
 
@@ -112,6 +123,8 @@ fn status(dir: &Path) -> StatusView {
         addresses: vec!["/ip4/127.0.0.1/tcp/4001/p2p/x".to_owned()],
         peers: 3,
         offers: 2,
+        claims: ClaimCounts { held: 1, failed: 1, ..ClaimCounts::default() },
+        challenge_every: Some(Millis(120_000)),
         devices: Vec::new(),
         isolation: Some(Isolation {
             files: Wall::Absent { why: "this kernel has no Landlock".to_owned() },
@@ -188,12 +201,17 @@ fn questions_are_answered_in_tables_and_in_json() {
         assert_eq!(said.code, 0, "{args:?}: {}", said.err);
         said.json().remove(0)
     };
-    assert!(ask(&["status"]).out.contains("3 connected, 2 offers known"));
+    let status = ask(&["status"]).out;
+    assert!(status.contains("3 connected, 2 offers known"), "{status}");
+    assert!(status.contains("1 held, 1 failed, 0 unchecked, 0 shy of challenges"), "{status}");
+    assert_eq!(json(&["status"])["claims"]["failed"], 1);
     assert!(ask(&["status"]).out.contains("start no process (this kernel has no Landlock, seccomp)"));
     assert_eq!(json(&["status"])["role"], "light");
     assert_eq!(json(&["status"])["isolation"]["calls"]["wall"], "stands");
     let offers = ask(&["offers"]).out;
     assert!(offers.contains("CUDA: NVIDIA H100") && offers.contains("0.0005 IO"), "{offers}");
+    assert!(offers.contains("held ") && offers.contains(" ago"), "{offers}");
+    assert_eq!(json(&["offers"])[0]["claims"][0]["standing"], "held");
     assert!(!offers.contains('\u{1b}'), "a peer's text does not reach the terminal raw");
     assert_eq!(json(&["offers"])[0]["devices"][0]["engine"], "cuda");
     let devices = ask(&["devices"]).out;

@@ -196,13 +196,16 @@ pub enum Flaw {
     Product { row: u32 },
 }
 
-/// Why a provider does not take a challenge. All but the last are said at once, before anything is computed.
+/// Why a provider does not take a challenge. All but [`Self::Withdrawn`] and [`Self::Failed`] are said at once, before anything
+/// is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Unchallenged {
     #[error("the device is in use")]
     InUse,
+    #[error("a job came, or its owner wanted the device: the challenge was let go")]
+    Withdrawn,
     #[error("the device has given challenges what time it has for them; ask again in {wait}")]
     Budget { wait: Millis },
     #[error("it is not what this device claims: {what}")]

@@ -42,7 +42,7 @@ pub(crate) use lease::LeaseKey;
 use lease::{Delivering, Head, Lease, Phase, Promise, Running};
 use proof::Proofs;
 pub(crate) use replay::Replay;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Acceptances the disk refused, kept so that a repeated order gets the same bytes.
 const UNWRITTEN_MAX: usize = 64;
@@ -94,6 +94,10 @@ impl Provider {
         if self.drain.is_none() {
             self.drain = Some(Drain { told: false });
         }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.is_some()
     }
 
     /// A peer orders. A repeat gets the same answer; another order for the same attempt is refused.
@@ -425,8 +429,17 @@ impl Provider {
             .filter(|key| self.leases.get(key).is_some_and(|lease| matches!(lease.phase, Phase::Ready)))
             .copied()
             .collect();
+        let mut clearing = BTreeSet::new();
         for key in ready {
-            let Some(device) = self.idle_device_for(&key) else { continue };
+            let Some(device) = self.device_for(&key, |index| !self.proofs.occupies(index)) else {
+                // Where a challenge computes, one job waits for it to end, which is a moment.
+                let taken = |index| self.proofs.occupies(index) && !clearing.contains(&index);
+                if let Some(device) = self.device_for(&key, taken) {
+                    clearing.insert(device);
+                    self.proofs.let_go(device, cx);
+                }
+                continue;
+            };
             self.running.insert(device, key);
             self.turn(key, cx, |head, phase, cx| match (phase, head.spec.clone()) {
                 (Phase::Ready, Some(spec)) => {
@@ -439,12 +452,13 @@ impl Provider {
         }
     }
 
-    fn idle_device_for(&self, key: &LeaseKey) -> Option<u16> {
+    /// A device of the ordered kind without a job, best the ordered one itself.
+    fn device_for(&self, key: &LeaseKey, usable: impl Fn(u16) -> bool) -> Option<u16> {
         let head = &self.leases.get(key)?.head;
         let (wanted, spec) = (head.device.as_ref()?, head.spec.as_ref()?);
         let fits = |device: &&Device| {
             !self.running.contains_key(&device.index)
-                && !self.proofs.occupies(device.index)
+                && usable(device.index)
                 && admission::alike(wanted, device)
                 && spec.first_unmet(device).is_none()
         };

@@ -1,8 +1,9 @@
 //! Challenges by peers: when a device takes one, and what it then owes.
 //!
 //! `running -> committing -> committed -> opening -> shown`. A device takes one while nothing runs on it or waits, and gives
-//! all of them together at most [`BUDGET`] in a [`BUDGET_WINDOW`]; work that comes meanwhile waits for it, a few seconds.
-//! Never computes anything itself. Tests: `tests/challenge.rs` of the crate.
+//! all of them together at most [`BUDGET`] in a [`BUDGET_WINDOW`]. It lets one go as soon as a job needs it or its owner
+//! takes it back: the challenger is told so, and makes of it what it likes. A challenge that comes again gets the same
+//! commitment. Never computes anything itself. Tests: `tests/challenge.rs` of the crate.
 
 use super::Provider;
 use crate::{
@@ -46,23 +47,61 @@ struct Proof {
 
 #[derive(Debug)]
 enum Step {
-    Running(InboundId),
+    Running {
+        inbound: InboundId,
+        let_go: bool,
+    },
     Committing(InboundId, Vec<Output>),
-    Committed(DocHash, Vec<Output>),
-    Opening(InboundId, DocHash),
-    Shown(DocHash, Box<Verified<challenge::Answer>>),
+    Committed(Box<Verified<Commitment>>, Vec<Output>),
+    Opening {
+        inbound: InboundId,
+        opening: DocHash,
+        commitment: Box<Verified<Commitment>>,
+    },
+    Shown {
+        opening: DocHash,
+        answer: Box<Verified<challenge::Answer>>,
+        commitment: Box<Verified<Commitment>>,
+    },
+}
+
+impl Proof {
+    fn computes(&self) -> bool {
+        matches!(self.step, Step::Running { .. })
+    }
+
+    fn commitment(&self) -> Option<&Verified<Commitment>> {
+        match &self.step {
+            Step::Committed(commitment, _)
+            | Step::Opening { commitment, .. }
+            | Step::Shown { commitment, .. } => Some(commitment),
+            Step::Running { .. } | Step::Committing(..) => None,
+        }
+    }
 }
 
 impl Proofs {
     /// Whether a device computes for a challenger.
     pub(super) fn occupies(&self, device: u16) -> bool {
-        self.on(device).is_some()
+        self.of.values().any(|proof| proof.computes() && proof.challenge.device == device)
     }
 
-    /// What it computes.
-    pub(super) fn on(&self, device: u16) -> Option<WorkId> {
-        let runs = |proof: &Proof| matches!(proof.step, Step::Running(_)) && proof.challenge.device == device;
-        self.of.iter().find(|(_, proof)| runs(proof)).map(|(work, _)| *work)
+    /// The device is wanted for something better; a repeat changes nothing. It stays taken until its worker is gone.
+    pub(super) fn let_go(&mut self, device: u16, cx: &mut Cx<'_>) {
+        for (work, proof) in self.of.iter_mut().filter(|(_, proof)| proof.challenge.device == device) {
+            if let Step::Running { let_go, .. } = &mut proof.step
+                && !std::mem::replace(let_go, true)
+            {
+                cx.out.push(Effect::StopWork(*work));
+                cx.out.event(Event::ChallengeLetGo { challenger: proof.challenge.challenger, device });
+            }
+        }
+    }
+
+    /// What was committed to for this very challenge.
+    fn repeat(&self, challenge: &Verified<Challenge>) -> Option<&Verified<Commitment>> {
+        let same = self.of.values().find(|proof| proof.challenge.hash() == challenge.hash());
+        same.and_then(Proof::commitment)
     }
 
     /// How long until a device has so much time for challenges again.
@@ -98,13 +137,17 @@ impl Provider {
         challenge: Box<Verified<Challenge>>,
         cx: &mut Cx<'_>,
     ) {
+        if let Some(commitment) = self.proofs.repeat(&challenge) {
+            return cx.out.answer(inbound, Response::Committed(commitment.signed().clone()));
+        }
         match self.takes(from, &challenge, cx) {
             Ok(()) => {
                 let device = challenge.device;
                 // Late is for the challenger to say; a second later nobody waits any more.
                 let limit = challenge.bound.saturating_add(ALLOWANCE);
                 let work = cx.out.prove(device, Box::new(challenge.body().clone()), limit);
-                let proof = Proof { challenge, since: cx.now.mono, step: Step::Running(inbound) };
+                let proof =
+                    Proof { challenge, since: cx.now.mono, step: Step::Running { inbound, let_go: false } };
                 self.proofs.of.insert(work, proof);
                 cx.out.event(Event::ChallengeTaken { challenger: from, device });
             }
@@ -134,10 +177,12 @@ impl Provider {
             let what = format!("the product takes longer than {EXPECTED_MAX}");
             return Err(no(Unchallenged::Claim { what }));
         };
-        let busy =
-            self.running.contains_key(&index) || self.proofs.occupies(index) || !self.waiting.is_empty();
-        if busy {
+        if self.running.contains_key(&index) || !self.waiting.is_empty() {
             return Err(no(Unchallenged::InUse));
+        }
+        // Its advert calls it free all the same, for jobs.
+        if self.proofs.occupies(index) {
+            return Err(no(Unchallenged::Budget { wait: EXPECTED_MAX }));
         }
         match self.proofs.wait(index, expected, cx.now.mono) {
             Some(wait) => Err(no(Unchallenged::Budget { wait })),
@@ -148,27 +193,27 @@ impl Provider {
     /// The device is done, if this is of a challenge.
     pub(crate) fn proved(&mut self, work: WorkId, result: Result<WorkReport, Fault>, cx: &mut Cx<'_>) {
         let Some(proof) = self.proofs.of.get_mut(&work) else { return };
-        let Step::Running(inbound) = proof.step else { return };
-        let took = cx.now.mono.saturating_sub(proof.since);
+        let Step::Running { inbound, let_go } = proof.step else { return };
+        let (device, took) = (proof.challenge.device, cx.now.mono.saturating_sub(proof.since));
         match result {
+            // Also where it was let go too late to be stopped.
             Ok(report) => {
                 let challenge = Box::new(proof.challenge.body().clone());
                 cx.out.push(Effect::Commit { work, challenge, outputs: report.outputs.clone() });
                 proof.step = Step::Committing(inbound, report.outputs);
-                let device = proof.challenge.device;
-                self.proofs.gave(device, took, cx.now.mono);
             }
-            Err(fault) => {
-                let device = proof.challenge.device;
-                self.proofs.gave(device, took, cx.now.mono);
-                self.give_up(work, inbound, &fault.to_string(), cx);
-            }
+            Err(_) if let_go => self.end(work, inbound, Unchallenged::Withdrawn, cx),
+            Err(fault) => self.give_up(work, inbound, &fault.to_string(), cx),
         }
+        self.proofs.gave(device, took, cx.now.mono);
     }
 
     fn give_up(&mut self, work: WorkId, inbound: InboundId, why: &str, cx: &mut Cx<'_>) {
+        self.end(work, inbound, Unchallenged::Failed { message: super::admission::bounded(why) }, cx);
+    }
+
+    fn end(&mut self, work: WorkId, inbound: InboundId, why: Unchallenged, cx: &mut Cx<'_>) {
         self.proofs.of.remove(&work);
-        let why = Unchallenged::Failed { message: super::admission::bounded(why) };
         cx.out.refuse(inbound, RefusalReason::Challenge { why });
     }
 
@@ -182,8 +227,8 @@ impl Provider {
                 let (version, provider) = (limits::VERSION, cx.out.me);
                 let challenge = proof.challenge.hash();
                 let commitment = cx.out.sign(Commitment { version, provider, challenge, roots });
-                proof.step = Step::Committed(commitment.hash(), outputs);
                 cx.out.answer(inbound, Response::Committed(commitment.signed().clone()));
+                proof.step = Step::Committed(Box::new(commitment), outputs);
                 cx.out.deadlines.sooner(Topic::Proofs, cx.now.mono.saturating_add(SHOWN_FOR));
             }
             Err(why) => self.give_up(work, inbound, &why, cx),
@@ -201,22 +246,25 @@ impl Provider {
         let unknown = RefusalReason::Challenge { why: Unchallenged::Unknown };
         let asked = self.proofs.of.iter_mut().find(|(_, proof)| {
             let known = match &proof.step {
-                Step::Committed(commitment, _) => *commitment == opening.commitment,
-                Step::Shown(hash, _) => *hash == opening.hash(),
-                Step::Running(_) | Step::Committing(..) | Step::Opening(..) => false,
+                Step::Committed(commitment, _) => commitment.hash() == opening.commitment,
+                Step::Shown { opening: shown, .. } => *shown == opening.hash(),
+                Step::Running { .. } | Step::Committing(..) | Step::Opening { .. } => false,
             };
             known && proof.challenge.challenger == from && opening.challenger == from
         });
         let Some((work, proof)) = asked else { return cx.out.refuse(inbound, unknown) };
         match &mut proof.step {
-            Step::Committed(_, outputs) => {
+            Step::Committed(commitment, outputs) => {
                 let (challenge, outputs) =
                     (Box::new(proof.challenge.body().clone()), std::mem::take(outputs));
                 cx.out.push(Effect::OpenRows { work: *work, challenge, outputs, opening: opening.seed });
-                proof.step = Step::Opening(inbound, opening.hash());
+                let (opening, commitment) = (opening.hash(), commitment.clone());
+                proof.step = Step::Opening { inbound, opening, commitment };
             }
-            Step::Shown(_, answer) => cx.out.answer(inbound, Response::Shown(answer.signed().clone())),
-            Step::Running(_) | Step::Committing(..) | Step::Opening(..) => cx.out.refuse(inbound, unknown),
+            Step::Shown { answer, .. } => cx.out.answer(inbound, Response::Shown(answer.signed().clone())),
+            Step::Running { .. } | Step::Committing(..) | Step::Opening { .. } => {
+                cx.out.refuse(inbound, unknown);
+            }
         }
     }
 
@@ -228,13 +276,14 @@ impl Provider {
         cx: &mut Cx<'_>,
     ) {
         let Some(proof) = self.proofs.of.get_mut(&work) else { return };
-        let Step::Opening(inbound, opening) = proof.step else { return };
+        let Step::Opening { inbound, opening, commitment } = &proof.step else { return };
+        let (inbound, opening, commitment) = (*inbound, *opening, commitment.clone());
         match result {
             Ok(rows) => {
                 let (version, provider) = (limits::VERSION, cx.out.me);
                 let answer = cx.out.sign(challenge::Answer { version, provider, opening, rows });
                 cx.out.answer(inbound, Response::Shown(answer.signed().clone()));
-                proof.step = Step::Shown(opening, Box::new(answer));
+                proof.step = Step::Shown { opening, answer: Box::new(answer), commitment };
             }
             Err(why) => self.give_up(work, inbound, &why, cx),
         }
@@ -247,9 +296,8 @@ impl Provider {
             let bound = proof.challenge.bound.saturating_add(SHOWN_FOR).saturating_add(ALLOWANCE);
             proof.since.saturating_add(bound)
         };
-        self.proofs.of.retain(|_, proof| matches!(proof.step, Step::Running(_)) || until(proof) > now);
-        let next =
-            self.proofs.of.values().filter(|proof| !matches!(proof.step, Step::Running(_))).map(until).min();
+        self.proofs.of.retain(|_, proof| proof.computes() || until(proof) > now);
+        let next = self.proofs.of.values().filter(|proof| !proof.computes()).map(until).min();
         cx.out.deadlines.set(Topic::Proofs, next);
     }
 }

@@ -32,9 +32,7 @@ impl Provider {
 
     /// Stops what runs on a device. The device stays taken until its worker is gone.
     pub(crate) fn evict(&mut self, device: u16, cx: &mut Cx<'_>) {
-        if let Some(work) = self.proofs.on(device) {
-            cx.out.push(Effect::StopWork(work));
-        }
+        self.proofs.let_go(device, cx);
         let Some(key) = self.running.get(&device).copied() else { return };
         self.turn(key, cx, |_, phase, cx| match phase {
             Phase::Running(mut running) if running.stopping.is_none() => {
@@ -73,9 +71,9 @@ impl Provider {
         wanted.is_some_and(|wanted| !self.devices.iter().any(|device| admission::alike(wanted, device)))
     }
 
-    /// Lent devices on which something runs; what still ends on a withheld one is not counted.
+    /// Lent devices on which a job runs; what still ends on a withheld one is not counted, nor a challenge, since it makes
+    /// way for a job at once.
     pub(super) fn occupied(&self) -> usize {
-        let taken = |index: u16| self.running.contains_key(&index) || self.proofs.occupies(index);
-        self.devices.iter().filter(|device| taken(device.index)).count()
+        self.devices.iter().filter(|device| self.running.contains_key(&device.index)).count()
     }
 }

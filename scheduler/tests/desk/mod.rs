@@ -280,7 +280,12 @@ pub fn device(index: u16) -> Device {
         engine: Gpu::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(1 << 30),
-        power: MeasuredPower { f32_mflops: 10_000_000, memory_mbps: 500_000, product_mops: 5_000_000 },
+        power: MeasuredPower {
+            f32_mflops: 10_000_000,
+            memory_mbps: 500_000,
+            product_mops: 5_000_000,
+            ..MeasuredPower::default()
+        },
     }
 }
 

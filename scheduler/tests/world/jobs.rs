@@ -23,6 +23,7 @@ pub fn devices(node: usize) -> Vec<Device> {
             f32_mflops: 1_000_000 * node as u64,
             memory_mbps: 100_000,
             product_mops: 500_000 * node as u64,
+            ..MeasuredPower::default()
         },
     };
     (0..count).map(device).collect()

@@ -77,6 +77,7 @@ impl Cluster {
             },
             bootstrap: bootstrap.to_vec(),
             backend: backend.to_owned(),
+            challenge: "off".to_owned(),
             extra: Vec::new(),
         };
         let position = self.nodes.len();

@@ -59,6 +59,8 @@ pub struct NodeSpec {
     pub bootstrap: Vec<String>,
     /// Devices a provider offers: `auto`, `cuda` or `cpu`.
     pub backend: String,
+    /// How often it challenges others unasked; `off` unless a test is about that: providers of one machine share its processor.
+    pub challenge: String,
     /// More arguments of `ion node`.
     pub extra: Vec<String>,
 }
@@ -114,8 +116,10 @@ impl Node {
         command.arg("node").arg("--json").arg("--data-dir").arg(&self.spec.data_dir);
         match self.spec.role {
             Role::Network => command.arg("--relay"),
-            Role::Light => command.arg("--light"),
-            Role::Provider => command.args(["--backend", &self.spec.backend]),
+            Role::Light => command.args(["--light", "--challenge", &self.spec.challenge]),
+            Role::Provider => {
+                command.args(["--backend", &self.spec.backend, "--challenge", &self.spec.challenge])
+            }
         };
         self.spec.listen.iter().for_each(|address| _ = command.args(["--listen", address]));
         self.spec.bootstrap.iter().for_each(|address| _ = command.args(["--bootstrap", address]));

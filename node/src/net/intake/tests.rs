@@ -8,6 +8,8 @@ use ion_protocol::{
     message::LeaseState,
 };
 
+mod challenge;
+
 const WALL: UnixMillis = UnixMillis(1_800_000_000_000);
 const PEER: u8 = 1;
 const US: u8 = 2;
@@ -85,9 +87,10 @@ fn random_bytes_never_pass_or_panic() {
 
 #[test]
 fn wrong_version_signature_and_network_are_told_apart() {
-    let newer = Advert { version: 4, ..advert_at(PEER, 1, WALL) };
+    let newer = Advert { version: limits::VERSION + 1, ..advert_at(PEER, 1, WALL) };
     let found = offence(door().advert(signed(newer, PEER)));
-    assert!(matches!(found, Offence::Unbelievable(SignedError::Version { found: 4, expected: 3 })));
+    let (newer, ours) = (limits::VERSION + 1, limits::VERSION);
+    assert_eq!(found, Offence::Unbelievable(SignedError::Version { found: newer, expected: ours }));
 
     let good = signed(advert_at(PEER, 1, WALL), PEER);
     let forged = Signed::from_parts(good.body_bytes().to_vec(), [1; 64]);

@@ -4,15 +4,18 @@
 //! once more, which measures a round trip. When all are ready, all challenges leave in the same turn, so that a device sold
 //! under two names has to do both at once. What is asked and judged is in [`ion_protocol::challenge`].
 //!
-//! A verdict falls only on who took a challenge: who refuses at once, or can't be reached, was not challenged. Never computes
-//! or checks a product itself. Tests: `tests/challenge.rs` of the crate.
+//! A verdict falls only on who took a challenge and kept it: who refuses at once, lets go for a job, or can't be reached, was
+//! not challenged; how often that happened is remembered in [`crate::claims`]. A round is the owner's, or of [`patrol`]. Never
+//! computes or checks a product itself. Tests: `tests/challenge.rs` and `tests/patrol.rs` of the crate.
+
+mod patrol;
 
 use crate::{
+    claims::Blemish,
     effect::{ChallengeReport, Effect},
     event::Event,
     input::{Answer, CallError, ChallengeId, ChallengeTarget},
     outbox::{Fact, Question},
-    reputation::Outcome,
     requester::Cx,
 };
 use ion_protocol::{
@@ -29,6 +32,7 @@ use ion_protocol::{
     record::Record,
     signed::{Document, Signed},
 };
+use patrol::Patrol;
 use std::collections::BTreeMap;
 
 /// How long a provider may take to show rows: it computes some of them again.
@@ -40,6 +44,7 @@ const ROUNDS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Challenger {
     rounds: BTreeMap<ChallengeId, Vec<Target>>,
+    patrol: Patrol,
 }
 
 #[derive(Debug)]
@@ -64,7 +69,24 @@ enum State {
     Showing(Said),
     /// Whether they are right.
     Judging(Said),
-    Over(Result<Box<Transcript>, String>),
+    Over(Result<Box<Transcript>, Declined>),
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+enum Declined {
+    #[error("{0}")]
+    Refused(RefusalReason),
+    #[error("it {0}")]
+    Silent(CallError),
+    #[error("it answered something else")]
+    Answered,
+    #[error("it offers nothing")]
+    NoOffer,
+    #[error("it offers no device {0} with a measured rate")]
+    NoClaim(u16),
+    #[error("it did not end")]
+    Unfinished,
 }
 
 /// What was said so far.
@@ -114,11 +136,11 @@ impl Challenger {
                     greet(id, at, who, cx);
                     State::Measuring(cx.now.mono)
                 }
-                Err(error) => State::Over(Err(format!("it {error}"))),
+                Err(error) => declined(who, Declined::Silent(error), cx),
             },
             State::Measuring(since) => match result {
                 Ok(_) => State::Ready { round_trip: cx.now.mono.saturating_sub(since) },
-                Err(error) => State::Over(Err(format!("it {error}"))),
+                Err(error) => declined(who, Declined::Silent(error), cx),
             },
             State::Computing(said) => computed((id, at), who, said, result, cx),
             State::Showing(said) => shown((id, at), said, result, cx),
@@ -146,10 +168,10 @@ impl Challenger {
 
     /// A verdict from the journal.
     pub(crate) fn restore(record: &Record, cx: &mut Cx<'_>) {
-        let Record::Challenged { verdict } = record else { return };
+        let Record::Challenged { device, claim_mops, verdict } = record else { return };
         if let Ok(verdict) = codec::decode::<Verdict>(verdict.body_bytes(), Verdict::BYTES_MAX) {
-            let outcome = Outcome::Claim(verdict.judgement.is_passed());
-            cx.market.reputation.note(verdict.provider, outcome, verdict.signed);
+            let (who, held) = ((verdict.provider, *device), verdict.judgement.is_passed());
+            cx.market.claims.judged(who, *claim_mops, held, verdict.signed);
         }
     }
 
@@ -183,6 +205,10 @@ impl Challenger {
         if targets.iter().all(|target| matches!(target.state, State::Over(_)))
             && let Some(targets) = self.rounds.remove(&id)
         {
+            if self.patrol.round == Some(id) {
+                self.patrol.round = None;
+                return;
+            }
             let reports = targets.into_iter().map(Target::report).collect();
             cx.out.push(Effect::Challenged { challenge: id, reports });
         }
@@ -198,8 +224,9 @@ impl Target {
             | State::Ready { .. }
             | State::Computing(_)
             | State::Showing(_)
-            | State::Judging(_) => Err("it did not end".to_owned()),
+            | State::Judging(_) => Err(Declined::Unfinished),
         };
+        let result = result.map_err(|why| why.to_string());
         ChallengeReport { provider: self.who.provider, device: self.who.device, result }
     }
 }
@@ -220,13 +247,13 @@ fn ask(
 ) -> State {
     let offer = cx.market.directory.offers().find(|offer| offer.advert.node == who.provider);
     let Some(advert) = offer.map(|offer| Box::new(offer.advert.clone())) else {
-        return State::Over(Err("it offers nothing".to_owned()));
+        return declined(who, Declined::NoOffer, cx);
     };
     let device = advert.devices.iter().find(|device| device.index == who.device);
     let claimed = device.and_then(|device| Some((Shape::for_claim(device)?, device.power.product_mops)));
     let bound = claimed.and_then(|(shape, claim)| Some((shape, time_bound(&shape, claim, round_trip)?)));
     let Some((shape, bound)) = bound else {
-        return State::Over(Err(format!("it offers no device {} with a measured rate", who.device)));
+        return declined(who, Declined::NoClaim(who.device), cx);
     };
     let challenge = cx.out.sign(Challenge {
         version: limits::VERSION,
@@ -241,6 +268,8 @@ fn ask(
         beside,
         issued: cx.now.wall,
     });
+    let beside = challenge.beside.len() as u32;
+    cx.out.event(Event::Challenging { provider: who.provider, device: who.device, beside, bound });
     let request = Request::Challenge(challenge.signed().clone());
     let addresses = advert.addresses.clone();
     cx.out.call_within(bound, Question::Challenge(id, at), who.provider, addresses, request);
@@ -253,6 +282,34 @@ fn ask(
         opening: None,
         answer: None,
     })
+}
+
+/// No verdict; remembered, as far as it was the provider's doing.
+fn declined(who: &ChallengeTarget, why: Declined, cx: &mut Cx<'_>) -> State {
+    let (provider, device) = (who.provider, who.device);
+    let mut advert = cx.market.directory.offers().filter(|offer| offer.advert.node == provider);
+    let says_busy = advert.any(|offer| offer.advert.free == 0);
+    let blemish = match &why {
+        // As far as it goes, and it may go on for long where many challenge.
+        Declined::Refused(RefusalReason::Challenge { why: Unchallenged::Budget { wait } }) => {
+            Some((Blemish::Slight, Some(*wait)))
+        }
+        Declined::Refused(RefusalReason::Challenge { why: Unchallenged::InUse }) if says_busy => {
+            Some((Blemish::Slight, None))
+        }
+        Declined::Refused(_)
+        | Declined::Silent(CallError::Unreachable(_) | CallError::TimedOut | CallError::Protocol(_))
+        | Declined::Answered => Some((Blemish::Plain, None)),
+        Declined::Silent(CallError::Busy)
+        | Declined::NoOffer
+        | Declined::NoClaim(_)
+        | Declined::Unfinished => None,
+    };
+    if let Some((blemish, wait)) = blemish {
+        cx.market.claims.declined((provider, device), blemish, wait, cx.now.wall);
+    }
+    cx.out.event(Event::ChallengeDeclined { provider, device, why: why.to_string() });
+    State::Over(Err(why))
 }
 
 /// A commitment came, or none.
@@ -286,16 +343,23 @@ fn computed(
                 RefusalReason::Challenge { why: Unchallenged::Failed { message } } => {
                     over(said, Judgement::GaveUp { why: message }, cx)
                 }
+                // Whoever sees that it will be late must not get out of it so.
+                RefusalReason::Challenge { why: Unchallenged::Withdrawn } if late => {
+                    over(said, Judgement::Late, cx)
+                }
+                reason @ RefusalReason::Challenge { why: Unchallenged::Withdrawn } => {
+                    declined(who, Declined::Refused(reason), cx)
+                }
                 reason if said.took > at_once => {
                     let why = format!("it refused after {}: {reason}", said.took);
                     over(said, Judgement::GaveUp { why }, cx)
                 }
-                reason => State::Over(Err(reason.to_string())),
+                reason => declined(who, Declined::Refused(reason), cx),
             }
         }
         Err(CallError::TimedOut) => over(said, Judgement::Late, cx),
-        Ok(_) => State::Over(Err("it answered something else".to_owned())),
-        Err(error) => State::Over(Err(format!("it {error}"))),
+        Ok(_) => declined(who, Declined::Answered, cx),
+        Err(error) => declined(who, Declined::Silent(error), cx),
     }
 }
 
@@ -340,9 +404,12 @@ fn over(said: Said, judgement: Judgement, cx: &mut Cx<'_>) -> State {
         judgement: judgement.clone(),
         signed: cx.now.wall,
     });
-    cx.out.record(Fact::Quiet, Record::Challenged { verdict: verdict.signed().clone() });
+    let claimed = said.advert.devices.iter().find(|found| found.index == device);
+    let claim_mops = claimed.map_or(0, |device| device.power.product_mops);
+    let verdict_bytes = verdict.signed().clone();
+    cx.out.record(Fact::Quiet, Record::Challenged { device, claim_mops, verdict: verdict_bytes });
     cx.out.event(Event::Challenged { provider, device, judgement, took, bound });
-    cx.market.reputation.note(provider, Outcome::Claim(held), cx.now.wall);
+    cx.market.claims.judged((provider, device), claim_mops, held, cx.now.wall);
     fn bytes<T: Document>(document: &Verified<T>) -> Signed<T> {
         document.signed().clone()
     }
