@@ -1,5 +1,6 @@
 //! One body for all engines: each kernel is held against independent Rust on every engine this machine has, and where
-//! both run, their bits must be equal. A machine without a GPU says so by name.
+//! both run, their bits must be equal. A machine without a GPU says so by name; there and elsewhere all of it also runs on
+//! an imitation of the driver, in a child that has it in the driver's place.
 
 mod cpu_bench;
 
@@ -7,7 +8,7 @@ use cpu_bench::{Bench, by_value, bytes_of_f32, bytes_of_u32, f32_arg, f32s, u32_
 use ion_gpu::{
     backend::Backend,
     cpu::CpuBackend,
-    cuda::{CudaBackend, survey},
+    cuda::{CudaBackend, Found, survey},
     power,
     states::Recorded,
 };
@@ -17,20 +18,33 @@ use ion_protocol::{
     hardware::Engine,
     job::{Arg, Phase, Step},
 };
-use std::sync::{Mutex, atomic::AtomicBool};
+use std::{
+    env,
+    process::Command,
+    sync::{Mutex, OnceLock, atomic::AtomicBool},
+};
 
 const SAXPY: &str = include_str!("../kernels/saxpy.ptx");
 const MATMUL: &str = include_str!("../kernels/matmul.ptx");
 const MANDELBROT: &str = include_str!("../kernels/mandelbrot.ptx");
 
+/// Set in the child that runs on the imitation.
+const INSIDE: &str = "ION_INSIDE_IMITATION";
+
 /// A device at a time: the tests of this file run side by side.
 static DEVICE: Mutex<()> = Mutex::new(());
+
+/// What there is of devices, measured once.
+fn found() -> &'static Found {
+    static FOUND: OnceLock<Found> = OnceLock::new();
+    FOUND.get_or_init(survey)
+}
 
 /// Every engine of this machine.
 fn engines() -> Vec<Box<dyn Backend>> {
     let mut engines: Vec<Box<dyn Backend>> =
         vec![Box::new(CpuBackend::default()), Box::new(CpuBackend::default().interpreting())];
-    let found = survey();
+    let found = found();
     match found.devices.first() {
         Some((ordinal, _)) => engines.push(Box::new(CudaBackend::open(*ordinal).unwrap())),
         None => eprintln!("skipped: CUDA ({})", found.state),
@@ -246,16 +260,55 @@ fn limits_hold_before_anything_runs() {
 #[test]
 fn a_gpu_is_measured_and_named() {
     let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let found = survey();
+    let found = found();
     if found.devices.is_empty() {
         eprintln!("skipped: CUDA ({})", found.state);
         assert!(found.state.hint().is_some(), "{:?}", found.state);
         return;
     }
-    for (_, device) in found.devices {
+    for (_, device) in &found.devices {
         assert_eq!(device.engine, Engine::Cuda);
         assert!(device.power.f32_mflops > 0 && device.power.memory_mbps > 0, "{device:?}");
         assert!(device.label().starts_with("CUDA: "), "{device:?}");
         eprintln!("{device:?}");
     }
+}
+
+/// Whatever the driver does with it, the next owner of a program's memory finds zeros there: the imitation counts.
+#[test]
+fn memory_is_cleared_before_it_is_given_back() {
+    if env::var_os(INSIDE).is_none() {
+        return;
+    }
+    let bench = saxpy_bench(&floats(10, 3000), &floats(11, 3000));
+    let outputs = outputs_everywhere(&bench, bench.program());
+    assert!(outputs[1].iter().any(|byte| *byte != 0), "there is something to clear");
+    // SAFETY: the library is loaded already; the call takes nothing and gives a number.
+    let residue = unsafe {
+        let library = libloading::Library::new("libcuda.so").unwrap();
+        library.get::<extern "C" fn() -> u64>(b"imitation_residue\0").unwrap()()
+    };
+    assert_eq!(residue, 0, "bytes of programs that were left in freed memory");
+}
+
+/// Everything above once more, in a child that finds the imitation where the driver would be.
+#[test]
+fn on_an_imitation_of_the_driver() {
+    if env::var_os(INSIDE).is_some() {
+        let found = found();
+        let names: Vec<&str> = found.devices.iter().map(|(_, device)| &device.model[..]).collect();
+        assert_eq!(names, ["imitation"], "{}", found.state);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    cuda_imitation::install(folder.path()).unwrap();
+    let inside = Command::new(env::current_exe().unwrap())
+        .args(["--nocapture", "--test-threads", "1"])
+        .env(INSIDE, "")
+        .env("LD_LIBRARY_PATH", folder.path())
+        .output()
+        .unwrap();
+    let said =
+        [inside.stdout, inside.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(inside.status.success() && !said.contains("skipped:"), "{said}");
 }

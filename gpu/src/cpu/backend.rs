@@ -5,9 +5,10 @@
 //! Tests: `gpu/tests/cpu_programs.rs`.
 
 use super::{
+    bare,
     block::Extents,
     code::Kernel,
-    decode::{Addresses, EXPANDED_MAX, decode, pointers},
+    decode::{Addresses, EXPANDED_MAX, decode},
     grid,
     jit::{self, Rows, Tier},
     memory::{Bytes, Global},
@@ -16,7 +17,6 @@ use super::{
 use crate::{
     backend::{Backend, Output, Progress, Report, RunLimits, Stop},
     program::{LoadedProgram, param_block},
-    ptx::ir::Space,
     states::{Recorded, Recorder},
 };
 use ion_protocol::{
@@ -109,22 +109,11 @@ impl Device {
         }
         let mut variables = Vec::new();
         for module in job.modules() {
-            let mut both = [Bytes::default(), Bytes::default()];
-            for (space, bytes) in [Space::Global, Space::Const].into_iter().zip(&mut both) {
-                let (layout, total) = super::decode::layout(&module.module, space);
-                *bytes = room(total)?;
-                for (variable, offset) in module.module.variables.iter().zip(layout) {
-                    if let Some(offset) = offset {
-                        let start = offset as usize;
-                        bytes.as_mut_slice()[start..start + variable.init.len()]
-                            .copy_from_slice(&variable.init);
-                    }
-                }
-            }
-            variables.push(both);
+            let [globals, constants] = bare::variable_bytes(&module.module);
+            variables.push([room(globals)?, room(constants)?]);
         }
         let mut device = Device { buffers, variables };
-        device.place_pointers(job)?;
+        device.give_first_values(job)?;
         Ok(device)
     }
 
@@ -159,15 +148,12 @@ impl Device {
         Ok((global, bases, addresses))
     }
 
-    /// Writes the addresses that variables begin with.
-    fn place_pointers(&mut self, job: &LoadedProgram) -> Result<(), Fault> {
+    /// Gives the variables what they hold at first, addresses included.
+    fn give_first_values(&mut self, job: &LoadedProgram) -> Result<(), Fault> {
         let (_, _, addresses) = self.open()?;
-        for ((module, both), addresses) in job.modules().iter().zip(&mut self.variables).zip(addresses) {
-            for (space, bytes) in [Space::Global, Space::Const].into_iter().zip(both) {
-                for (at, address) in pointers(&module.module, space, addresses) {
-                    bytes.as_mut_slice()[at as usize..at as usize + 8].copy_from_slice(&address);
-                }
-            }
+        for ((module, both), at) in job.modules().iter().zip(&mut self.variables).zip(addresses) {
+            let into = both.each_mut().map(Bytes::as_mut_slice);
+            bare::first_values(&module.module, [at.global, at.constant], into);
         }
         Ok(())
     }

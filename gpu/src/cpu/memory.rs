@@ -185,6 +185,16 @@ impl<'a> Global<'a> {
         Global { windows: vec![none], sparse: None, borrowed: std::marker::PhantomData }
     }
 
+    /// Over pieces that somebody else keeps.
+    ///
+    /// # Safety
+    /// All must stay valid for as long as this lives, and be touched meanwhile by atomic operations only.
+    pub unsafe fn of(pieces: &[Window]) -> Self {
+        let mut global = Self::new();
+        global.windows.extend_from_slice(pieces);
+        global
+    }
+
     /// Memory of which only what is touched exists.
     pub fn sparse(lookup: &'a Lookup<'a>) -> Self {
         Global { sparse: Some(lookup), ..Self::new() }

@@ -10,6 +10,7 @@
 //! warp     32 lanes, divergence                     lanes    registers and loops over lanes
 //! sparse   memory of which only what is touched exists, for replay
 //! reach    what a launch can write at all            pieces   what of a program's memory is where, for that and replay
+//! bare     a launch on memory that somebody else keeps
 //! int, float, approx, convert, compare, transfer, matrix, tensor, collective, print: the instructions
 //! soft: exact rounding; memory: the addresses
 //! ```
@@ -20,6 +21,7 @@
 
 pub mod approx;
 mod backend;
+pub mod bare;
 pub(crate) mod block;
 pub(crate) mod code;
 pub(crate) mod collective;

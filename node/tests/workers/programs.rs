@@ -1,5 +1,7 @@
 //! Small programs for workers.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use super::rig::TestBlobs;
 use ion_protocol::{
     Bytes, Millis, NanoIo,

@@ -1,5 +1,7 @@
 //! A node's workers without a node: a store in a directory, the inputs an engine would get, and children to signal.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use super::programs;
 use ion_node::workers::{
     BackendChoice, Blobs, KeepFree, NewBlob, Patience, ProbeReport, WorkersConfig, WorkersHandle, start_with,
@@ -149,9 +151,14 @@ impl Rig {
 
     /// Sends a job to device 0.
     pub fn begin(&mut self, spec: JobSpec) -> WorkId {
+        self.begin_on(0, spec)
+    }
+
+    /// Sends a job to a device.
+    pub fn begin_on(&mut self, device: u16, spec: JobSpec) -> WorkId {
         let work = WorkId(self.next);
         self.next += 1;
-        self.handle.run(work, self.tenant, 0, Box::new(spec), self.keep_states).unwrap();
+        self.handle.run(work, self.tenant, device, Box::new(spec), self.keep_states).unwrap();
         work
     }
 
@@ -197,7 +204,7 @@ impl Rig {
 
     /// Children of this rig's device.
     pub fn children(&self) -> Vec<Pid> {
-        let memory = (self.config.memory_max.0 / 2).to_string();
+        let memory = self.report.devices[0].memory.0.to_string();
         let mut pids: Vec<i32> = fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -279,6 +286,26 @@ pub fn fake(script: &str) -> Fake {
     fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\nexport PATH\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     Fake { path: path.to_str().unwrap().to_owned(), _dir: dir }
+}
+
+/// The real program with the imitation of a driver, which is set so.
+pub struct Imitation {
+    pub program: Fake,
+    _folder: TempDir,
+}
+
+impl Imitation {
+    pub fn new(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        cuda_imitation::install(folder.path()).unwrap();
+        // Beside what a device keeps for itself, so that children can be told apart here too.
+        let memory = NEXT_MEMORY.fetch_add(2, Ordering::SeqCst) + (2 << 30);
+        let (variable, place) = (cuda_imitation::VARIABLE, folder.path().display());
+        let program = fake(&format!(
+            "export {variable}='memory={memory} {settings}'\nLD_LIBRARY_PATH={place} exec {ION} \"$@\""
+        ));
+        Self { program, _folder: folder }
+    }
 }
 
 /// A `libnvidia-ml.so.1` with one card, whose temperature and processes stand in files beside it, and a program that is

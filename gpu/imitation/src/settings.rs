@@ -1,0 +1,78 @@
+//! What the imitation is like and what goes wrong with it, from the environment variable `CUDA_IMITATION`.
+//!
+//! `devices=2 memory=67108864 at=lost:214` for instance: words of `name=value`, with spaces between. Each is described at
+//! its field. Tests set it for their children alone.
+
+use super::Code;
+
+/// The variable's name.
+pub const VARIABLE: &str = "CUDA_IMITATION";
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How many devices there are.
+    pub devices: usize,
+    /// Bytes of each.
+    pub memory: usize,
+    /// What the driver says of its age: 13000 is CUDA 13.0.
+    pub driver: u32,
+    /// Compute capability of all devices: 90 is 9.0.
+    pub capability: u32,
+    /// What `cuInit` answers.
+    pub init: Code,
+    /// `at=KERNEL:CODE`: a launch of this kernel ends in this code, and with 0 never.
+    pub at: Option<(String, Code)>,
+    /// Allocations of more bytes than this fail, whatever is free.
+    pub alloc: usize,
+    /// The device of this number computes wrongly: a bit is wrong after every launch.
+    pub wrong: Option<usize>,
+    /// With 0 the driver has no graphs.
+    pub graphs: u32,
+    /// With 1 each device is a part of a partitioned card, and named so.
+    pub mig: u32,
+}
+
+impl Settings {
+    /// What the environment says; a word that is none is our bug, and ends the process.
+    pub fn read() -> Self {
+        let text = std::env::var(VARIABLE).unwrap_or_default();
+        let mut settings = Self {
+            devices: 1,
+            memory: 2 << 30,
+            driver: 13_000,
+            capability: 90,
+            init: 0,
+            at: None,
+            alloc: usize::MAX,
+            wrong: None,
+            graphs: 1,
+            mig: 0,
+        };
+        for word in text.split_whitespace() {
+            settings.set(word).unwrap_or_else(|| panic!("{VARIABLE}: `{word}` is no setting"));
+        }
+        settings
+    }
+
+    fn set(&mut self, word: &str) -> Option<()> {
+        let (name, value) = word.split_once('=')?;
+        match name {
+            "devices" => self.devices = value.parse().ok()?,
+            "memory" => self.memory = value.parse().ok()?,
+            "driver" => self.driver = value.parse().ok()?,
+            "capability" => self.capability = value.parse().ok()?,
+            "init" => self.init = value.parse().ok()?,
+            "at" => {
+                let (kernel, code) = value.split_once(':')?;
+                self.at = Some((kernel.to_owned(), code.parse().ok()?));
+            }
+            "alloc" => self.alloc = value.parse().ok()?,
+            "wrong" => self.wrong = Some(value.parse().ok()?),
+            "graphs" => self.graphs = value.parse().ok()?,
+            "mig" => self.mig = value.parse().ok()?,
+            _ => return None,
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,210 @@
+//! The CUDA engine in real worker children, on an imitation of the driver: what a card's owner sees when all goes well, and
+//! whatever goes wrong. What is computed is compared bit for bit with the CPU engine; what only a card can show, such as
+//! time, is not looked at (`scripts/gpu-check` does, where there is one).
+
+mod workers {
+    pub mod programs;
+    pub mod rig;
+}
+
+use ion_gpu::worker::isolation::Wall;
+use ion_node::workers::{BackendChoice, CudaState, Patience, ProbeReport};
+use ion_protocol::{
+    Bytes, Millis, NodeId,
+    fault::{Blame, Fault},
+    hardware::{ComputeCapability, Engine},
+    states::States,
+};
+use std::time::{Duration, Instant};
+use workers::{
+    programs::{self, endless, out_of_bounds, scale, text},
+    rig::{ION, Imitation, Rig},
+};
+
+const HEAD: &str = ".version 6.0\n.target sm_52\n.address_size 64\n";
+
+async fn rig(settings: &str) -> (Rig, Imitation) {
+    let imitation = Imitation::new(settings);
+    let rig = Rig::start_with(imitation.program.path(), BackendChoice::Cuda, Patience::default()).await;
+    (rig, imitation)
+}
+
+async fn report(settings: &str) -> ProbeReport {
+    rig(settings).await.0.report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_program_gives_the_bits_of_the_processor() {
+    let (mut card, _imitation) = rig("").await;
+    let mut processor = Rig::start(ION).await;
+    let device = &card.report.devices[0];
+    assert_eq!((device.model.as_str(), device.engine), ("imitation", Engine::Cuda), "and no card");
+    assert_eq!(device.capability, ComputeCapability { major: 9, minor: 0 });
+    assert!((Bytes(1 << 30)..Bytes(2 << 30)).contains(&device.memory), "{}", device.memory);
+    assert!(device.power.f32_mflops > 0 && device.power.memory_mbps > 0);
+    for elements in [1, 1000, 512 * 1024] {
+        let (spec, expected) = scale(&card.blobs, elements);
+        let report = card.run(spec).await.unwrap();
+        assert_eq!((report.engine, report.device.as_str()), (Engine::Cuda, "imitation"));
+        assert_eq!(card.blobs.read(&report.outputs[0].hash), expected);
+        let (spec, _) = scale(&processor.blobs, elements);
+        assert_eq!(processor.run(spec).await.unwrap().outputs, report.outputs);
+    }
+}
+
+/// What is committed to between launches is the same as the CPU engine's, or an honest card would be called a liar.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_between_launches_is_that_of_the_processor() {
+    let (mut card, _imitation) = rig("").await;
+    let mut processor = Rig::start(ION).await;
+    (card.keep_states, processor.keep_states) = (true, true);
+    let spec = programs::walk(&card.blobs);
+    let on_card = card.run(spec).await.unwrap();
+    let spec = programs::walk(&processor.blobs);
+    let on_processor = processor.run(spec).await.unwrap();
+    assert!(matches!(on_card.states, States::Kept(_)), "{:?}", on_card.states);
+    assert_eq!((on_card.outputs, on_card.states), (on_processor.outputs, on_processor.states));
+}
+
+/// The faults that a stranger's kernel can cause: told as the job's, and the device goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_of_a_kernel_is_the_jobs_and_the_next_job_runs() {
+    let (mut rig, _imitation) = rig("").await;
+    let kernel = |body: &str| format!("{HEAD}.visible .entry k()\n{{\n{body}\n}}\n");
+    let misaligned = kernel(".shared .align 4 .b8 s[8]; .reg .b32 %a; ld.shared.u32 %a, [s+1]; ret;");
+    let assertion = format!(
+        "{HEAD}.extern .func __assertfail(.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, .param .b64 e);\n\
+         .global .align 1 .b8 word[2] = {{104, 0}};\n.visible .entry k()\n{{\n.reg .b64 %a; .reg .b32 %b;\n\
+         mov.u64 %a, word; cvta.global.u64 %a, %a; mov.u32 %b, 1;\n{{ .param .b64 p; .param .b64 q; .param .b32 r; \
+         .param .b64 s; .param .b64 t; st.param.b64 [p], %a; st.param.b64 [q], %a; st.param.b32 [r], %b; \
+         st.param.b64 [s], %a; st.param.b64 [t], %a; call.uni __assertfail, (p, q, r, s, t); }}\nret;\n}}\n"
+    );
+    let cases = [
+        ("ILLEGAL_ADDRESS", out_of_bounds(&rig.blobs)),
+        ("LAUNCH_FAILED", text(&rig.blobs, &kernel("trap;"), "k")),
+        ("MISALIGNED_ADDRESS", text(&rig.blobs, &misaligned, "k")),
+        ("ASSERT", text(&rig.blobs, &assertion, "k")),
+    ];
+    for (code, spec) in cases {
+        let fault = rig.run(spec).await.unwrap_err();
+        assert!(
+            matches!(&fault, Fault::Device { code: found, .. } if found.ends_with(code)),
+            "{code}: {fault:?}"
+        );
+        assert_eq!(fault.blame(), Blame::Job);
+        rig.expect_good().await;
+    }
+    let fault = rig.run(text(&rig.blobs, "this is not PTX", "k")).await.unwrap_err();
+    assert!(matches!(fault, Fault::Ptx { line: 1, .. }), "{fault:?}");
+    rig.expect_good().await;
+    let newer = programs::EMPTY.replace("sm_52", "sm_100");
+    let fault = rig.run(text(&rig.blobs, &newer, "empty")).await.unwrap_err();
+    assert!(matches!(fault, Fault::NoDevice { .. }), "another's device may be newer: {fault:?}");
+    rig.expect_good().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_end_what_never_would_and_the_next_job_runs() {
+    let (mut rig, _imitation) = rig("at=lost:0").await;
+    // The second hangs on the device where no instruction can be counted.
+    for spec in [endless(&rig.blobs), text(&rig.blobs, &programs::EMPTY.replace("empty", "lost"), "lost")] {
+        let mut spec = spec;
+        spec.limits.run = Millis(300);
+        let began = Instant::now();
+        assert_eq!(rig.run(spec).await.unwrap_err(), Fault::RunTime { limit: Millis(300) });
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        rig.expect_good().await;
+    }
+    let offered = rig.report.devices[0].memory;
+    let mut spec = programs::zeros(&rig.blobs, offered.0 + 1);
+    spec.limits.memory = Bytes(1 << 40);
+    let needed = Bytes(offered.0 + 1);
+    assert_eq!(rig.run(spec).await.unwrap_err(), Fault::Memory { needed, limit: offered });
+    rig.expect_good().await;
+    let work = rig.begin(endless(&rig.blobs));
+    rig.progress(work).await;
+    rig.handle.stop(work);
+    assert_eq!(rig.end(work).await.unwrap_err(), Fault::Cancelled);
+    rig.expect_good().await;
+}
+
+/// What is no doing of the job is the host's, so that it is tried elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_that_fails_is_the_hosts_fault() {
+    for (code, name) in [(214, "ECC_UNCORRECTABLE"), (46, "DEVICE_UNAVAILABLE"), (999, "UNKNOWN")] {
+        let (mut rig, _imitation) = rig(&format!("at=lost:{code}")).await;
+        let lost = text(&rig.blobs, &programs::EMPTY.replace("empty", "lost"), "lost");
+        let fault = rig.run(lost).await.unwrap_err();
+        assert!(matches!(&fault, Fault::Driver { message } if message.contains(name)), "{fault:?}");
+        assert_eq!(fault.blame(), Blame::Host);
+        rig.expect_good().await;
+    }
+    // Others took the memory that the driver said was free.
+    let (mut rig, _imitation) = rig("alloc=300000000").await;
+    let fault = rig.run(programs::zeros(&rig.blobs, 300_000_001)).await.unwrap_err();
+    assert!(matches!(&fault, Fault::Room { message } if message.contains("no memory left")), "{fault:?}");
+    rig.expect_good().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_way_of_having_no_card_has_its_own_answer() {
+    for (settings, expected) in [
+        ("init=999", "InitFailed"),
+        ("init=803", "InitFailed"),
+        ("init=100", "NoDevice"),
+        ("devices=0", "NoDevice"),
+        ("wrong=0", "KernelFailed"),
+        ("alloc=100", "KernelFailed"),
+    ] {
+        let report = report(settings).await;
+        assert!(format!("{:?}", report.cuda).starts_with(expected), "{settings}: {report:?}");
+        assert!(report.devices.is_empty() && report.cuda.hint().is_some(), "{settings}: {report:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_computes_wrongly_is_left_out_by_name_and_the_others_lent() {
+    let (mut rig, _imitation) = rig("devices=3 wrong=1").await;
+    let CudaState::Works { left_out, .. } = &rig.report.cuda else { panic!("{:?}", rig.report.cuda) };
+    assert!(matches!(&left_out[..], [one] if one.starts_with("device 1: ")), "{left_out:?}");
+    let indices: Vec<u16> = rig.report.devices.iter().map(|device| device.index).collect();
+    assert_eq!(indices, [0, 1]);
+    assert_ne!(rig.report.uuids[0], rig.report.uuids[1]);
+    // The second that is lent is the driver's third, and computes rightly.
+    let (spec, expected) = scale(&rig.blobs, 300);
+    let work = rig.begin_on(1, spec);
+    assert_eq!(rig.end(work).await.unwrap().inline[0].bytes, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_devices_work_side_by_side_and_fail_each_for_itself() {
+    let (mut rig, _imitation) = rig("devices=2").await;
+    assert_eq!(rig.report.devices.len(), 2);
+    let stuck = rig.begin_on(0, endless(&rig.blobs));
+    rig.progress(stuck).await;
+    let bad = rig.begin_on(1, out_of_bounds(&rig.blobs));
+    assert_eq!(rig.end(bad).await.unwrap_err().blame(), Blame::Job);
+    let (spec, expected) = scale(&rig.blobs, 300);
+    let good = rig.begin_on(1, spec);
+    assert_eq!(rig.end(good).await.unwrap().inline[0].bytes, expected, "while the other is busy");
+    rig.handle.stop(stuck);
+    assert_eq!(rig.end(stuck).await.unwrap_err(), Fault::Cancelled);
+    rig.expect_good().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn children_are_shut_in_once_their_device_is_open_and_serve_one_tenant() {
+    let (mut rig, _imitation) = rig("").await;
+    rig.expect_good().await;
+    let found = rig.report.isolation.clone().expect("the probe tried");
+    let children = rig.children();
+    let status = |pid: &rustix::process::Pid| {
+        std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default()
+    };
+    let shut_in = children.iter().any(|pid| status(pid).lines().any(|line| line == "Seccomp:\t2"));
+    assert_eq!(shut_in, matches!(found.calls, Wall::Stands { .. }), "{found}");
+    rig.tenant = NodeId([2; 32]);
+    rig.expect_good().await;
+    let stayed = rig.children().iter().filter(|pid| children.contains(pid)).count();
+    assert_eq!(stayed, 1, "the spare took over, and the other tenant's process is gone");
+}
