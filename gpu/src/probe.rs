@@ -7,7 +7,9 @@
 use crate::{
     backend::Backend,
     cpu::CpuBackend,
-    cuda, power,
+    cuda,
+    nvml::Card,
+    power,
     worker::{EngineChoice, frame::write_message, isolation::Isolation, sandbox},
 };
 use ion_protocol::{
@@ -43,6 +45,8 @@ pub struct Answer {
     pub devices: Vec<(u32, Device)>,
     /// The driver's own name for each of these, as its management library has it; empty where it is not known.
     pub uuids: Vec<String>,
+    /// What the management library says of all cards; `None` without it, or where the processor was asked.
+    pub cards: Option<Vec<Card>>,
     /// How well a worker of this engine is shut in; `None` where no child was asked.
     pub isolation: Option<Isolation>,
 }
@@ -61,25 +65,29 @@ pub struct ProbeReport {
     /// The driver's own name for each; empty for the processor.
     #[serde(skip)]
     pub uuids: Vec<String>,
+    /// What the management library says of all cards; `None` without it.
+    #[serde(skip)]
+    pub cards: Option<Vec<Card>>,
     /// How well their workers are shut in; `None` where no child came to say so.
     pub isolation: Option<Isolation>,
 }
 
 /// The child's side: finds out, says so in one frame, ends.
 pub fn answer(question: Question, mut frames: File) -> ExitCode {
-    let (engine, cuda, devices, uuids) = match question {
+    let (engine, cuda, devices, uuids, cards) = match question {
         Question::Cuda => {
             let found = cuda::survey();
-            (EngineChoice::Cuda { ordinal: 0 }, found.state, found.devices, found.uuids)
+            (EngineChoice::Cuda { ordinal: 0 }, found.state, found.devices, found.uuids, found.cards)
         }
         Question::Cpu { memory } => {
-            (EngineChoice::Cpu, CudaState::NotAsked, vec![(0, cpu(memory))], vec![String::new()])
+            (EngineChoice::Cpu, CudaState::NotAsked, vec![(0, cpu(memory))], vec![String::new()], None)
         }
     };
     let nvrtc = cuda::nvrtc_present();
     // Last: afterwards nothing can be looked at any more.
     let told = sandbox::measure(engine).and_then(|isolation| {
-        write_message(&mut frames, &Answer { cuda, nvrtc, devices, uuids, isolation: Some(isolation) })
+        let isolation = Some(isolation);
+        write_message(&mut frames, &Answer { cuda, nvrtc, devices, uuids, cards, isolation })
     });
     match told {
         Ok(()) => ExitCode::SUCCESS,
@@ -133,6 +141,11 @@ pub enum CudaState {
     StubLibrary { why: String },
     /// The driver does not start.
     InitFailed { code: String },
+    /// The driver is older than what we ask of it.
+    OldDriver {
+        /// Its CUDA version.
+        driver: u32,
+    },
     /// The driver starts and has no device.
     NoDevice,
     /// Devices exist, and none runs a kernel.
@@ -162,6 +175,10 @@ impl CudaState {
                 "`nvidia-smi` should say the same; usual causes are a driver updated without a restart, and \
                  /dev/nvidia* this user cannot open",
             ),
+            CudaState::OldDriver { .. } => Some(
+                "install a newer NVIDIA driver, one for CUDA 11.0 or later; where the card is too old for any, start the \
+                 node with `--backend cpu`",
+            ),
             CudaState::NoDevice => {
                 Some("check `nvidia-smi -L`, and that CUDA_VISIBLE_DEVICES does not hide the device")
             }
@@ -189,6 +206,9 @@ impl fmt::Display for CudaState {
             CudaState::NoLibrary => f.write_str("no NVIDIA driver is installed (libcuda.so.1 is not found)"),
             CudaState::StubLibrary { why } => write!(f, "libcuda is present and is not a driver ({why})"),
             CudaState::InitFailed { code } => write!(f, "the NVIDIA driver does not start ({code})"),
+            CudaState::OldDriver { driver } => {
+                write!(f, "the NVIDIA driver is too old: for CUDA {}.{}", driver / 1000, driver % 1000 / 10)
+            }
             CudaState::NoDevice => f.write_str("the NVIDIA driver works and sees no GPU"),
             CudaState::KernelFailed { why } => write!(f, "no GPU could run a test kernel ({why})"),
             CudaState::ProbeCrashed { how } => {
@@ -221,6 +241,7 @@ mod tests {
             CudaState::NoLibrary,
             CudaState::StubLibrary { why: text() },
             CudaState::InitFailed { code: text() },
+            CudaState::OldDriver { driver: 10_020 },
             CudaState::NoDevice,
             CudaState::KernelFailed { why: text() },
             CudaState::ProbeCrashed { how: text() },

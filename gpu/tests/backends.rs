@@ -16,7 +16,7 @@ use ion_protocol::{
     Bytes,
     fault::Fault,
     hardware::Engine,
-    job::{Arg, Phase, Step},
+    job::{Arg, Launch, Phase, Step},
 };
 use std::{
     env,
@@ -283,12 +283,69 @@ fn memory_is_cleared_before_it_is_given_back() {
     let bench = saxpy_bench(&floats(10, 3000), &floats(11, 3000));
     let outputs = outputs_everywhere(&bench, bench.program());
     assert!(outputs[1].iter().any(|byte| *byte != 0), "there is something to clear");
+    assert_eq!(imitation_says(b"imitation_residue\0"), 0, "bytes of programs that were left in freed memory");
+}
+
+/// A number that the imitation counts.
+fn imitation_says(what: &[u8]) -> u64 {
     // SAFETY: the library is loaded already; the call takes nothing and gives a number.
-    let residue = unsafe {
+    unsafe {
         let library = libloading::Library::new("libcuda.so").unwrap();
-        library.get::<extern "C" fn() -> u64>(b"imitation_residue\0").unwrap()()
+        library.get::<extern "C" fn() -> u64>(what).unwrap()()
+    }
+}
+
+/// Rounds that are queued as graphs give what they give one by one, and each launch its time.
+#[test]
+fn many_short_rounds_are_one_graph_each_and_give_the_same() {
+    const TIMES: u32 = 1001;
+    let (mut x, mut y) = (floats(12, 60), floats(13, 60));
+    let mut bench = saxpy_bench(&x, &y);
+    bench.args[1] = f32_arg(-0.5);
+    let mut program = bench.program();
+    let steps = vec![program.phases[0].steps[0].clone(), Step::Swap { a: 0, b: 1 }];
+    program.phases = vec![Phase { times: TIMES, steps }];
+    let out = outputs_everywhere(&bench, program);
+    for _ in 0..TIMES {
+        (0..x.len()).for_each(|n| y[n] = (-0.5f32).mul_add(x[n], y[n]));
+        std::mem::swap(&mut x, &mut y);
+    }
+    assert_eq!(out, [bytes_of_f32(&x), bytes_of_f32(&y)]);
+    if let Some(settings) = env::var_os(INSIDE) {
+        let graphs = imitation_says(b"imitation_graphs\0");
+        assert_eq!(graphs > 0, settings != "graphs=0", "{graphs} graphs with {settings:?}");
+    }
+}
+
+/// Copies go in pieces through pinned memory beside the kernels: what is more than all pieces, what ends within one, what a
+/// later launch needs, what no launch needs, and what nobody wants back.
+#[test]
+fn what_is_copied_beside_the_kernels_arrives() {
+    let sizes = [(9 << 20) + 4, (17 << 20) + 12, 1024, 4096];
+    let content = |n: usize| {
+        (0..sizes[n] / 4).flat_map(|i| (i as u32 * 7 + n as u32).to_le_bytes()).collect::<Vec<u8>>()
     };
-    assert_eq!(residue, 0, "bytes of programs that were left in freed memory");
+    let mut bench =
+        Bench::new(SAXPY, "saxpy").grid([1, 1, 1], [256, 1, 1]).arg(u32_arg(256)).arg(f32_arg(1.0));
+    (0..4).for_each(|n| bench.buffers.push(content(n)));
+    let mut program = bench.program();
+    let Step::Launch(first) = program.phases[0].steps.remove(0) else { panic!("a launch") };
+    let with = |x, y| {
+        let args = [&first.args[..], &[Arg::Buffer(x), Arg::Buffer(y)]].concat();
+        Step::Launch(Launch { args, ..first.clone() })
+    };
+    // The second is long, the third named by no launch, the fourth not delivered.
+    program.phases[0].steps = vec![with(3, 0), with(0, 1)];
+    program.buffers[3].output = false;
+    let out = outputs_everywhere(&bench, program);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|n| f32s(&content(n)));
+    let sum = |x: &[f32], y: &[f32]| -> Vec<f32> {
+        y.iter().enumerate().map(|(n, y)| if n < 256 { 1.0f32.mul_add(x[n], *y) } else { *y }).collect()
+    };
+    let a = sum(&d, &a);
+    let b = sum(&a, &b);
+    let bytes = [bytes_of_f32(&a), bytes_of_f32(&b), bytes_of_f32(&c)];
+    assert!(out == bytes, "bytes got lost on the way");
 }
 
 /// Everything above once more, in a child that finds the imitation where the driver would be.

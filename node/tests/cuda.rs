@@ -16,9 +16,10 @@ use ion_protocol::{
     states::States,
 };
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use workers::{
     programs::{self, endless, out_of_bounds, scale, text},
-    rig::{ION, Imitation, Rig},
+    rig::{CARD, Cards, ION, Imitation, PARTITIONED, PARTS, Rig},
 };
 
 const HEAD: &str = ".version 6.0\n.target sm_52\n.address_size 64\n";
@@ -149,6 +150,8 @@ async fn a_card_that_fails_is_the_hosts_fault() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_of_having_no_card_has_its_own_answer() {
     for (settings, expected) in [
+        ("driver=10020", "OldDriver"),
+        ("memory=1000000000", "KernelFailed"),
         ("init=999", "InitFailed"),
         ("init=803", "InitFailed"),
         ("init=100", "NoDevice"),
@@ -207,4 +210,46 @@ async fn children_are_shut_in_once_their_device_is_open_and_serve_one_tenant() {
     rig.expect_good().await;
     let stayed = rig.children().iter().filter(|pid| children.contains(pid)).count();
     assert_eq!(stayed, 1, "the spare took over, and the other tenant's process is gone");
+}
+
+/// Parts of a card have their own names and memory, and their card's model; the driver shows the first to a process. A card
+/// in parts is none itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_a_card_are_seen_as_what_they_are() {
+    let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
+    let cards = cards.with_imitation("mig=1");
+    cards.say(50, &[]);
+    let rig = Rig::start_with(cards.program.path(), BackendChoice::Cuda, Patience::default()).await;
+    assert_eq!(rig.report.devices[0].model, "imitation MIG 1g.10gb");
+    assert_eq!(rig.report.uuids, [PARTS[0]]);
+    let CudaState::Works { left_out, .. } = &rig.report.cuda else { panic!("{:?}", rig.report.cuda) };
+    let way_out =
+        format!("{}, a part of imitation: a node started with CUDA_VISIBLE_DEVICES={0} lends it", PARTS[1]);
+    assert_eq!(left_out[..], [way_out]);
+    let seen = rig.report.cards.as_deref().expect("there is a library");
+    let told: Vec<(&str, Option<&str>, Option<Bytes>)> =
+        seen.iter().map(|card| (&card.uuid[..], card.part_of.as_deref(), card.readings.memory)).collect();
+    let gib = |n: u64| Some(Bytes(n << 30));
+    let (first, second) = ((CARD, None, gib(1)), (PARTITIONED, None, gib(2)));
+    let parts = [(PARTS[0], Some(PARTITIONED), gib(3)), (PARTS[1], Some(PARTITIONED), gib(4))];
+    assert_eq!(told, [first, second, parts[0], parts[1]]);
+    assert!(seen.iter().map(|card| card.partitioned).eq([false, true, false, false]));
+    assert_eq!(seen[2].readings.celsius, Some(50), "a part is as warm as its card");
+    assert_eq!(seen[2].readings.busy_percent, None, "and not as busy");
+    // What is watched of it is its own.
+    let (to, mut sights) = mpsc::channel(1);
+    rig.handle.watch(rig.report.uuids.clone(), to);
+    let sight = tokio::time::timeout(Duration::from_secs(30), sights.recv()).await.expect("in time");
+    assert_eq!(sight.expect("it is watched")[0].1.readings.memory, gib(3));
+}
+
+/// Where the driver shows the whole of a card in parts all the same, it is not lent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_in_parts_is_not_lent_itself() {
+    let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
+    let cards = cards.with_imitation("devices=2 first=2");
+    let report = Rig::start_with(cards.program.path(), BackendChoice::Cuda, Patience::default()).await.report;
+    let CudaState::Works { left_out, .. } = &report.cuda else { panic!("{:?}", report.cuda) };
+    assert!(left_out[0].contains("only its parts are lent"), "{left_out:?}");
+    assert_eq!(report.devices.len(), 1);
 }

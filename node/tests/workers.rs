@@ -6,7 +6,7 @@ mod workers {
     pub mod rig;
 }
 
-use ion_gpu::worker::isolation::Wall;
+use ion_gpu::{nvml::Readings, worker::isolation::Wall};
 use ion_node::owner::Facts;
 use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
 use ion_protocol::{BlobHash, Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits, states::States};
@@ -239,6 +239,26 @@ async fn jobs_are_stopped_while_they_run_and_while_they_wait() {
     assert!(matches!(absent, Err(Fault::NoDevice { .. })));
 }
 
+/// What the library says of its first card.
+fn readings(celsius: u16) -> Readings {
+    Readings {
+        celsius: Some(celsius),
+        celsius_max: Some(90),
+        watts: Some(123),
+        watts_max: Some(700),
+        sm_mhz: Some(1001),
+        sm_mhz_max: Some(2001),
+        memory_mhz: Some(1002),
+        memory_mhz_max: Some(2002),
+        memory: Some(Bytes(1 << 30)),
+        memory_used: Some(Bytes(1 << 20)),
+        busy_percent: Some(97),
+        memory_busy_percent: Some(41),
+        ecc: Some(true),
+        ecc_errors: Some(3),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cards_are_watched_and_own_children_are_told_from_others() {
     let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
@@ -260,7 +280,7 @@ async fn cards_are_watched_and_own_children_are_told_from_others() {
         };
         tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap_or_else(|_| panic!("{what}"));
     };
-    let card = |celsius, others| Facts { celsius: Some(celsius), watts: Some(123), others };
+    let card = |celsius, others| Facts { readings: readings(celsius), others };
     until("as long as none of ours was seen, the numbers may be others", card(55, None)).await;
     let ours: Vec<i32> = rig.children().iter().map(|pid| pid.as_raw_nonzero().get()).collect();
     cards.say(56, &ours);

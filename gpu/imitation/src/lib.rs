@@ -25,7 +25,10 @@ use std::{
     cell::Cell,
     ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void},
     path::Path,
-    sync::{Arc, Mutex, OnceLock, atomic::Ordering},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use stream::{Event, Launch, Stream, Work};
 
@@ -172,7 +175,7 @@ calls! {
     fn cuDeviceGetUuid_v2(to: *mut [u8; 16], ordinal: c_int) {
         device(ordinal)?;
         let mut uuid = [0; 16];
-        uuid[15] = ordinal as u8 + 1;
+        uuid[15] = driver().settings.first + ordinal as u8;
         put(to, uuid)
     }
 
@@ -414,6 +417,7 @@ calls! {
 
     fn cuGraphLaunch(graph: *mut c_void, stream: *mut c_void) {
         current()?;
+        GRAPHS.fetch_add(1, Ordering::SeqCst);
         shared_of::<Stream>(stream)?.push(Work::Graph(shared_of::<Vec<Work>>(graph)?));
         Ok(())
     }
@@ -425,6 +429,15 @@ calls! {
     fn cuGraphDestroy(graph: *mut c_void) {
         take_back::<Arc<Vec<Work>>>(graph).map(|_| ())
     }
+}
+
+/// Graphs that were launched.
+static GRAPHS: AtomicU64 = AtomicU64::new(0);
+
+/// How many graphs were launched: no call of the driver's, but a test's.
+#[unsafe(no_mangle)]
+pub extern "C" fn imitation_graphs() -> u64 {
+    GRAPHS.load(Ordering::SeqCst)
 }
 
 /// Bytes of all devices that were freed without having been cleared: no call of the driver's, but a test's.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub wrong: Option<usize>,
     /// With 0 the driver has no graphs.
     pub graphs: u32,
+    /// The last byte of the first device's UUID; those of the others follow.
+    pub first: u8,
     /// With 1 each device is a part of a partitioned card, and named so.
     pub mig: u32,
 }
@@ -47,6 +49,7 @@ impl Settings {
             alloc: usize::MAX,
             wrong: None,
             graphs: 1,
+            first: 1,
             mig: 0,
         };
         for word in text.split_whitespace() {
@@ -70,6 +73,7 @@ impl Settings {
             "alloc" => self.alloc = value.parse().ok()?,
             "wrong" => self.wrong = Some(value.parse().ok()?),
             "graphs" => self.graphs = value.parse().ok()?,
+            "first" => self.first = value.parse().ok()?,
             "mig" => self.mig = value.parse().ok()?,
             _ => return None,
         }

@@ -1,12 +1,20 @@
 //! The driver's calls as we use them: nothing panics, every code has a meaning, every handle is freed once.
 
+use crate::backend::Stop;
 use cudarc::driver::{result, sys};
 use ion_protocol::{Bytes, Nanos, fault::Fault};
 use std::{
-    ffi::{CString, c_void},
+    ffi::{CStr, CString, c_void},
     panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::{Duration, Instant},
 };
 use sys::CUresult as Code;
+
+/// How long a wait spins before it sleeps: a short kernel's end is seen at once.
+const SPIN: Duration = Duration::from_micros(200);
+/// How often a long wait looks.
+const POLL_EVERY: Duration = Duration::from_micros(100);
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +36,31 @@ impl std::fmt::Display for Trouble {
         match self {
             Trouble::Code(code) => write!(f, "{code:?}"),
             Trouble::Library(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Why a wait ended too soon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The device failed.
+    Device(Trouble),
+    /// The run shall stop.
+    Stop(Fault),
+}
+
+impl From<Trouble> for Cut {
+    fn from(trouble: Trouble) -> Self {
+        Cut::Device(trouble)
+    }
+}
+
+impl Cut {
+    /// Whose fault it is; `kernels` names what was running.
+    pub fn fault(self, kernels: &str) -> Fault {
+        match self {
+            Cut::Device(trouble) => fault(trouble, kernels),
+            Cut::Stop(fault) => fault,
         }
     }
 }
@@ -76,6 +109,8 @@ pub fn fault(trouble: Trouble, kernels: &str) -> Fault {
 pub struct Context {
     pub device: sys::CUdevice,
     context: sys::CUcontext,
+    /// What runs on it may never end, and letting go of it would wait for that.
+    abandoned: bool,
 }
 
 impl Context {
@@ -85,7 +120,7 @@ impl Context {
             let device = result::device::get(ordinal as i32)?;
             // SAFETY: `device` comes from `device::get`.
             let context = unsafe { result::primary_ctx::retain(device)? };
-            let context = Self { device, context };
+            let context = Self { device, context, abandoned: false };
             // SAFETY: the context was just retained and lives as long as `self`.
             unsafe { result::ctx::set_current(context.context)? };
             Ok(context)
@@ -97,6 +132,11 @@ impl Context {
         call(|| unsafe { result::ctx::set_current(self.context) })
     }
 
+    /// Leaves it to the end of the process.
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
     pub fn attribute(&self, attribute: sys::CUdevice_attribute) -> Result<i32, Trouble> {
         // SAFETY: `device` comes from `device::get`.
         call(|| unsafe { result::device::get_attribute(self.device, attribute) })
@@ -105,6 +145,9 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         // SAFETY: retained once in `open`, released once here. An error leaves nothing to do.
         let _ = call(|| unsafe { result::primary_ctx::release(self.device) });
     }
@@ -117,6 +160,27 @@ impl Stream {
     pub fn create() -> Result<Self, Trouble> {
         call(|| result::stream::create(result::stream::StreamKind::NonBlocking)).map(Self)
     }
+
+    /// What is queued here from now on waits until the device has passed the event.
+    pub fn wait_for(&self, event: &Event) -> Result<(), Trouble> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: stream and event live.
+        call(|| unsafe { result::stream::wait_event(self.0, event.0, flags) })
+    }
+
+    /// Takes down what `launches` queues here instead of running it.
+    pub fn capture(&self, launches: impl FnOnce() -> Result<(), Trouble>) -> Result<Graph, Trouble> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream lives.
+        call(|| unsafe { result::stream::begin_capture(self.0, mode) })?;
+        let queued = launches();
+        // SAFETY: a capture was begun; it is ended whatever came of it, or the stream would be of no more use.
+        let graph = call(|| unsafe { result::stream::end_capture(self.0) })?;
+        let made = queued.and_then(|()| Graph::of(graph));
+        // SAFETY: the graph was just made; what was instantiated of it stands for itself.
+        let _ = call(|| unsafe { result::graph::destroy(graph) });
+        made
+    }
 }
 
 impl Drop for Stream {
@@ -126,16 +190,18 @@ impl Drop for Stream {
     }
 }
 
-/// A point in a stream, with the time it was passed.
+/// A point in a stream, with the time it was passed. It may be marked again and again.
 pub struct Event(sys::CUevent);
 
 impl Event {
+    pub fn create() -> Result<Self, Trouble> {
+        call(|| result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)).map(Self)
+    }
+
     /// Marks the current end of the stream.
-    pub fn record(stream: &Stream) -> Result<Self, Trouble> {
-        let event = Self(call(|| result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT))?);
+    pub fn record(&self, stream: &Stream) -> Result<(), Trouble> {
         // SAFETY: event and stream live.
-        call(|| unsafe { result::event::record(event.0, stream.0) })?;
-        Ok(event)
+        call(|| unsafe { result::event::record(self.0, stream.0) })
     }
 
     /// Whether the device has passed it.
@@ -166,10 +232,85 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Polls until the event is passed or the run shall stop: there is no way to stop a kernel but to end the process.
+    pub fn wait(&self, stop: &Stop<'_>) -> Result<(), Cut> {
+        let began = Instant::now();
+        loop {
+            if self.passed()? {
+                return Ok(());
+            }
+            stop.check().map_err(Cut::Stop)?;
+            if began.elapsed() > SPIN {
+                thread::park_timeout(POLL_EVERY);
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: created in `record`, destroyed once; the driver keeps what is still needed.
+        // SAFETY: created in `create`, destroyed once; the driver keeps what is still needed.
         let _ = call(|| unsafe { result::event::destroy(self.0) });
+    }
+}
+
+/// Launches that are queued by one call.
+pub struct Graph(sys::CUgraphExec);
+
+impl Graph {
+    fn of(graph: sys::CUgraph) -> Result<Self, Trouble> {
+        // SAFETY: the graph lives.
+        call(|| unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) }).map(Self)
+    }
+
+    pub fn launch(&self, stream: &Stream) -> Result<(), Trouble> {
+        // SAFETY: graph and stream live.
+        call(|| unsafe { result::graph::launch(self.0, stream.0) })
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: instantiated in `of`, destroyed once; the driver keeps what is still running.
+        let _ = call(|| unsafe { result::graph::exec_destroy(self.0) });
+    }
+}
+
+/// Memory of the host that the device copies from and to by itself, beside what the host does.
+pub struct Pinned {
+    start: *mut u8,
+    bytes: usize,
+}
+
+impl Pinned {
+    pub fn alloc(bytes: usize) -> Result<Self, Trouble> {
+        // SAFETY: plain memory; what it holds at first is never read.
+        let start = call(|| unsafe { result::malloc_host(bytes, 0) })?.cast::<u8>();
+        // SAFETY: `bytes` bytes from `start` on were just allocated.
+        unsafe { start.write_bytes(0, bytes) };
+        Ok(Self { start, bytes })
+    }
+
+    /// Only while no copy from or to it is on its way.
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: allocated and zeroed in `alloc`; the caller knows that the device is done with it.
+        unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
+    }
+
+    /// Likewise.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `alloc`, freed once; the driver waits for copies that use it.
+        let _ = call(|| unsafe { result::free_host(self.start.cast()) });
     }
 }
 
@@ -181,7 +322,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn alloc(bytes: usize) -> Result<Self, Trouble> {
-        // SAFETY: what the memory holds is overwritten by `zero` or `fill` before a kernel sees it.
+        // SAFETY: what the memory holds is overwritten, by `zero` or by `fill`, before a kernel sees it.
         call(|| unsafe { result::malloc_sync(bytes) }).map(|address| Self { address, bytes })
     }
 
@@ -190,18 +331,20 @@ impl Memory {
         call(|| unsafe { result::memset_d8_async(self.address, 0, self.bytes, stream.0) })
     }
 
-    /// Copies `bytes` in at `at`. They must stay until the stream has passed this point.
-    pub fn fill(&self, at: usize, bytes: &[u8], stream: &Stream) -> Result<(), Trouble> {
-        assert!(at + bytes.len() <= self.bytes, "a copy stays inside its buffer");
-        // SAFETY: the range is ours (checked above); the caller keeps `bytes`.
-        call(|| unsafe { result::memcpy_htod_async(self.address + at as u64, bytes, stream.0) })
+    /// Copies the first `bytes` of `from` in at `at`; `from` is in use until the stream has passed this point.
+    pub fn fill(&self, at: usize, from: &Pinned, bytes: usize, stream: &Stream) -> Result<(), Trouble> {
+        assert!(at + bytes <= self.bytes && bytes <= from.bytes, "a copy stays inside its buffers");
+        let to = self.address + at as u64;
+        // SAFETY: both ranges are ours (checked above); pinned memory outlives the copy, since freeing it waits.
+        call(|| unsafe { sys::cuMemcpyHtoDAsync_v2(to, from.start.cast(), bytes, stream.0).result() })
     }
 
-    /// Copies out from `at`. `into` must stay until the stream has passed this point.
-    pub fn read(&self, at: usize, into: &mut [u8], stream: &Stream) -> Result<(), Trouble> {
-        assert!(at + into.len() <= self.bytes, "a copy stays inside its buffer");
-        // SAFETY: the range is ours (checked above); the caller keeps `into`.
-        call(|| unsafe { result::memcpy_dtoh_async(into, self.address + at as u64, stream.0) })
+    /// Copies `bytes` from `at` on out, to the beginning of `into`, which is in use until the stream has passed this point.
+    pub fn read(&self, at: usize, into: &mut Pinned, bytes: usize, stream: &Stream) -> Result<(), Trouble> {
+        assert!(at + bytes <= self.bytes && bytes <= into.bytes, "a copy stays inside its buffers");
+        let from = self.address + at as u64;
+        // SAFETY: as above.
+        call(|| unsafe { sys::cuMemcpyDtoHAsync_v2(into.start.cast(), from, bytes, stream.0).result() })
     }
 }
 
@@ -244,9 +387,9 @@ impl Module {
     }
 
     /// A kernel of the module, which must live as long as the kernel is used.
-    pub fn kernel(&self, name: &CString) -> Result<sys::CUfunction, Trouble> {
+    pub fn kernel(&self, name: &CStr) -> Result<sys::CUfunction, Trouble> {
         // SAFETY: the module is loaded.
-        call(|| unsafe { result::module::get_function(self.0, name.clone()) })
+        call(|| unsafe { result::module::get_function(self.0, name.to_owned()) })
     }
 }
 

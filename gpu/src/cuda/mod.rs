@@ -1,19 +1,24 @@
 //! The CUDA engine: programs on NVIDIA's driver, loaded at run time through cudarc. The one door to cudarc.
 //!
-//! Owns: [`CudaBackend`] (`run.rs`), what the driver says about itself (`survey.rs`), CUDA C to PTX (`compile.rs`), and
-//! the mapping of the driver's codes to faults (`driver.rs`).
+//! Owns: [`CudaBackend`] (`backend.rs`) and what a program does on it: steps and launches (`run.rs`), rounds that repeat
+//! (`repeat.rs`), copies beside them (`copies.rs`). Also what the driver says about itself (`survey.rs`), CUDA C to PTX
+//! (`compile.rs`), and the mapping of the driver's codes to faults (`driver.rs`).
 //! Never: shows the driver foreign text. Modules reach it as the canonical print of a checked module, as PTX text, never
 //! as a binary. Never waits for a device without looking at the deadline. Must only be used in a child process: a driver
 //! can crash or hang, and after a kernel's fault every later call of the process fails. cudarc panics where a library or
 //! symbol is missing; every call is made inside [`driver::call`], which turns that into an error.
-//! Limits: drivers from CUDA 11 on; one device, one context, one stream.
-//! Tests: `gpu/tests/backends.rs`, which says by name when there is no device to run them on.
+//! Limits: drivers from CUDA 11 on; one device, one context, a stream for kernels and one for copies. Graphs, which older
+//! drivers lack, are done without there.
+//! Tests: `gpu/tests/backends.rs` and `node/tests/cuda.rs`, on an imitation of the driver; `scripts/gpu-check` on a card.
 
+mod backend;
 mod compile;
+mod copies;
 mod driver;
+mod repeat;
 mod run;
 mod survey;
 
+pub use backend::CudaBackend;
 pub use compile::{compile, load_compiler, nvrtc_present};
-pub use run::CudaBackend;
 pub use survey::{Found, survey};

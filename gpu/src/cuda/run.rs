@@ -1,8 +1,17 @@
-//! One program on one CUDA device.
+//! One program on one device.
+//!
+//! Kernels follow each other on one stream, copies on another. A buffer is filled when the first launch that names it is
+//! next, so that what later launches need is copied while earlier ones run; outputs are read in the order in which they were
+//! last used, each from the moment its last launch is over. What never is used is never copied.
 
-use super::driver::{self, Context, Event, Memory, Module, Stream, Trouble, fault};
+use super::{
+    backend::Desk,
+    copies::Way,
+    driver::{self, Event, Memory, Module, Stream, Trouble, fault},
+    repeat::{Plan, Round},
+};
 use crate::{
-    backend::{Backend, Output, Progress, Report, RunLimits, Stop},
+    backend::{Output, Progress, RunLimits, Stop},
     program::{LoadedProgram, param_block},
     states::{Recorded, Recorder},
 };
@@ -10,195 +19,49 @@ use cudarc::driver::{result, sys};
 use ion_protocol::{
     Bytes, Nanos,
     fault::Fault,
-    hardware::{ComputeCapability, Engine},
-    job::{Launch, Step},
+    job::{Arg, Launch, Phase, Step},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     ffi::{CString, c_void},
-    sync::atomic::AtomicBool,
-    thread,
-    time::{Duration, Instant},
+    rc::Rc,
 };
 
 /// Launches queued on the device at once: enough to keep it busy, few enough that a fault names few kernels.
 const IN_FLIGHT_MAX: usize = 32;
-/// How long a wait spins before it sleeps: a short kernel's end is seen at once.
-const SPIN: Duration = Duration::from_micros(200);
-/// How often a long wait looks.
-const POLL_EVERY: Duration = Duration::from_micros(100);
-/// What one copy moves, between looks at the deadline.
-const COPY_BYTES: usize = 64 << 20;
 /// Shared memory a block gets without asking for more.
 const SHARED_BYTES_PLAIN: u64 = 48 * 1024;
-/// Device memory the driver sets aside for `printf`, which no checked program calls.
-const PRINTF_BYTES: usize = 64 * 1024;
 
-/// One CUDA device.
-pub struct CudaBackend {
-    context: Context,
-    model: String,
-    capability: ComputeCapability,
-    memory: Bytes,
-}
-
-impl CudaBackend {
-    /// Opens the driver's device number `ordinal`. Only in a child process: a broken driver may crash or hang here.
-    pub fn open(ordinal: u32) -> Result<Self, Fault> {
-        Self::try_open(ordinal).map_err(|trouble| fault(trouble, "opening the device"))
-    }
-
-    pub(super) fn try_open(ordinal: u32) -> Result<Self, Trouble> {
-        use sys::CUdevice_attribute as Attribute;
-        let context = Context::open(ordinal)?;
-        let model = driver::call(|| result::device::get_name(context.device))?;
-        // SAFETY: the device comes from `device::get`.
-        let memory = driver::call(|| unsafe { result::device::total_mem(context.device) })?;
-        let number =
-            |attribute| context.attribute(attribute).map(|found| u8::try_from(found).unwrap_or(u8::MAX));
-        let capability = ComputeCapability {
-            major: number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            minor: number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        };
-        // Refused by some devices, which then keep their defaults.
-        let _ =
-            driver::call(|| result::ctx::set_limit(sys::CUlimit::CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES));
-        Ok(Self { context, model, capability, memory: Bytes(memory as u64) })
-    }
-
-    /// The driver's name for it.
-    pub fn model(&self) -> &str {
-        &self.model
-    }
-
-    /// The driver's own name for it; empty where it tells none.
-    pub fn uuid(&self) -> String {
-        let found = driver::call(|| result::device::get_uuid(self.context.device));
-        found.map_or(String::new(), |uuid| crate::nvml::uuid_text(uuid.bytes.map(|byte| byte as u8)))
-    }
-
-    /// Its compute capability.
-    pub fn capability(&self) -> ComputeCapability {
-        self.capability
-    }
-
-    /// All its memory.
-    pub fn memory(&self) -> Bytes {
-        self.memory
-    }
-}
-
-impl Backend for CudaBackend {
-    fn engine(&self) -> Engine {
-        Engine::Cuda
-    }
-
-    fn label(&self) -> String {
-        Engine::Cuda.label(&self.model)
-    }
-
-    fn run(
-        &mut self,
-        job: LoadedProgram,
-        limits: &RunLimits,
-        cancel: &AtomicBool,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Report, Fault> {
-        let stop = Stop::new(cancel, limits.run);
-        self.context.make_current().map_err(|trouble| fault(trouble, "the device"))?;
-        let mut run = Run {
-            stream: Stream::create().map_err(|trouble| fault(trouble, "the device"))?,
-            stop,
-            modules: self.compile(&job)?,
-            kernels: BTreeMap::new(),
-            buffers: Vec::new(),
-            in_flight: VecDeque::new(),
-            times: Vec::new(),
-            device_time: Nanos::ZERO,
-            progress,
-            launches_total: job.program().launches(),
-        };
-        match run.all(job, limits) {
-            Ok((outputs, states)) => Ok(Report {
-                states,
-                printed: String::new(),
-                outputs,
-                launches: std::mem::take(&mut run.times),
-                device_time: run.device_time,
-                instructions: None,
-                engine: Engine::Cuda,
-                label: self.label(),
-            }),
-            Err(fault) => {
-                // The device may still run: freeing would wait for it without end. The process ends after a fault.
-                std::mem::forget(run);
-                Err(fault)
-            }
-        }
-    }
-}
-
-impl CudaBackend {
-    fn compile(&self, job: &LoadedProgram) -> Result<Vec<Module>, Fault> {
-        let has = u32::from(self.capability.major) * 10 + u32::from(self.capability.minor);
-        job.modules()
-            .iter()
-            .map(|module| {
-                if module.module.target > has {
-                    let (name, needs) = (&module.name, module.module.target);
-                    let message =
-                        format!("module `{name}` is for sm_{needs}, {} has {}", self.model, self.capability);
-                    return Err(Fault::NoDevice { message });
-                }
-                // The only text a driver sees: our own print of what our own parser read.
-                let text = CString::new(module.canonical.text.as_str()).map_err(|_| Fault::Driver {
-                    message: format!("the print of module `{}` holds a NUL", module.name),
-                })?;
-                Module::compile(&text).map_err(|(trouble, log)| refused(trouble, &module.name, &log))
-            })
-            .collect()
-    }
-}
-
-/// What it means that the driver's compiler does not take a module that our parser took.
-fn refused(trouble: Trouble, module: &str, log: &str) -> Fault {
-    match trouble {
-        Trouble::Code(sys::CUresult::CUDA_ERROR_INVALID_PTX) => {
-            let message = format!("the driver's compiler refuses it: {log}");
-            Fault::Ptx { module: module.to_owned(), line: 0, column: 0, message }.bounded()
-        }
-        Trouble::Code(sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => {
-            let message = format!("the PTX version of module `{module}` is newer than this driver: {log}");
-            Fault::NoDevice { message }.bounded()
-        }
-        Trouble::Code(sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU) => {
-            Fault::NoDevice { message: format!("module `{module}` is not for this device: {log}") }.bounded()
-        }
-        Trouble::Code(_) | Trouble::Library(_) => {
-            Fault::Driver { message: format!("compiling module `{module}`: {trouble}; {log}") }.bounded()
-        }
-    }
-}
-
-/// A launch on its way.
-struct Launched {
+/// What was queued between two events.
+pub(super) struct Queued {
     start: Event,
     end: Event,
-    kernel: String,
+    what: What,
+    /// Launches queued before it and with it.
+    upto: u64,
 }
 
-struct Run<'a> {
-    // Fields are dropped in this order: events and memory before the modules and the stream.
-    in_flight: VecDeque<Launched>,
-    buffers: Vec<Memory>,
-    kernels: BTreeMap<(u16, String), Kernel>,
-    modules: Vec<Module>,
-    stream: Stream,
-    stop: Stop<'a>,
-    times: Vec<Nanos>,
-    device_time: Nanos,
-    progress: &'a mut dyn FnMut(Progress),
-    launches_total: u64,
+pub(super) enum What {
+    Launch(String),
+    Graph(Rc<Round>),
+}
+
+/// A buffer on the device.
+struct Held {
+    memory: Memory,
+    /// What it is to hold before it is first used.
+    content: Option<Vec<u8>>,
+    /// How many launches had been queued when it was last used.
+    used: u64,
+}
+
+/// A launch as the driver takes it.
+pub(super) struct Prepared {
+    kernel: Kernel,
+    extents: [[u32; 3]; 2],
+    shared: u32,
+    params: Vec<u8>,
+    offsets: Vec<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -209,43 +72,122 @@ struct Kernel {
     shared_static: u64,
 }
 
-impl Run<'_> {
-    fn all(&mut self, mut job: LoadedProgram, limits: &RunLimits) -> Result<(Vec<Output>, Recorded), Fault> {
-        self.fill(&mut job, limits)?;
-        let mut recorder = Recorder::new(&job);
-        for step in job.steps() {
-            match step {
-                Step::Launch(launch) => {
-                    if self.in_flight.len() == IN_FLIGHT_MAX {
-                        self.finish_one()?;
-                    }
-                    if let Some(recorder) = &mut recorder {
-                        // Copies wait on the stream for the launches before.
-                        recorder.launch(launch, |n| self.read(n).map(|output| output.bytes))?;
-                    }
-                    self.launch(&job, launch)?;
-                }
-                Step::Swap { a, b } => {
-                    self.buffers.swap(usize::from(*a), usize::from(*b));
-                    if let Some(recorder) = &mut recorder {
-                        recorder.swap(*a, *b);
-                    }
-                }
-            }
+pub(super) struct Run<'a> {
+    // Fields are dropped in this order: events and memory before the modules and the streams.
+    in_flight: VecDeque<Queued>,
+    buffers: Vec<Held>,
+    kernels: BTreeMap<(u16, String), Kernel>,
+    modules: Vec<Module>,
+    desk: Desk,
+    stop: Stop<'a>,
+    /// Launches queued so far.
+    queued: u64,
+    times: Vec<Nanos>,
+    device_time: Nanos,
+    progress: &'a mut dyn FnMut(Progress),
+    launches_total: u64,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(
+        desk: Desk,
+        modules: Vec<Module>,
+        stop: Stop<'a>,
+        progress: &'a mut dyn FnMut(Progress),
+        launches_total: u64,
+    ) -> Self {
+        let (in_flight, buffers, kernels) = (VecDeque::new(), Vec::new(), BTreeMap::new());
+        let (queued, times, device_time) = (0, Vec::new(), Nanos::ZERO);
+        Self {
+            in_flight,
+            buffers,
+            kernels,
+            modules,
+            desk,
+            stop,
+            queued,
+            times,
+            device_time,
+            progress,
+            launches_total,
         }
+    }
+
+    /// What it was lent, and the time of each launch and of all, once [`Self::all`] went well.
+    pub fn finish(self) -> (Desk, Vec<Nanos>, Nanos) {
+        (self.desk, self.times, self.device_time)
+    }
+
+    /// Runs the program and leaves only zeros on the device.
+    pub fn all(
+        &mut self,
+        mut job: LoadedProgram,
+        limits: &RunLimits,
+    ) -> Result<(Vec<Output>, Recorded), Fault> {
+        self.alloc(&mut job, limits)?;
+        let mut recorder = Recorder::new(&job);
+        for phase in &job.program().phases {
+            self.phase(&job, phase, &mut recorder)?;
+        }
+        let states = recorder.map_or(Recorded::NotAsked, Recorder::finish);
+        let outputs = self.outputs(&job)?;
         while !self.in_flight.is_empty() {
             self.finish_one()?;
         }
-        let states = recorder.map_or(Recorded::NotAsked, Recorder::finish);
-        let outputs = job.program().outputs().map(|n| self.read(n)).collect::<Result<_, _>>()?;
         // The next owner of this memory finds zeros, whatever the driver does.
-        self.on_device(|run| run.buffers.iter().try_for_each(|buffer| buffer.zero(&run.stream)))?;
-        self.wait_here()?;
+        self.on_device(|run| run.buffers.iter().try_for_each(|held| held.memory.zero(&run.desk.kernels)))?;
+        let cleared = self.mark()?;
+        self.wait(&cleared)?;
+        self.desk.events.push(cleared);
         Ok((outputs, states))
     }
 
-    /// Allocates all buffers and gives them their first content.
-    fn fill(&mut self, job: &mut LoadedProgram, limits: &RunLimits) -> Result<(), Fault> {
+    fn phase<'j>(
+        &mut self,
+        job: &'j LoadedProgram,
+        phase: &'j Phase,
+        recorder: &mut Option<Recorder<'j>>,
+    ) -> Result<(), Fault> {
+        let mut rounds = |run: &mut Self, count| {
+            (0..count).try_for_each(|_| phase.steps.iter().try_for_each(|step| run.step(job, step, recorder)))
+        };
+        // What is between launches is wanted, or the rounds are too few: each launch is queued by itself.
+        let Some(plan) = Plan::of(phase, job).filter(|_| !job.keeps_states()) else {
+            return rounds(self, phase.times);
+        };
+        rounds(self, plan.timed())?;
+        let repeated = self.repeat(job, phase, &plan)?;
+        rounds(self, phase.times - plan.timed() - repeated)
+    }
+
+    fn step<'j>(
+        &mut self,
+        job: &'j LoadedProgram,
+        step: &'j Step,
+        recorder: &mut Option<Recorder<'j>>,
+    ) -> Result<(), Fault> {
+        match step {
+            Step::Launch(launch) => {
+                if let Some(recorder) = recorder {
+                    recorder.launch(launch, |n| self.read(n).map(|output| output.bytes))?;
+                }
+                let prepared = self.prepare(job, launch)?;
+                self.queue(IN_FLIGHT_MAX, What::Launch(launch.kernel.clone()), |stream| {
+                    prepared.launch(stream)
+                })
+            }
+            Step::Swap { a, b } => {
+                self.swap(*a, *b);
+                if let Some(recorder) = recorder {
+                    recorder.swap(*a, *b);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Allocates all buffers and clears those that begin with zeros.
+    fn alloc(&mut self, job: &mut LoadedProgram, limits: &RunLimits) -> Result<(), Fault> {
         let (needed, free) = (job.program().memory(), self.on_device(|_| driver::memory_free())?);
         if needed > free {
             let message = format!("the device has {free} free where {needed} are needed");
@@ -255,68 +197,79 @@ impl Run<'_> {
                 Fault::Room { message }
             });
         }
-        for (n, buffer) in job.program().clone().buffers.iter().enumerate() {
-            let bytes = buffer.bytes.0 as usize;
+        for n in 0..job.program().buffers.len() {
+            let bytes = job.program().buffers[n].bytes.0 as usize;
             let memory = self.on_device(|_| Memory::alloc(bytes))?;
-            match job.take_content(n as u16) {
-                None => self.on_device(|run| memory.zero(&run.stream))?,
-                Some(content) => {
-                    let copied = self.copy_in(&memory, &content);
-                    if copied.is_err() {
-                        // The driver may still read it; the process ends soon.
-                        std::mem::forget(content);
-                        std::mem::forget(memory);
-                        return copied;
-                    }
-                }
+            let content = job.take_content(n as u16);
+            if content.is_none() {
+                self.on_device(|run| memory.zero(&run.desk.kernels))?;
             }
-            self.buffers.push(memory);
+            self.buffers.push(Held { memory, content, used: 0 });
         }
-        self.wait_here()
-    }
-
-    fn copy_in(&mut self, memory: &Memory, content: &[u8]) -> Result<(), Fault> {
-        for (n, piece) in content.chunks(COPY_BYTES).enumerate() {
-            self.on_device(|run| memory.fill(n * COPY_BYTES, piece, &run.stream))?;
-            self.wait_here()?;
-        }
+        let cleared = self.mark()?;
+        self.on_device(|run| run.desk.copies.wait_for(&cleared))?;
+        self.desk.events.push(cleared);
         Ok(())
     }
 
-    fn launch(&mut self, job: &LoadedProgram, launch: &Launch) -> Result<(), Fault> {
+    /// Has a buffer's first content on its way before whatever is queued next.
+    fn fill(&mut self, buffer: u16) -> Result<(), Fault> {
+        let held = &mut self.buffers[usize::from(buffer)];
+        let Some(content) = held.content.take() else { return Ok(()) };
+        let way = Way { stream: &self.desk.copies, stop: &self.stop };
+        let copied = self.desk.staging.upload(&content, &held.memory, way);
+        copied.map_err(|cut| cut.fault(&self.flying()))?;
+        let desk = &mut self.desk;
+        let ordered = desk.event().and_then(|filled| {
+            filled.record(&desk.copies)?;
+            desk.kernels.wait_for(&filled)?;
+            // Whoever waits has taken this mark down, so the event may be marked anew.
+            desk.events.push(filled);
+            Ok(())
+        });
+        ordered.map_err(|trouble| fault(trouble, &self.flying()))
+    }
+
+    /// All that a launch needs on the device, and what is given to its kernel.
+    pub fn prepare(&mut self, job: &LoadedProgram, launch: &Launch) -> Result<Prepared, Fault> {
+        for arg in &launch.args {
+            if let Arg::Buffer(n) = arg {
+                self.fill(*n)?;
+                self.buffers[usize::from(*n)].used = self.queued + 1;
+            }
+        }
         let function = job.kernel(launch)?;
-        let kernel = self.kernel(launch)?;
-        let mut block = param_block(function, launch, |n| self.buffers[usize::from(n)].address);
-        // The driver knows each parameter's size and reads that much from where its pointer points.
-        let offsets = function.params.iter().map(|param| param.offset as usize);
-        let mut params: Vec<*mut c_void> = offsets.map(|at| block[at..].as_mut_ptr().cast()).collect();
-        let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
-        let name = format!("kernel `{}`", launch.kernel);
-        let started = (|| {
-            let start = Event::record(&self.stream)?;
-            driver::call(|| {
-                let (stream, shared) = (self.stream.0, launch.shared_bytes);
-                // SAFETY: the function's module is loaded; `params` has one pointer a parameter into `block`, which
-                // the driver copies before it returns. What the kernel does is its process's risk alone.
-                unsafe {
-                    result::launch_kernel(
-                        kernel.function,
-                        (gx, gy, gz),
-                        (bx, by, bz),
-                        shared,
-                        stream,
-                        &mut params,
-                    )
-                }
-            })?;
-            Ok(Launched { start, end: Event::record(&self.stream)?, kernel: launch.kernel.clone() })
-        })();
-        let launched = started.map_err(|trouble| match self.in_flight.is_empty() {
-            true => fault(trouble, &name),
-            // An earlier launch may have failed meanwhile; the driver tells at the next call, whatever it is.
-            false => fault(trouble, &format!("{}, or {name},", self.flying())),
-        })?;
-        self.in_flight.push_back(launched);
+        Ok(Prepared {
+            kernel: self.kernel(launch)?,
+            extents: [launch.grid, launch.block],
+            shared: launch.shared_bytes,
+            params: param_block(function, launch, |n| self.buffers[usize::from(n)].memory.address),
+            offsets: function.params.iter().map(|param| param.offset as usize).collect(),
+        })
+    }
+
+    /// Queues one thing between two events, once fewer than `max` are in flight.
+    pub fn queue(
+        &mut self,
+        max: usize,
+        what: What,
+        launch: impl FnOnce(&Stream) -> Result<(), Trouble>,
+    ) -> Result<(), Fault> {
+        while self.in_flight.len() >= max {
+            self.finish_one()?;
+        }
+        let desk = &mut self.desk;
+        let between = desk.event().and_then(|start| {
+            let end = desk.event()?;
+            start.record(&desk.kernels)?;
+            launch(&desk.kernels)?;
+            end.record(&desk.kernels)?;
+            Ok((start, end))
+        });
+        // An earlier launch may have failed meanwhile; the driver tells at the next call, whatever it is.
+        let (start, end) = between.map_err(|trouble| fault(trouble, &self.flying_or(Some(&what))))?;
+        self.queued += what.launches();
+        self.in_flight.push_back(Queued { start, end, what, upto: self.queued });
         Ok(())
     }
 
@@ -364,13 +317,17 @@ impl Run<'_> {
         found.map_err(|trouble| fault(trouble, &format!("kernel `{}`", launch.kernel)))
     }
 
-    /// Waits for the oldest launch and takes down its time.
-    fn finish_one(&mut self) -> Result<(), Fault> {
+    /// Waits for the oldest that is in flight and takes down its time.
+    pub fn finish_one(&mut self) -> Result<(), Fault> {
         let Some(oldest) = self.in_flight.front() else { return Ok(()) };
         self.wait(&oldest.end)?;
         let time = oldest.end.since(&oldest.start).map_err(|trouble| fault(trouble, &self.flying()))?;
-        self.in_flight.pop_front();
-        self.times.push(time);
+        let Some(Queued { start, end, what, .. }) = self.in_flight.pop_front() else { return Ok(()) };
+        self.desk.events.extend([start, end]);
+        match what {
+            What::Launch(_) => self.times.push(time),
+            What::Graph(round) => round.share(time, &mut self.times),
+        }
         self.device_time = self.device_time.saturating_add(time);
         (self.progress)(Progress {
             launches_done: self.times.len() as u64,
@@ -380,59 +337,126 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The times of the last `count` launches that are over.
+    pub fn last_times(&self, count: usize) -> &[Nanos] {
+        &self.times[self.times.len().saturating_sub(count)..]
+    }
+
+    /// Whether anything is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Says that all buffers are used until so many launches more are queued.
+    pub fn use_all(&mut self, launches: u64) {
+        self.buffers.iter_mut().for_each(|held| held.used = self.queued + launches);
+    }
+
+    /// Has two buffers exchange what they hold.
+    pub fn swap(&mut self, a: u16, b: u16) {
+        self.buffers.swap(usize::from(a), usize::from(b));
+    }
+
+    /// What the stream of kernels runs on.
+    pub fn kernels(&self) -> &Stream {
+        &self.desk.kernels
+    }
+
+    /// What is delivered, in the order of the program; read in the order in which it is ready.
+    fn outputs(&mut self, job: &LoadedProgram) -> Result<Vec<Output>, Fault> {
+        let mut order: Vec<u16> = job.program().outputs().collect();
+        order.sort_by_key(|n| self.buffers[usize::from(*n)].used);
+        let read: Result<Vec<Output>, Fault> = order.into_iter().map(|n| self.read(n)).collect();
+        read.map(|mut outputs| {
+            outputs.sort_by_key(|output| output.buffer);
+            outputs
+        })
+    }
+
+    /// What a buffer holds once its last launch is over.
     fn read(&mut self, buffer: u16) -> Result<Output, Fault> {
-        let size = self.buffers[usize::from(buffer)].bytes;
-        let mut bytes = Vec::new();
+        self.fill(buffer)?;
+        let held = &self.buffers[usize::from(buffer)];
+        if let Some(last) = self.in_flight.iter().find(|queued| queued.upto >= held.used) {
+            self.on_device(|run| run.desk.copies.wait_for(&last.end))?;
+        }
+        let (size, mut bytes) = (held.memory.bytes, Vec::new());
         if bytes.try_reserve_exact(size).is_err() {
             return Err(Fault::Room { message: format!("no memory to read back {}", Bytes(size as u64)) });
         }
         bytes.resize(size, 0);
-        for (n, piece) in bytes.chunks_mut(COPY_BYTES).enumerate() {
-            let memory = &self.buffers[usize::from(buffer)];
-            let copied = memory.read(n * COPY_BYTES, piece, &self.stream);
-            let waited = copied.map_err(|t| fault(t, "reading back")).and_then(|()| self.wait_here());
-            if waited.is_err() {
-                // The driver may still write into it; the process ends soon.
-                std::mem::forget(bytes);
-                return Err(waited.expect_err("it was just seen to be one"));
-            }
-        }
+        let way = Way { stream: &self.desk.copies, stop: &self.stop };
+        let copied = self.desk.staging.download(&held.memory, &mut bytes, way);
+        copied.map_err(|cut| cut.fault(&self.flying()))?;
         Ok(Output { buffer, bytes })
     }
 
     fn on_device<T>(&self, calls: impl FnOnce(&Self) -> Result<T, Trouble>) -> Result<T, Fault> {
-        calls(self).map_err(|trouble| fault(trouble, "the program"))
+        calls(self).map_err(|trouble| fault(trouble, &self.flying()))
     }
 
-    fn wait_here(&self) -> Result<(), Fault> {
-        let here = self.on_device(|run| Event::record(&run.stream))?;
-        self.wait(&here)
+    /// An event at the current end of the kernels.
+    fn mark(&mut self) -> Result<Event, Fault> {
+        let marked = self.desk.event().and_then(|event| event.record(&self.desk.kernels).map(|()| event));
+        marked.map_err(|trouble| fault(trouble, &self.flying()))
     }
 
-    /// Polls until the event is passed or the run shall stop: there is no way to stop a kernel but to end the process.
     fn wait(&self, event: &Event) -> Result<(), Fault> {
-        let began = Instant::now();
-        loop {
-            if event.passed().map_err(|trouble| fault(trouble, &self.flying()))? {
-                return Ok(());
-            }
-            self.stop.check()?;
-            if began.elapsed() > SPIN {
-                thread::park_timeout(POLL_EVERY);
-            } else {
-                std::hint::spin_loop();
-            }
-        }
+        event.wait(&self.stop).map_err(|cut| cut.fault(&self.flying()))
     }
 
-    /// Names the kernels that may be running.
     fn flying(&self) -> String {
-        let mut names: Vec<&str> = self.in_flight.iter().map(|launched| launched.kernel.as_str()).collect();
+        self.flying_or(None)
+    }
+
+    /// Names the kernels that may be running, `next` among them.
+    fn flying_or(&self, next: Option<&What>) -> String {
+        let mut names: Vec<&str> =
+            self.in_flight.iter().map(|queued| &queued.what).chain(next).flat_map(What::names).collect();
+        names.sort_unstable();
         names.dedup();
         match names[..] {
             [] => "the program".to_owned(),
             [one] => format!("kernel `{one}`"),
             _ => format!("one of the kernels `{}`", names.join("`, `")),
         }
+    }
+}
+
+impl What {
+    fn launches(&self) -> u64 {
+        match self {
+            What::Launch(_) => 1,
+            What::Graph(round) => round.launches(),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match self {
+            What::Launch(kernel) => vec![kernel],
+            What::Graph(round) => round.kernels().collect(),
+        }
+    }
+}
+
+impl Prepared {
+    /// Queues it.
+    pub fn launch(&self, stream: &Stream) -> Result<(), Trouble> {
+        let [[gx, gy, gz], [bx, by, bz]] = self.extents;
+        // The driver knows each parameter's size and reads that much from where its pointer points.
+        let at = |at: &usize| self.params[*at..].as_ptr().cast_mut().cast::<c_void>();
+        let mut params: Vec<*mut c_void> = self.offsets.iter().map(at).collect();
+        // SAFETY: the function's module is loaded; `params` has one pointer a parameter into the block, which the driver
+        // reads, and copies before it returns. What the kernel does is its process's risk alone.
+        driver::call(|| unsafe {
+            result::launch_kernel(
+                self.kernel.function,
+                (gx, gy, gz),
+                (bx, by, bz),
+                self.shared,
+                stream.0,
+                &mut params,
+            )
+        })
     }
 }

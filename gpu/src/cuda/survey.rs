@@ -1,14 +1,21 @@
 //! What the driver says about itself and its devices, step by step, so that each way of failing has its own answer.
 
-use super::{driver::Trouble, run::CudaBackend};
-use crate::{power, probe::CudaState};
+use super::{CudaBackend, driver::Trouble};
+use crate::{
+    nvml::{self, Card},
+    power,
+    probe::CudaState,
+};
 use cudarc::driver::{result, sys};
 use ion_protocol::{
     Bytes,
     fault::Fault,
     hardware::{Device, Engine},
 };
-use std::ffi::{c_int, c_uint};
+use std::{
+    env,
+    ffi::{c_int, c_uint},
+};
 
 /// Calls without which nothing runs; a stub or a foreign library of the driver's name lacks some.
 const NEEDED: [&str; 10] = [
@@ -28,6 +35,11 @@ const STUB_LIBRARY: c_int = 34;
 /// The driver's header: no CUDA device is detected.
 const NO_DEVICE: c_int = 100;
 
+/// The oldest driver that has all calls we make: that of CUDA 11.0.
+const DRIVER_MIN: u32 = 11_000;
+/// Set by an owner who lends some devices only.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
 /// Devices that ran a kernel, with the driver's number for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -37,18 +49,27 @@ pub struct Found {
     pub devices: Vec<(u32, Device)>,
     /// The driver's own name for each of these.
     pub uuids: Vec<String>,
+    /// What the management library says of all cards; `None` without it.
+    pub cards: Option<Vec<Card>>,
 }
 
 /// Asks the driver everything and runs a kernel on each device. Only in a child process.
 pub fn survey() -> Found {
-    match driver_version() {
-        Ok(driver) => devices(driver),
+    let cards = nvml::look();
+    let all = cards.as_deref().unwrap_or_default();
+    let (state, devices, uuids) = match driver_version() {
+        Ok(driver) if driver < DRIVER_MIN => none(CudaState::OldDriver { driver }),
+        Ok(driver) => devices(driver, all),
         Err(state) => none(state),
-    }
+    };
+    Found { state, devices, uuids, cards }
 }
 
-fn none(state: CudaState) -> Found {
-    Found { state, devices: Vec::new(), uuids: Vec::new() }
+/// How it stands, and the devices with their names.
+type Devices = (CudaState, Vec<(u32, Device)>, Vec<String>);
+
+fn none(state: CudaState) -> Devices {
+    (state, Vec::new(), Vec::new())
 }
 
 /// Starts the driver through our own look-ups: a foreign library may return numbers that are no code of the driver's,
@@ -111,7 +132,7 @@ fn why_not(error: &libloading::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn devices(driver: u32) -> Found {
+fn devices(driver: u32, cards: &[Card]) -> Devices {
     let count = match super::driver::call(result::device::get_count) {
         Ok(count) => u32::try_from(count).unwrap_or(0),
         Err(Trouble::Code(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
@@ -125,7 +146,7 @@ fn devices(driver: u32) -> Found {
     let count = count.min(ion_protocol::limits::DEVICES_MAX as u32);
     let (mut devices, mut uuids, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for ordinal in 0..count {
-        match device(ordinal) {
+        match device(ordinal, cards) {
             Ok((device, uuid)) => {
                 devices.push((ordinal, Device { index: devices.len() as u16, ..device }));
                 uuids.push(uuid);
@@ -136,26 +157,38 @@ fn devices(driver: u32) -> Found {
     let state = if devices.is_empty() {
         CudaState::KernelFailed { why: left_out.join("; ").chars().take(600).collect() }
     } else {
+        if env::var_os(VISIBLE).is_none() {
+            left_out.extend(cards.iter().filter_map(|card| unseen(card, &uuids)));
+        }
         CudaState::Works { driver, left_out }
     };
-    Found { state, devices, uuids }
+    (state, devices, uuids)
 }
 
-fn device(ordinal: u32) -> Result<(Device, String), Fault> {
+/// What to say of a part that the driver does not show: it shows one to a process.
+fn unseen(card: &Card, seen: &[String]) -> Option<String> {
+    card.part_of.as_ref()?;
+    let (model, uuid) = (&card.model, &card.uuid);
+    let text = format!("{uuid}, a part of {model}: a node started with {VISIBLE}={uuid} lends it");
+    (!seen.contains(uuid)).then_some(text)
+}
+
+fn device(ordinal: u32, cards: &[Card]) -> Result<(Device, String), Fault> {
     let mut backend = CudaBackend::open(ordinal)?;
+    let uuid = backend.uuid().map_or(String::new(), |uuid| nvml::uuid_text(uuid, cards));
+    if cards.iter().any(|card| card.partitioned && card.uuid == uuid) {
+        return Err(Fault::NoDevice { message: "it is partitioned, so that only its parts are lent".into() });
+    }
+    let memory = backend.memory().saturating_sub(RESERVED);
+    if memory == Bytes::ZERO {
+        let message = format!("of its {} nothing is left for jobs", backend.memory());
+        return Err(Fault::NoDevice { message });
+    }
     // A device that computes wrongly is left out here; one that can't be measured is offered without figures.
     power::check(&mut backend)?;
     let power = power::measure(&mut backend).unwrap_or_default();
-    let uuid = backend.uuid();
-    let device = Device {
-        index: 0,
-        model: backend.model().to_owned(),
-        engine: Engine::Cuda,
-        capability: backend.capability(),
-        memory: backend.memory().saturating_sub(RESERVED),
-        power,
-    };
-    Ok((device, uuid))
+    let (model, capability) = (backend.model().to_owned(), backend.capability());
+    Ok((Device { index: 0, model, engine: Engine::Cuda, capability, memory, power }, uuid))
 }
 
 /// Memory of a device that jobs do not get: the contexts of the worker at work and of the next one, ready beside it.

@@ -9,7 +9,6 @@ use crate::control::{
     ControlError,
     api::{ControlRequest, ControlResponse, DeviceView, DevicesView},
 };
-use crate::owner::Facts;
 use serde::Serialize;
 
 /// The running node's devices, or what the owner wants of one.
@@ -107,17 +106,32 @@ fn now(view: &DeviceView) -> Option<String> {
     if !view.device.engine.is_gpu() {
         return None;
     }
-    let Facts { celsius, watts, others } = view.facts;
-    let mut known: Vec<String> = Vec::new();
-    known.extend(celsius.map(|celsius| format!("{celsius} degrees")));
-    known.extend(watts.map(|watts| format!("{watts} W")));
-    known.extend(others.map(|others| format!("{others} other programs compute on it")));
+    let (r, mut known) = (&view.facts.readings, Vec::new());
+    let of = |now: Option<u32>, max: Option<u32>, unit: &str| match (now, max) {
+        (Some(now), Some(max)) => Some(format!("{now} of {max} {unit}")),
+        (Some(now), None) => Some(format!("{now} {unit}")),
+        (None, Some(_) | None) => None,
+    };
+    known.extend(of(r.celsius.map(u32::from), r.celsius_max.map(u32::from), "degrees"));
+    known.extend(of(r.watts, r.watts_max, "W"));
+    known.extend(of(r.sm_mhz, r.sm_mhz_max, "MHz"));
+    known.extend(of(r.memory_mhz, r.memory_mhz_max, "MHz memory"));
+    known.extend(r.busy_percent.map(|percent| format!("{percent} % busy")));
+    known.extend(r.memory_used.zip(r.memory).map(|(used, all)| format!("{used} of {all} in use")));
+    known.extend(r.ecc.map(|on| if on { "ECC on".to_owned() } else { "ECC off".to_owned() }));
+    known.extend(
+        r.ecc_errors.filter(|errors| *errors > 0).map(|errors| format!("{errors} uncorrected errors")),
+    );
+    known.extend(view.facts.others.map(|others| format!("{others} other programs compute on it")));
+    let name = match view.uuid.is_empty() {
+        true => format!("device {}", view.device.index),
+        false => format!("device {} ({})", view.device.index, view.uuid),
+    };
     Some(match known.is_empty() {
         true => format!(
-            "device {}: temperature, draw and other programs are not known, so rules about them have no effect",
-            view.device.index
+            "{name}: temperature, draw and other programs are not known, so rules about them have no effect"
         ),
-        false => format!("device {}: {}", view.device.index, known.join(", ")),
+        false => format!("{name}: {}", known.join(", ")),
     })
 }
 

@@ -351,6 +351,8 @@ pub struct DeviceView {
     /// What it is and what was measured of it.
     #[serde(flatten)]
     pub device: Device,
+    /// The driver's own name for it, that of a part of a card beginning with `MIG-`; empty for the processor.
+    pub uuid: String,
     /// What runs on it now.
     pub job: Option<JobId>,
     /// Why it is not lent now; `None` if it is.

@@ -5,7 +5,7 @@ use super::{
     facts::{DirUser, Facts},
 };
 use crate::{config::Backend, workers::ProbeReport};
-use ion_gpu::probe::CudaState;
+use ion_gpu::{nvml::Card, probe::CudaState};
 use ion_protocol::{Bytes, limits};
 
 /// Less than this on the data directory's disk and the first job of some size fails.
@@ -16,6 +16,8 @@ const DISK_GOOD: Bytes = Bytes(32 << 30);
 const OPEN_FILES_MIN: u64 = 256;
 /// Open files with which it never has to turn somebody away.
 const OPEN_FILES_GOOD: u64 = 4096;
+/// Degrees below where a card slows itself down, at which it counts as hot.
+const HOT_WITHIN: u16 = 5;
 /// No clock is before this release was made: the first of January 2026.
 const WALL_MIN_MS: u64 = 1_767_225_600_000;
 
@@ -24,6 +26,7 @@ pub(super) fn all(facts: &Facts, probed: &ProbeReport) -> Vec<Finding> {
     vec![
         devices(probed),
         driver(facts, probed),
+        cards(probed),
         device_nodes(facts),
         container(facts, probed),
         persistence(facts, probed),
@@ -86,11 +89,68 @@ fn driver(facts: &Facts, probed: &ProbeReport) -> Finding {
         CudaState::NoLibrary
         | CudaState::StubLibrary { .. }
         | CudaState::InitFailed { .. }
+        | CudaState::OldDriver { .. }
         | CudaState::NoDevice
         | CudaState::KernelFailed { .. }
         | CudaState::ProbeCrashed { .. }
         | CudaState::ProbeHung { .. }
         | CudaState::ProbeBabbled { .. } => finding("driver", otherwise, found, hint),
+    }
+}
+
+/// What NVIDIA's management library says of the cards that an owner can do something about.
+fn cards(probed: &ProbeReport) -> Finding {
+    const CHECK: &str = "cards";
+    if !matches!(probed.cuda, CudaState::Works { .. } | CudaState::NoDevice) {
+        return ok(CHECK, "none to look at");
+    }
+    let Some(cards) = &probed.cards else {
+        let hint = "libnvidia-ml.so.1 comes with the driver; a container has it with \
+                    NVIDIA_DRIVER_CAPABILITIES=compute,utility";
+        let found = "NVIDIA's management library is not found: rules about temperature, draw and other programs have \
+                     no effect";
+        return finding(CHECK, Verdict::Note, found, hint);
+    };
+    let troubles: Vec<(String, &str)> = cards.iter().filter_map(|card| trouble(card, cards)).collect();
+    match troubles.first() {
+        None => ok(CHECK, format!("{}, none in trouble", cards.len())),
+        Some((_, hint)) => {
+            let all: Vec<&str> = troubles.iter().map(|(found, _)| found.as_str()).collect();
+            finding(CHECK, Verdict::Note, all.join("; "), *hint)
+        }
+    }
+}
+
+/// What is wrong with a card, and what to do; the worst of it.
+fn trouble(card: &Card, all: &[Card]) -> Option<(String, &'static str)> {
+    let (name, readings) = (format!("{} ({})", card.model, card.uuid), &card.readings);
+    let has_parts = all.iter().any(|other| other.part_of.as_ref() == Some(&card.uuid));
+    if card.partitioned && !has_parts {
+        let found = format!("{name} is partitioned (MIG) and has no parts, so nothing of it can be lent");
+        return Some((
+            found,
+            "make parts (`nvidia-smi mig -cgi 19 -C`, say), or end it with `nvidia-smi -mig 0`",
+        ));
+    }
+    if card.part_of.is_some() {
+        // Its card was told of already.
+        return None;
+    }
+    if let Some(errors @ 1..) = readings.ecc_errors {
+        let found = format!("{name} has had {errors} memory errors that could not be corrected");
+        let hint = "what was computed meanwhile may be wrong: restart the machine, so that the card takes those rows out \
+                    of use, and replace it if they come again (`nvidia-smi -q -d ECC,ROW_REMAPPER`)";
+        return Some((found, hint));
+    }
+    match (readings.celsius, readings.celsius_max) {
+        (Some(now), Some(limit)) if now + HOT_WITHIN >= limit => {
+            let found = format!("{name} has {now} degrees, and slows itself down at {limit}");
+            Some((
+                found,
+                "see to its fans and the air around it; `--celsius-max` stops lending it before that",
+            ))
+        }
+        (Some(_) | None, Some(_) | None) => None,
     }
 }
 

@@ -82,10 +82,11 @@ impl Driver {
         let leases = self.engine.leases();
         let running =
             |index: u16| leases.iter().find(|l| l.device == index && l.state == "running").map(|l| l.job);
-        let devices = self.devices.iter().flat_map(|report| report.devices.iter());
+        let devices = self.devices.iter().flat_map(|report| report.devices.iter().zip(&report.uuids));
         devices
-            .map(|device| DeviceView {
+            .map(|(device, uuid)| DeviceView {
                 device: device.clone(),
+                uuid: uuid.clone(),
                 job: running(device.index),
                 withheld: self.owner.why(device.index),
                 facts: self.owner.facts(device.index),
@@ -111,6 +112,7 @@ impl Driver {
             state @ (CudaState::NoLibrary
             | CudaState::StubLibrary { .. }
             | CudaState::InitFailed { .. }
+            | CudaState::OldDriver { .. }
             | CudaState::NoDevice
             | CudaState::KernelFailed { .. }
             | CudaState::ProbeCrashed { .. }

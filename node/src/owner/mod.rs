@@ -82,6 +82,7 @@ fn same_kind(one: &Withheld, other: &Withheld) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ion_gpu::nvml::Readings;
 
     #[test]
     fn only_changes_are_told() {
@@ -101,7 +102,10 @@ mod tests {
         owner.learn(0, Facts::default());
         assert_eq!(owner.look(0..2, wall), [Change { device: 0, why: None }]);
         owner.rules.celsius_max = Some(80);
-        let hot = |celsius| Facts { celsius: Some(celsius), ..Facts::default() };
+        let hot = |celsius| {
+            let readings = Readings { celsius: Some(celsius), ..Readings::default() };
+            Facts { readings, others: None }
+        };
         owner.learn(0, hot(90));
         assert_eq!(owner.look(0..2, wall).len(), 1);
         owner.learn(0, hot(91));

@@ -3,6 +3,7 @@
 //! Reads no clock and asks nobody. Where a fact is not known the rule about it does not hold a device back: a node works
 //! without NVIDIA's management library, and says that these rules have no effect. Tests: below.
 
+use ion_gpu::nvml::Readings;
 use ion_protocol::{UnixMillis, hardware::Withheld};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -33,10 +34,9 @@ impl Default for Rules {
 /// What is known of a device at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Its temperature.
-    pub celsius: Option<u16>,
-    /// What it draws.
-    pub watts: Option<u32>,
+    /// How it is: temperature, draw, clocks and so on.
+    #[serde(flatten)]
+    pub readings: Readings,
     /// How many programs that are none of ours compute on it.
     pub others: Option<u32>,
 }
@@ -102,14 +102,14 @@ pub fn withheld(
     if rules.hours.is_some_and(|hours| !hours.includes(wall)) {
         return Some(Withheld::Hours);
     }
-    if let (Some(limit), Some(celsius)) = (rules.celsius_max, facts.celsius) {
+    if let (Some(limit), Some(celsius)) = (rules.celsius_max, facts.readings.celsius) {
         let was_hot = matches!(before, Some(Withheld::Hot { .. }));
         let allowed = if was_hot { limit.saturating_sub(COOLER_BY) } else { limit };
         if celsius > allowed {
             return Some(Withheld::Hot { celsius, limit });
         }
     }
-    if let (Some(limit), Some(watts)) = (rules.watts_max, facts.watts)
+    if let (Some(limit), Some(watts)) = (rules.watts_max, facts.readings.watts)
         && watts > limit
     {
         return Some(Withheld::Power { watts, limit });
@@ -145,6 +145,11 @@ mod tests {
         UnixMillis(1_774_224_000_000 + (hour * 60 + minute) * 60_000)
     }
 
+    fn facts(celsius: u16, watts: u32, others: u32) -> Facts {
+        let readings = Readings { celsius: Some(celsius), watts: Some(watts), ..Readings::default() };
+        Facts { readings, others: Some(others) }
+    }
+
     fn rules() -> Rules {
         let hours = Some(Hours::parse("22:00-07:00").unwrap());
         Rules { hours, celsius_max: Some(80), watts_max: Some(300), yields: true }
@@ -153,14 +158,14 @@ mod tests {
     #[test]
     fn a_device_is_lent_when_no_rule_says_otherwise() {
         assert_eq!(withheld(false, &Rules::default(), &Facts::default(), None, at(12, 0)), None);
-        let quiet = Facts { celsius: Some(80), watts: Some(300), others: Some(0) };
+        let quiet = facts(80, 300, 0);
         assert_eq!(withheld(false, &rules(), &quiet, None, at(23, 0)), None);
     }
 
     #[test]
     fn each_rule_has_its_reason_and_the_owner_comes_first() {
         let (night, day) = (at(23, 0), at(12, 0));
-        let hot = Facts { celsius: Some(81), watts: Some(301), others: Some(2) };
+        let hot = facts(81, 301, 2);
         let mut facts = hot;
         let says = |paused, facts: &Facts, wall| withheld(paused, &rules(), facts, None, wall);
         assert_eq!(says(true, &facts, day), Some(Withheld::Paused));
@@ -168,9 +173,9 @@ mod tests {
         facts.others = Some(0);
         assert_eq!(says(false, &facts, day), Some(Withheld::Hours));
         assert_eq!(says(false, &facts, night), Some(Withheld::Hot { celsius: 81, limit: 80 }));
-        facts.celsius = None;
+        facts.readings.celsius = None;
         assert_eq!(says(false, &facts, night), Some(Withheld::Power { watts: 301, limit: 300 }));
-        facts.watts = None;
+        facts.readings.watts = None;
         assert_eq!(says(false, &facts, night), None);
         let shares = Rules { yields: false, ..Rules::default() };
         assert_eq!(withheld(false, &shares, &hot, None, day), None);
@@ -182,7 +187,7 @@ mod tests {
         let mut before = None;
         let mut lent = Vec::new();
         for celsius in [79, 80, 81, 80, 76, 75, 80, 81] {
-            let facts = Facts { celsius: Some(celsius), ..Facts::default() };
+            let facts = facts(celsius, 0, 0);
             before = withheld(false, &rules, &facts, before, at(0, 0));
             lent.push(before.is_none());
         }

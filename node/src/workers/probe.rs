@@ -67,11 +67,13 @@ pub async fn probe(
         .enumerate()
         .map(|(index, (engine, device))| (engine, Device { index: index as u16, ..device }))
         .unzip();
-    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, uuids, isolation }, engines)
+    let cards = cuda.cards;
+    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, uuids, cards, isolation }, engines)
 }
 
 fn nothing(cuda: CudaState) -> Answer {
-    Answer { cuda, nvrtc: false, devices: Vec::new(), uuids: Vec::new(), isolation: None }
+    let (devices, uuids) = (Vec::new(), Vec::new());
+    Answer { cuda, nvrtc: false, devices, uuids, cards: None, isolation: None }
 }
 
 fn state(silence: Silence, patience: Patience) -> CudaState {

@@ -88,7 +88,7 @@ impl Watch {
             let Some(card) = cards.iter().find(|card| card.uuid == *uuid) else { return Facts::default() };
             let others =
                 card.processes.as_ref().and_then(|listed| rules::others(listed, &ours, self.ours_were_seen));
-            Facts { celsius: card.celsius, watts: card.watts, others }
+            Facts { readings: card.readings, others }
         };
         let sights = self.uuids.iter().enumerate().map(|(index, uuid)| (index as u16, facts(uuid))).collect();
         self.to.send(sights).await.is_ok()

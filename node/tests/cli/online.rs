@@ -3,6 +3,7 @@
 
 use super::{Said, example, ion, ion_in, node_stub::NodeStub, signed_receipt};
 use ion_gpu::{
+    nvml::Readings,
     probe::CudaState,
     worker::isolation::{Hole, Isolation, Wall},
 };
@@ -143,9 +144,13 @@ fn status(dir: &Path) -> StatusView {
 fn devices() -> DevicesView {
     let view = DeviceView {
         device: device(),
+        uuid: "MIG-of-the-test".to_owned(),
         job: Some(JobId([7; 16])),
         withheld: Some(Withheld::Paused),
-        facts: Facts { celsius: Some(61), ..Facts::default() },
+        facts: Facts {
+            readings: Readings { celsius: Some(61), ecc_errors: Some(2), ..Readings::default() },
+            others: None,
+        },
     };
     let state = CudaState::NoDevice;
     DevicesView {
@@ -219,7 +224,7 @@ fn questions_are_answered_in_tables_and_in_json() {
         "job 07070707, then not lent: its owner paused it",
         "not offered: CUDA devices: the NVIDIA driver works and sees no GPU",
         "hint: check `nvidia-smi -L`",
-        "device 0: 61 degrees",
+        "device 0 (MIG-of-the-test): 61 degrees, 2 uncorrected errors",
         "isolation: a worker that is taken over could open sockets",
         "hint: run the node as a user of its own",
     ] {

@@ -14,7 +14,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -297,26 +297,33 @@ pub struct Imitation {
 impl Imitation {
     pub fn new(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        cuda_imitation::install(folder.path()).unwrap();
-        // Beside what a device keeps for itself, so that children can be told apart here too.
-        let memory = NEXT_MEMORY.fetch_add(2, Ordering::SeqCst) + (2 << 30);
-        let (variable, place) = (cuda_imitation::VARIABLE, folder.path().display());
-        let program = fake(&format!(
-            "export {variable}='memory={memory} {settings}'\nLD_LIBRARY_PATH={place} exec {ION} \"$@\""
-        ));
-        Self { program, _folder: folder }
+        Self { program: imitation_in(folder.path(), settings), _folder: folder }
     }
 }
 
-/// A `libnvidia-ml.so.1` with one card, whose temperature and processes stand in files beside it, and a program that is
-/// the real one with this library. `None` where there is no C compiler.
+fn imitation_in(folder: &Path, settings: &str) -> Fake {
+    cuda_imitation::install(folder).unwrap();
+    // Beside what a device keeps for itself, so that children can be told apart here too.
+    let memory = NEXT_MEMORY.fetch_add(2, Ordering::SeqCst) + (2 << 30);
+    let (variable, place) = (cuda_imitation::VARIABLE, folder.display());
+    fake(&format!(
+        "export {variable}='memory={memory} {settings}'\nLD_LIBRARY_PATH={place} exec {ION} \"$@\""
+    ))
+}
+
+/// A `libnvidia-ml.so.1` with a card whose temperature and processes stand in files beside it, and one in two parts; and a
+/// program that is the real one with this library. `None` where there is no C compiler.
 pub struct Cards {
     pub program: Fake,
     dir: TempDir,
 }
 
-/// The name of the card that [`Cards`] has.
+/// The names of the cards that [`Cards`] has.
 pub const CARD: &str = "GPU-00000000-0000-0000-0000-000000000001";
+pub const PARTITIONED: &str = "GPU-00000000-0000-0000-0000-000000000002";
+/// And of the parts of the second.
+pub const PARTS: [&str; 2] =
+    ["MIG-00000000-0000-0000-0000-000000000001", "MIG-00000000-0000-0000-0000-000000000003"];
 
 impl Cards {
     pub fn new() -> Option<Self> {
@@ -327,16 +334,34 @@ impl Cards {
              static int numbers(const char *name, unsigned *to, unsigned room) {{ unsigned n = 0; char path[512];\n\
              snprintf(path, sizeof path, \"{place}/%s\", name); FILE *f = fopen(path, \"r\"); if (!f) return -1;\n\
              while (n < room && fscanf(f, \"%u\", to + n) == 1) n++; fclose(f); return n; }}\n\
+             /* Handles: the cards are 1 and 2, the parts of the second 3 and 4. */\n\
+             static const char *names[] = {{ \"\", \"{CARD}\", \"{PARTITIONED}\", \"{}\", \"{}\" }};\n\
+             #define H ((long)h)\n\
              int nvmlInit_v2(void) {{ return 0; }}\n\
-             int nvmlDeviceGetCount_v2(unsigned *n) {{ *n = 1; return 0; }}\n\
-             int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) {{ *h = h; return i; }}\n\
-             int nvmlDeviceGetUUID(void *h, char *to, unsigned room) {{ strncpy(to, \"{CARD}\", room); return 0; }}\n\
-             int nvmlDeviceGetTemperature(void *h, int s, unsigned *t) {{ return numbers(\"celsius\", t, 1) != 1; }}\n\
-             int nvmlDeviceGetPowerUsage(void *h, unsigned *mw) {{ *mw = 123456; return 0; }}\n\
+             int nvmlDeviceGetCount_v2(unsigned *n) {{ *n = 2; return 0; }}\n\
+             int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) {{ *h = (void *)(long)(i + 1); return 0; }}\n\
+             int nvmlDeviceGetUUID(void *h, char *to, unsigned room) {{ strncpy(to, names[H], room); return 0; }}\n\
+             int nvmlDeviceGetName(void *h, char *to, unsigned room) {{ strncpy(to, \"imitation\", room); return H > 2; }}\n\
+             int nvmlDeviceGetMigMode(void *h, unsigned *now, unsigned *then) {{ *then = *now = H == 2; return 0; }}\n\
+             int nvmlDeviceGetMaxMigDeviceCount(void *h, unsigned *n) {{ *n = 7; return 0; }}\n\
+             int nvmlDeviceGetMigDeviceHandleByIndex(void *h, unsigned i, void **p) {{ *p = (void *)(long)(i + 3);\n\
+             return i < 2 ? 0 : 6; }}\n\
+             int nvmlDeviceGetMemoryInfo(void *h, unsigned long long *m) {{ m[0] = H << 30; m[2] = H << 20; return 0; }}\n\
+             int nvmlDeviceGetTemperature(void *h, int s, unsigned *t) {{ return H > 2 || numbers(\"celsius\", t, 1) != 1; }}\n\
+             int nvmlDeviceGetTemperatureThreshold(void *h, int what, unsigned *t) {{ *t = 89 + what; return H > 2; }}\n\
+             int nvmlDeviceGetPowerUsage(void *h, unsigned *mw) {{ *mw = 123456; return H > 2; }}\n\
+             int nvmlDeviceGetEnforcedPowerLimit(void *h, unsigned *mw) {{ *mw = 700000; return H > 2; }}\n\
+             int nvmlDeviceGetClockInfo(void *h, int what, unsigned *mhz) {{ *mhz = 1000 + what; return H > 2; }}\n\
+             int nvmlDeviceGetMaxClockInfo(void *h, int what, unsigned *mhz) {{ *mhz = 2000 + what; return H > 2; }}\n\
+             int nvmlDeviceGetUtilizationRates(void *h, unsigned *p) {{ p[0] = 97; p[1] = 41; return H > 1; }}\n\
+             int nvmlDeviceGetEccMode(void *h, unsigned *now, unsigned *then) {{ *now = 1; *then = 0; return 0; }}\n\
+             int nvmlDeviceGetTotalEccErrors(void *h, int type, int counter, unsigned long long *n) {{\n\
+             *n = type == 1 && counter == 0 ? 3 : 99; return 0; }}\n\
              struct info {{ unsigned pid; unsigned long long memory; unsigned gpu, compute; }};\n\
              int nvmlDeviceGetComputeRunningProcesses_v3(void *h, unsigned *n, struct info *to) {{\n\
              unsigned pids[8]; int found = numbers(\"pids\", pids, 8); if (found < 0) return 999;\n\
-             for (int i = 0; i < found; i++) to[i].pid = pids[i]; *n = found; return 0; }}\n"
+             for (int i = 0; i < found; i++) to[i].pid = pids[i]; *n = found; return 0; }}\n",
+            PARTS[0], PARTS[1]
         );
         let source = dir.path().join("cards.c");
         fs::write(&source, text).unwrap();
@@ -346,6 +371,12 @@ impl Cards {
         assert!(status.success(), "cc compiles the library");
         let program = fake(&format!("LD_LIBRARY_PATH={place} exec {ION} \"$@\""));
         Some(Self { program, dir })
+    }
+
+    /// Puts the imitation of a driver beside the library.
+    pub fn with_imitation(mut self, settings: &str) -> Self {
+        self.program = imitation_in(self.dir.path(), settings);
+        self
     }
 
     /// What the library says from now on.

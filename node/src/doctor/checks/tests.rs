@@ -1,7 +1,10 @@
 //! Every finding, without a broken machine.
 
 use super::*;
-use ion_gpu::worker::isolation::{Hole, Isolation, Wall};
+use ion_gpu::{
+    nvml::Card,
+    worker::isolation::{Hole, Isolation, Wall},
+};
 use ion_protocol::{
     Millis, UnixMillis,
     hardware::{ComputeCapability, Device, Engine, MeasuredPower},
@@ -43,12 +46,27 @@ fn probed() -> ProbeReport {
         nvrtc: true,
         devices: vec![device],
         uuids: vec![String::new()],
+        cards: Some(vec![Card { model: "NVIDIA H100".to_owned(), ..Card::default() }]),
         isolation: Some(Isolation {
             files: Wall::Stands { version: 7 },
             calls: Wall::Stands { version: 0 },
             holes: Vec::new(),
         }),
     }
+}
+
+fn card(probed: &mut ProbeReport) -> &mut Card {
+    &mut probed.cards.as_mut().expect("there is one")[0]
+}
+
+#[test]
+fn a_card_in_parts_is_in_order() {
+    let mut probed = probed();
+    card(&mut probed).partitioned = true;
+    let of = card(&mut probed).uuid.clone();
+    let part = Card { uuid: "MIG-1".to_owned(), part_of: Some(of), ..Card::default() };
+    probed.cards.as_mut().expect("there is one").push(part);
+    assert_eq!(cards(&probed).verdict, Verdict::Ok);
 }
 
 #[test]
@@ -61,7 +79,7 @@ fn a_machine_in_order_has_nothing_to_do() {
 #[test]
 fn each_fact_out_of_order_is_told_by_its_check_with_a_way_out() {
     type Change = fn(&mut Facts, &mut ProbeReport);
-    let cases: [(&str, Verdict, &str, Change); 21] = [
+    let cases: [(&str, Verdict, &str, Change); 26] = [
         ("devices", Verdict::Problem, "none can be offered", |_, p| p.devices.clear()),
         ("devices", Verdict::Note, "not all measured", |_, p| p.devices[0].power.f32_mflops = 0),
         ("driver", Verdict::Note, "no NVIDIA driver", |_, p| p.cuda = CudaState::NoLibrary),
@@ -77,6 +95,15 @@ fn each_fact_out_of_order_is_told_by_its_check_with_a_way_out() {
         ("driver", Verdict::Note, "left out: device 1", |_, p| {
             p.cuda = CudaState::Works { driver: 13_000, left_out: vec!["device 1: it is lost".to_owned()] };
         }),
+        ("driver", Verdict::Note, "too old: for CUDA 10.2", |_, p| {
+            p.cuda = CudaState::OldDriver { driver: 10_020 };
+        }),
+        ("cards", Verdict::Note, "library is not found", |_, p| p.cards = None),
+        ("cards", Verdict::Note, "3 memory errors", |_, p| card(p).readings.ecc_errors = Some(3)),
+        ("cards", Verdict::Note, "has 85 degrees", |_, p| {
+            (card(p).readings.celsius, card(p).readings.celsius_max) = (Some(85), Some(90));
+        }),
+        ("cards", Verdict::Note, "has no parts", |_, p| card(p).partitioned = true),
         ("device-nodes", Verdict::Note, "may not use /dev/nvidia0", |f, _| f.device_nodes[0].1 = false),
         ("device-nodes", Verdict::Problem, "may not use /dev/nvidia0", |f, _| {
             (f.backend, f.device_nodes[0].1) = (Backend::Cuda, false);

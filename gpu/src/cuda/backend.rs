@@ -1,0 +1,229 @@
+//! One CUDA device as an engine: opened once, with all made ready that a job would else have to pay for.
+
+use super::{
+    copies::Staging,
+    driver::{self, Context, Event, Module, Stream, Trouble, fault},
+    run::Run,
+};
+use crate::{
+    backend::{Backend, Progress, Report, RunLimits, Stop},
+    program::LoadedProgram,
+};
+use cudarc::driver::{result, sys};
+use ion_protocol::{
+    Bytes, Millis,
+    fault::Fault,
+    hardware::{ComputeCapability, Engine},
+};
+use std::{ffi::CString, sync::atomic::AtomicBool};
+
+/// Device memory the driver sets aside for what kernels print, of which no more than that is kept.
+const PRINTF_BYTES: usize = 64 * 1024;
+/// How long a device may take for its first, empty kernel.
+const WARM_MAX: Millis = Millis(20_000);
+/// The first kernel of a context: it brings the driver's compiler into the process, and wakes the card.
+const WARM: &str = ".version 6.0\n.target sm_52\n.address_size 64\n.visible .entry warm() { ret; }\n";
+
+/// One CUDA device.
+pub struct CudaBackend {
+    context: Context,
+    model: String,
+    capability: ComputeCapability,
+    memory: Bytes,
+    /// Lent to the program that runs; gone after one that ended in a fault.
+    desk: Option<Desk>,
+}
+
+/// What programs run with, made once: none of it holds anything of theirs but what the next copy overwrites.
+pub(super) struct Desk {
+    pub events: Vec<Event>,
+    pub staging: Staging,
+    /// Kernels, one after the other.
+    pub kernels: Stream,
+    /// Copies, beside them.
+    pub copies: Stream,
+}
+
+impl Desk {
+    fn make() -> Result<Self, Trouble> {
+        let (kernels, copies) = (Stream::create()?, Stream::create()?);
+        Ok(Self { events: Vec::new(), staging: Staging::alloc()?, kernels, copies })
+    }
+
+    /// An event nobody uses.
+    pub fn event(&mut self) -> Result<Event, Trouble> {
+        self.events.pop().map_or_else(Event::create, Ok)
+    }
+}
+
+impl CudaBackend {
+    /// Opens the driver's device number `ordinal`. Only in a child process: a broken driver may crash or hang here.
+    pub fn open(ordinal: u32) -> Result<Self, Fault> {
+        let backend = Self::try_open(ordinal).map_err(|trouble| fault(trouble, "opening the device"))?;
+        backend.warm()?;
+        Ok(backend)
+    }
+
+    fn try_open(ordinal: u32) -> Result<Self, Trouble> {
+        use sys::CUdevice_attribute as Attribute;
+        let context = Context::open(ordinal)?;
+        let model = driver::call(|| result::device::get_name(context.device))?;
+        // SAFETY: the device comes from `device::get`.
+        let memory = driver::call(|| unsafe { result::device::total_mem(context.device) })?;
+        let number =
+            |attribute| context.attribute(attribute).map(|found| u8::try_from(found).unwrap_or(u8::MAX));
+        let capability = ComputeCapability {
+            major: number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            minor: number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        };
+        // Refused by some devices, which then keep their defaults.
+        let _ =
+            driver::call(|| result::ctx::set_limit(sys::CUlimit::CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES));
+        let desk = Some(Desk::make()?);
+        Ok(Self { context, model, capability, memory: Bytes(memory as u64), desk })
+    }
+
+    /// Runs an empty kernel.
+    fn warm(&self) -> Result<(), Fault> {
+        let text =
+            CString::new(WARM).map_err(|_| Fault::Driver { message: "a NUL in our own text".into() })?;
+        let module = Module::compile(&text).map_err(|(trouble, log)| refused(trouble, "warm.ptx", &log))?;
+        let Some(desk) = &self.desk else { return Ok(()) };
+        let launched = module.kernel(c"warm").and_then(|warm| {
+            // SAFETY: the module is loaded, and its kernel takes nothing.
+            driver::call(|| unsafe {
+                result::launch_kernel(warm, (1, 1, 1), (1, 1, 1), 0, desk.kernels.0, &mut [])
+            })?;
+            let end = Event::create()?;
+            end.record(&desk.kernels)?;
+            Ok(end)
+        });
+        let end = launched.map_err(|trouble| fault(trouble, "the first kernel"))?;
+        let never = AtomicBool::new(false);
+        match end.wait(&Stop::new(&never, WARM_MAX)) {
+            Ok(()) => Ok(()),
+            Err(cut) => {
+                // Unloading would wait for it.
+                std::mem::forget(module);
+                Err(match cut.fault("the first kernel") {
+                    Fault::RunTime { limit } => {
+                        Fault::Driver { message: format!("an empty kernel did not end within {limit}") }
+                    }
+                    other => other,
+                })
+            }
+        }
+    }
+
+    /// The driver's name for it.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The 16 bytes that the driver tells it from all others by; `None` where it tells none.
+    pub fn uuid(&self) -> Option<[u8; 16]> {
+        let found = driver::call(|| result::device::get_uuid(self.context.device));
+        found.ok().map(|uuid| uuid.bytes.map(|byte| byte as u8))
+    }
+
+    /// Its compute capability.
+    pub fn capability(&self) -> ComputeCapability {
+        self.capability
+    }
+
+    /// All its memory.
+    pub fn memory(&self) -> Bytes {
+        self.memory
+    }
+
+    fn compile(&self, job: &LoadedProgram) -> Result<Vec<Module>, Fault> {
+        let has = u32::from(self.capability.major) * 10 + u32::from(self.capability.minor);
+        job.modules()
+            .iter()
+            .map(|module| {
+                if module.module.target > has {
+                    let (name, needs) = (&module.name, module.module.target);
+                    let message =
+                        format!("module `{name}` is for sm_{needs}, {} has {}", self.model, self.capability);
+                    return Err(Fault::NoDevice { message });
+                }
+                // The only text a driver sees: our own print of what our own parser read.
+                let text = CString::new(module.canonical.text.as_str()).map_err(|_| Fault::Driver {
+                    message: format!("the print of module `{}` holds a NUL", module.name),
+                })?;
+                Module::compile(&text).map_err(|(trouble, log)| refused(trouble, &module.name, &log))
+            })
+            .collect()
+    }
+}
+
+impl Backend for CudaBackend {
+    fn engine(&self) -> Engine {
+        Engine::Cuda
+    }
+
+    fn label(&self) -> String {
+        Engine::Cuda.label(&self.model)
+    }
+
+    fn run(
+        &mut self,
+        job: LoadedProgram,
+        limits: &RunLimits,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report, Fault> {
+        let stop = Stop::new(cancel, limits.run);
+        let at_device = |trouble| fault(trouble, "the device");
+        self.context.make_current().map_err(at_device)?;
+        let modules = self.compile(&job)?;
+        let desk = match self.desk.take() {
+            Some(desk) => desk,
+            None => Desk::make().map_err(at_device)?,
+        };
+        let mut run = Run::new(desk, modules, stop, progress, job.program().launches());
+        match run.all(job, limits) {
+            Ok((outputs, states)) => {
+                let (desk, launches, device_time) = run.finish();
+                self.desk = Some(desk);
+                Ok(Report {
+                    states,
+                    // A driver prints by itself.
+                    printed: String::new(),
+                    outputs,
+                    launches,
+                    device_time,
+                    instructions: None,
+                    engine: Engine::Cuda,
+                    label: self.label(),
+                })
+            }
+            Err(fault) => {
+                // The device may still run: freeing would wait for it without end. The process ends after a fault.
+                std::mem::forget(run);
+                self.context.abandon();
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// What it means that the driver's compiler does not take a module that our parser took.
+fn refused(trouble: Trouble, module: &str, log: &str) -> Fault {
+    match trouble {
+        Trouble::Code(sys::CUresult::CUDA_ERROR_INVALID_PTX) => {
+            let message = format!("the driver's compiler refuses it: {log}");
+            Fault::Ptx { module: module.to_owned(), line: 0, column: 0, message }.bounded()
+        }
+        Trouble::Code(sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => {
+            let message = format!("the PTX version of module `{module}` is newer than this driver: {log}");
+            Fault::NoDevice { message }.bounded()
+        }
+        Trouble::Code(sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU) => {
+            Fault::NoDevice { message: format!("module `{module}` is not for this device: {log}") }.bounded()
+        }
+        Trouble::Code(_) | Trouble::Library(_) => {
+            Fault::Driver { message: format!("compiling module `{module}`: {trouble}; {log}") }.bounded()
+        }
+    }
+}
