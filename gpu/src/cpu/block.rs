@@ -350,14 +350,32 @@ fn fill(kernel: &Kernel, warp: &mut Warp, extents: &Extents) {
             Special::DynamicSmemSize => [extents.dynamic_shared; LANES],
             Special::TotalSmemSize => [kernel.shared_bytes as u32 + extents.dynamic_shared; LANES],
             Special::WarpSize => [LANES as u32; LANES],
-            // Clocks are read by instructions; the rest counts from zero on the one device there is.
+            // Clocks are read by instructions, and others are constants (`decode`); the rest counts from zero on the one
+            // device there is.
             Special::Ctaid
             | Special::Clock
             | Special::Clock64
+            | Special::ClockHi
             | Special::Smid
             | Special::Gridid
             | Special::Globaltimer
-            | Special::GlobaltimerLo => [0; LANES],
+            | Special::GlobaltimerLo
+            | Special::GlobaltimerHi
+            | Special::GraphExec
+            | Special::Envreg
+            | Special::AggrSmemSize
+            | Special::ReservedSmemBegin
+            | Special::ReservedSmemEnd
+            | Special::ReservedSmemCap
+            | Special::ReservedSmem0
+            | Special::ReservedSmem1
+            | Special::Clusterid
+            | Special::Nclusterid
+            | Special::ClusterCtaid
+            | Special::ClusterNctaid
+            | Special::ClusterCtarank
+            | Special::ClusterNctarank
+            | Special::ExplicitCluster => [0; LANES],
         };
         *warp.frame.words_mut(*slot) = out;
     }

@@ -134,7 +134,7 @@ impl<'a> Lexer<'a> {
             }
             _ if b.is_ascii_alphabetic() => self.word(start),
             b'{' | b'}' | b'(' | b')' | b'[' | b']' | b'<' | b'>' | b',' | b';' | b':' | b'@' | b'!'
-            | b'|' | b'+' | b'-' | b'=' | b'.' => {
+            | b'|' | b'+' | b'-' | b'=' | b'.' | b'*' | b'/' | b'~' | b'^' | b'&' | b'?' => {
                 self.pos += 1;
                 Tok::Punct(b)
             }

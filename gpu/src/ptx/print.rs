@@ -10,7 +10,7 @@
 use super::{
     exact,
     ir::{Base, Class, Function, Instruction, Module, Operand, Param, Pointer, SINK, Symbol, Variable},
-    words::{Mod, Op},
+    words::{Mod, Op, Special},
 };
 use ion_protocol::BlobHash;
 use std::fmt::Write;
@@ -280,8 +280,12 @@ impl Printer<'_> {
             Operand::F32(bits) => put!(self, "0f{bits:08X}"),
             Operand::F64(bits) => put!(self, "0d{bits:016X}"),
             Operand::Special(s, part) => {
-                let part = if s.has_parts() { [".x", ".y", ".z"][usize::from(part.min(2))] } else { "" };
-                put!(self, "{}{part}", s.text());
+                put!(self, "{}", s.text());
+                if s == Special::Envreg {
+                    put!(self, "{part}");
+                } else if s.has_parts() {
+                    put!(self, "{}", [".x", ".y", ".z", ".w"][usize::from(part.min(3))]);
+                }
             }
             Operand::Address(base, offset) => {
                 put!(self, "[");

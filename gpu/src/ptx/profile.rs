@@ -129,15 +129,27 @@ pub fn profile(module: &Module, kernel: &Function) -> Profile {
 fn judge(f: &Function, i: &super::ir::Instruction) -> Profile {
     let line = i.line.0;
     let not = |why| Profile::NotCheckable { line, why };
-    let shared = i.mods.one_of(&[Mod::Shared, Mod::SharedCta]).is_some();
+    let shared = i.mods.one_of(&[Mod::Shared, Mod::SharedCta, Mod::SharedCluster]).is_some();
     let clock = f.operands_of(i).iter().find_map(|o| match o {
         Operand::Special(s, _) => match s {
-            Special::Clock | Special::Clock64 | Special::Globaltimer | Special::GlobaltimerLo => {
-                Some("it reads a clock")
-            }
-            Special::Smid | Special::Nsmid | Special::Warpid | Special::Nwarpid | Special::Gridid => {
-                Some("it asks where on the device it runs")
-            }
+            Special::Clock
+            | Special::Clock64
+            | Special::ClockHi
+            | Special::Globaltimer
+            | Special::GlobaltimerLo
+            | Special::GlobaltimerHi => Some("it reads a clock"),
+            Special::Smid
+            | Special::Nsmid
+            | Special::Warpid
+            | Special::Nwarpid
+            | Special::Gridid
+            | Special::GraphExec
+            | Special::Envreg
+            | Special::ReservedSmemBegin
+            | Special::ReservedSmemEnd
+            | Special::ReservedSmemCap
+            | Special::ReservedSmem0
+            | Special::ReservedSmem1 => Some("it asks where on the device it runs"),
             _ => None,
         },
         _ => None,
@@ -179,6 +191,7 @@ fn judge(f: &Function, i: &super::ir::Instruction) -> Profile {
         {
             Profile::Approximate { line, instruction: i.op.text() }
         }
+        Op::Discard => not("what `discard` leaves in memory is left to the device"),
         Op::Elect => not("which thread is elected is left to the device"),
         _ if i.mods.one_of(&[Mod::Approx, Mod::Full]).is_some() => {
             Profile::Approximate { line, instruction: i.op.text() }

@@ -13,8 +13,11 @@
 //! l       label                                       y          register or variable
 //! i       integer constant                            ?          may be left out
 //! as ag   address in shared, in global memory         fa fb fc fd  the registers of a matrix
-//! x       registers of 8 x 8 matrices
+//! c       bytes to copy, or a predicate not to
+//! x       registers of 8 x 8 matrices                 h           cache policy, last, if `.L2::cache_hint` is there
 //! ```
+//!
+//! Modifiers may also stand in another order, which is then made this one; types keep theirs.
 //!
 //! Never: says what a form does (that is the engines' business).
 //! Tests: `ptx/tests.rs` prints and reads every line; `gpu/tests` runs them.
@@ -37,14 +40,23 @@ pub(super) const SETS: &[(&str, &str)] = &[
     ("UCMP", ".eq|.ne|.lt|.le|.gt|.ge|.lo|.ls|.hi|.hs"),
     ("FCMP", ".eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan"),
     ("BOOL", ".and|.or|.xor"),
-    ("LDSPACE", ".const|.global|.local|.param|.param::entry|.param::func|.shared|.shared::cta"),
-    ("STSPACE", ".global|.local|.param|.param::func|.shared|.shared::cta"),
-    ("GSPACE", ".global|.shared|.shared::cta"),
+    (
+        "LDSPACE",
+        ".const|.global|.local|.param|.param::entry|.param::func|.shared|.shared::cta|.shared::cluster",
+    ),
+    ("STSPACE", ".global|.local|.param|.param::func|.shared|.shared::cta|.shared::cluster"),
+    ("GSPACE", ".global|.shared|.shared::cta|.shared::cluster"),
+    ("SHARED", ".shared|.shared::cta|.shared::cluster"),
     ("SCOPE", ".cta|.cluster|.gpu|.sys"),
     ("SEM", ".relaxed|.acquire|.release|.acq_rel"),
     ("EVICT", ".L1::evict_normal|.L1::evict_unchanged|.L1::evict_first|.L1::evict_last|.L1::no_allocate"),
+    ("L2EVICT", ".L2::evict_normal|.L2::evict_first|.L2::evict_last"),
+    ("POLICY", ".L2::evict_last|.L2::evict_normal|.L2::evict_first|.L2::evict_unchanged"),
+    ("HINT", ".L2::cache_hint"),
     ("AHEAD", ".L2::64B|.L2::128B|.L2::256B"),
     ("VEC", ".v2|.v4"),
+    ("WIDE", ".b32|.u32|.s32|.f32"),
+    ("WIDER", ".b64|.u64|.s64|.f64"),
     ("PAIR", ".u16x2|.s16x2"),
     ("BYTES", ".u8|.s8"),
     ("NIBBLES", ".u4|.s4"),
@@ -54,10 +66,12 @@ pub(super) const SETS: &[(&str, &str)] = &[
 ];
 
 pub(super) const FORMS: &str = "
-mov .pred : P pm
+mov .pred : P p
 mov ANY : M m
-cvta [.to] .global|.shared|.shared::cta|.local|.const|.param .u64 : d y
-isspacep .global|.shared|.shared::cta|.local|.const|.param : P sb64
+mov VEC ANY : V W
+cvta [.to] .global|SHARED|.local|.const|.param|.param::entry .u64 : d y
+isspacep .global|SHARED|.local|.const|.param|.param::entry : P sb64
+isspacep .global|SHARED|.local|.const|.param|.param::entry : P sb32
 
 cvt INT8 INT8 : D S1
 cvt .sat .u8 .s8|.u16|.u32|.u64|.s16|.s32|.s64 : D S1
@@ -99,6 +113,8 @@ add PAIR : d s s
 add .cc WORD : d s s
 add [RND] [.ftz] [.sat] .f32 : d s s
 add [RND] .f64 : d s s
+add [RND] [.ftz] .f32x2 : d s s
+add [RND] [.sat] .f32 .f16|.bf16 : d s1 s
 add [.rn] [.ftz] [.sat] HALF : d s s
 add [.rn] BHALF : d s s
 sub INT : d s s
@@ -106,6 +122,8 @@ sub .sat .s32 : d s s
 sub .cc WORD : d s s
 sub [RND] [.ftz] [.sat] .f32 : d s s
 sub [RND] .f64 : d s s
+sub [RND] [.ftz] .f32x2 : d s s
+sub [RND] [.sat] .f32 .f16|.bf16 : d s1 s
 sub [.rn] [.ftz] [.sat] HALF : d s s
 sub [.rn] BHALF : d s s
 addc [.cc] WORD : d s s
@@ -114,6 +132,7 @@ mul .lo|.hi INT : d s s
 mul .wide .u16|.u32|.s16|.s32 : dw s s
 mul [RND] [.ftz] [.sat] .f32 : d s s
 mul [RND] .f64 : d s s
+mul [RND] [.ftz] .f32x2 : d s s
 mul [.rn] [.ftz] [.sat] HALF : d s s
 mul [.rn] BHALF : d s s
 mad .lo|.hi INT : d s s s
@@ -125,6 +144,8 @@ mad RND .f64 : d s s s
 madc .lo|.hi [.cc] WORD : d s s s
 fma RND [.ftz] [.sat] .f32 : d s s s
 fma RND .f64 : d s s s
+fma RND [.ftz] .f32x2 : d s s s
+fma RND [.sat] .f32 .f16|.bf16 : d s1 s1 s
 fma .rn [.ftz] [.sat] HALF : d s s s
 fma .rn [.ftz] .relu HALF : d s s s
 fma .rn [.relu] BHALF : d s s s
@@ -152,6 +173,7 @@ min .u16x2 : d s s
 min [.relu] .s16x2|.s32 : d s s
 min [.ftz] [.NaN] .f32 : d s s
 min [.ftz] [.NaN] .xorsign .abs .f32 : d s s
+min [.ftz] [.NaN] [.abs] .f32 : d s s s
 min .f64 : d s s
 min [.ftz] [.NaN] HALF : d s s
 min [.ftz] [.NaN] .xorsign .abs HALF : d s s
@@ -162,6 +184,7 @@ max .u16x2 : d s s
 max [.relu] .s16x2|.s32 : d s s
 max [.ftz] [.NaN] .f32 : d s s
 max [.ftz] [.NaN] .xorsign .abs .f32 : d s s
+max [.ftz] [.NaN] [.abs] .f32 : d s s s
 max .f64 : d s s
 max [.ftz] [.NaN] HALF : d s s
 max [.ftz] [.NaN] .xorsign .abs HALF : d s s
@@ -187,13 +210,13 @@ tanh .approx HALF|.bf16|.bf16x2 : d s
 copysign .f32|.f64 : d s s
 testp .finite|.infinite|.number|.notanumber|.normal|.subnormal .f32|.f64 : P s
 
-and .pred : P q q
+and .pred : P p p
 and BITS : d s s
-or .pred : P q q
+or .pred : P p p
 or BITS : d s s
-xor .pred : P q q
+xor .pred : P p p
 xor BITS : d s s
-not .pred : P q
+not .pred : P p
 not BITS : d s
 cnot BITS : d s
 shl BITS : d s su32
@@ -267,56 +290,55 @@ slct ANY .s32 : d s s s1
 slct [.ftz] ANY .f32 : d s s s1
 
 ld [.weak] [LDSPACE] [.ca|.cg|.cs|.lu|.cv] [VEC] DATA : V a
-ld [.weak] [.global] [.ca|.cg|.cs|.lu|.cv] [AHEAD] [VEC] DATA : V a
-ld [.weak] [.global] [EVICT] [AHEAD] [VEC] DATA : V a
-ld .global [.ca|.cg|.cs] .nc [AHEAD] [VEC] DATA : V a
-ld .global .nc [EVICT] [AHEAD] [VEC] DATA : V a
-ld .volatile [.global|.shared|.shared::cta] [VEC] DATA : V a
-ld .relaxed|.acquire SCOPE [.global] [EVICT] [AHEAD] [VEC] DATA : V a
-ld .relaxed|.acquire SCOPE .shared|.shared::cta [VEC] DATA : V a
+ld [.weak] [.global] [.ca|.cg|.cs|.lu|.cv] [HINT] [AHEAD] [VEC] DATA : V a h
+ld [.weak] [.global] [EVICT] [HINT] [AHEAD] [VEC] DATA : V a h
+ld [.weak] [.global] [EVICT] [L2EVICT] [HINT] [AHEAD] .v8 WIDE : V a h
+ld [.weak] [.global] [EVICT] [L2EVICT] [HINT] [AHEAD] .v4 WIDER : V a h
+ld .global [.ca|.cg|.cs] .nc [HINT] [AHEAD] [VEC] DATA : V a h
+ld .global .nc [EVICT] [HINT] [AHEAD] [VEC] DATA : V a h
+ld .global .nc [EVICT] [L2EVICT] [HINT] [AHEAD] .v8 WIDE : V a h
+ld .global .nc [EVICT] [L2EVICT] [HINT] [AHEAD] .v4 WIDER : V a h
+ld .volatile [.global] [AHEAD] [VEC] DATA : V a
+ld .volatile SHARED [VEC] DATA : V a
+ld .relaxed|.acquire SCOPE [.global] [EVICT] [HINT] [AHEAD] [VEC] DATA : V a h
+ld .relaxed|.acquire SCOPE SHARED [VEC] DATA : V a
+ld .mmio .relaxed .sys [.global] DATA : V a
 ldu [.global] [VEC] DATA : V a
 st [.weak] [STSPACE] [.wb|.cg|.cs|.wt] [VEC] DATA : a W
-st [.weak] [.global] [EVICT] [VEC] DATA : a W
-st .volatile [.global|.shared|.shared::cta] [VEC] DATA : a W
-st .relaxed|.release SCOPE [.global] [EVICT] [VEC] DATA : a W
-st .relaxed|.release SCOPE .shared|.shared::cta [VEC] DATA : a W
+st [.weak] [.global] [.wb|.cg|.cs|.wt] [HINT] [VEC] DATA : a W h
+st [.weak] [.global] [EVICT] [HINT] [VEC] DATA : a W h
+st [.weak] [.global] [EVICT] [L2EVICT] [HINT] .v8 WIDE : a W h
+st [.weak] [.global] [EVICT] [L2EVICT] [HINT] .v4 WIDER : a W h
+st .volatile [GSPACE] [VEC] DATA : a W
+st .relaxed|.release SCOPE [.global] [EVICT] [HINT] [VEC] DATA : a W h
+st .relaxed|.release SCOPE SHARED [VEC] DATA : a W
+st .mmio .relaxed .sys [.global] DATA : a W
 prefetch [.global|.local] .L1|.L2 : a
+prefetch .global .L2::evict_last|.L2::evict_normal : a
 prefetchu .L1 : a
+applypriority [.global] .L2::evict_normal : a i
+discard [.global] .L2 : a i
+createpolicy .fractional POLICY [.L2::evict_first|.L2::evict_unchanged] .b64 : d sf32?
+createpolicy .range [.global] POLICY [.L2::evict_first|.L2::evict_unchanged] .b64 : d a su32 su32
+createpolicy .cvt .L2 .b64 : d s
 
-atom [SEM] [SCOPE] [GSPACE] .and|.or|.xor|.exch .b32|.b64 : d_ a s
+atom [SEM] [SCOPE] [GSPACE] .and|.or|.xor|.exch [HINT] .b32|.b64 : d_ a s h
 atom [SEM] [SCOPE] [GSPACE] .cas .b16|.b32|.b64 : d_ a s s
-atom [SEM] [SCOPE] [GSPACE] .add .u32|.s32|.u64|.f32|.f64 : d_ a s
-atom [SEM] [SCOPE] [GSPACE] .add .noftz HALF|.bf16|.bf16x2 : d_ a s
-atom [SEM] [SCOPE] [GSPACE] .inc|.dec .u32 : d_ a s
-atom [SEM] [SCOPE] [GSPACE] .min|.max .u32|.s32|.u64|.s64 : d_ a s
-atom [SEM] [SCOPE] [.global] .add VEC .f32 : V a W
-atom [SEM] [SCOPE] [.global] .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : V a W
-atom [SEM] [SCOPE] [.global] .add|.min|.max .noftz VEC .f16x2|.bf16x2 : V a W
-red [.relaxed|.release] [SCOPE] [GSPACE] .and|.or|.xor .b32|.b64 : a s
-red [.relaxed|.release] [SCOPE] [GSPACE] .add .u32|.s32|.u64|.f32|.f64 : a s
-red [.relaxed|.release] [SCOPE] [GSPACE] .add .noftz HALF|.bf16|.bf16x2 : a s
-red [.relaxed|.release] [SCOPE] [GSPACE] .inc|.dec .u32 : a s
-red [.relaxed|.release] [SCOPE] [GSPACE] .min|.max .u32|.s32|.u64|.s64 : a s
-red [.relaxed|.release] [SCOPE] [.global] .add VEC .f32 : a W
-red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : a W
-red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz VEC .f16x2|.bf16x2 : a W
-atom [SEM] GSPACE SCOPE .and|.or|.xor|.exch .b32|.b64 : d_ a s
-atom [SEM] GSPACE SCOPE .cas .b16|.b32|.b64 : d_ a s s
-atom [SEM] GSPACE SCOPE .add .u32|.s32|.u64|.f32|.f64 : d_ a s
-atom [SEM] GSPACE SCOPE .add .noftz HALF|.bf16|.bf16x2 : d_ a s
-atom [SEM] GSPACE SCOPE .inc|.dec .u32 : d_ a s
-atom [SEM] GSPACE SCOPE .min|.max .u32|.s32|.u64|.s64 : d_ a s
-atom [SEM] .global SCOPE .add VEC .f32 : V a W
-atom [SEM] .global SCOPE .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : V a W
-atom [SEM] .global SCOPE .add|.min|.max .noftz VEC .f16x2|.bf16x2 : V a W
-red [.relaxed|.release] GSPACE SCOPE .and|.or|.xor .b32|.b64 : a s
-red [.relaxed|.release] GSPACE SCOPE .add .u32|.s32|.u64|.f32|.f64 : a s
-red [.relaxed|.release] GSPACE SCOPE .add .noftz HALF|.bf16|.bf16x2 : a s
-red [.relaxed|.release] GSPACE SCOPE .inc|.dec .u32 : a s
-red [.relaxed|.release] GSPACE SCOPE .min|.max .u32|.s32|.u64|.s64 : a s
-red [.relaxed|.release] .global SCOPE .add VEC .f32 : a W
-red [.relaxed|.release] .global SCOPE .add|.min|.max .noftz .v2|.v4|.v8 .f16|.bf16 : a W
-red [.relaxed|.release] .global SCOPE .add|.min|.max .noftz VEC .f16x2|.bf16x2 : a W
+atom [SEM] [SCOPE] [GSPACE] .add [HINT] .u32|.s32|.u64|.f32|.f64 : d_ a s h
+atom [SEM] [SCOPE] [GSPACE] .add .noftz [HINT] HALF|.bf16|.bf16x2 : d_ a s h
+atom [SEM] [SCOPE] [GSPACE] .inc|.dec [HINT] .u32 : d_ a s h
+atom [SEM] [SCOPE] [GSPACE] .min|.max [HINT] .u32|.s32|.u64|.s64 : d_ a s h
+atom [SEM] [SCOPE] [.global] .add [HINT] VEC .f32 : V a W h
+atom [SEM] [SCOPE] [.global] .add|.min|.max .noftz [HINT] .v2|.v4|.v8 .f16|.bf16 : V a W h
+atom [SEM] [SCOPE] [.global] .add|.min|.max .noftz [HINT] VEC .f16x2|.bf16x2 : V a W h
+red [.relaxed|.release] [SCOPE] [GSPACE] .and|.or|.xor [HINT] .b32|.b64 : a s h
+red [.relaxed|.release] [SCOPE] [GSPACE] .add [HINT] .u32|.s32|.u64|.f32|.f64 : a s h
+red [.relaxed|.release] [SCOPE] [GSPACE] .add .noftz [HINT] HALF|.bf16|.bf16x2 : a s h
+red [.relaxed|.release] [SCOPE] [GSPACE] .inc|.dec [HINT] .u32 : a s h
+red [.relaxed|.release] [SCOPE] [GSPACE] .min|.max [HINT] .u32|.s32|.u64|.s64 : a s h
+red [.relaxed|.release] [SCOPE] [.global] .add [HINT] VEC .f32 : a W h
+red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz [HINT] .v2|.v4|.v8 .f16|.bf16 : a W h
+red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz [HINT] VEC .f16x2|.bf16x2 : a W h
 
 bra [.uni] : l
 ret [.uni] :
@@ -325,19 +347,16 @@ trap :
 nanosleep .u32 : s
 griddepcontrol .launch_dependents|.wait :
 membar .cta|.gl|.sys :
-fence [.sc|.acq_rel] SCOPE :
-bar .sync : su32 su32?
-bar .arrive : su32 su32
-bar .red .popc .u32 : d su32 p
-bar .red .popc .u32 : d su32 su32 p
-bar .red .and|.or .pred : P su32 p
-bar .red .and|.or .pred : P su32 su32 p
-bar .cta .sync : su32 su32?
-bar .cta .arrive : su32 su32
-bar .cta .red .popc .u32 : d su32 p
-bar .cta .red .popc .u32 : d su32 su32 p
-bar .cta .red .and|.or .pred : P su32 p
-bar .cta .red .and|.or .pred : P su32 su32 p
+membar .proxy .alias :
+fence [.sc|.acq_rel|.acquire|.release] SCOPE :
+fence .proxy .alias :
+fence .proxy .async [.global|.shared::cta|.shared::cluster] :
+bar [.cta] .sync : su32 su32?
+bar [.cta] .arrive : su32 su32
+bar [.cta] .red .popc .u32 : d su32 p
+bar [.cta] .red .popc .u32 : d su32 su32 p
+bar [.cta] .red .and|.or .pred : P su32 p
+bar [.cta] .red .and|.or .pred : P su32 su32 p
 bar .warp .sync : su32
 barrier [.cta] .sync [.aligned] : su32 su32?
 barrier [.cta] .arrive [.aligned] : su32 su32
@@ -349,8 +368,6 @@ shfl .sync .up|.down|.bfly|.idx .b32 : DP s su32 su32 su32
 shfl .up|.down|.bfly|.idx .b32 : DP s su32 su32
 vote .sync .all|.any|.uni .pred : P p su32
 vote .sync .ballot .b32 : d p su32
-vote .all|.any|.uni .sync .pred : P p su32
-vote .ballot .sync .b32 : d p su32
 vote .all|.any|.uni .pred : P p
 vote .ballot .b32 : d p
 match .any .sync BITS32 : du32 s su32
@@ -360,8 +377,7 @@ redux .sync .and|.or|.xor .b32 : d s su32
 activemask .b32 : d
 elect .sync : DPu32 su32
 
-cp .async .ca .shared|.shared::cta .global [AHEAD] : as ag i su32?
-cp .async .cg .shared|.shared::cta .global [AHEAD] : as ag i su32?
+cp .async .ca|.cg .shared|.shared::cta .global [HINT] [AHEAD] : as ag i c? h
 cp .async .commit_group :
 cp .async .wait_group : i
 cp .async .wait_all :
@@ -371,7 +387,7 @@ stmatrix .sync .aligned .m8n8 .x1|.x2|.x4 [.trans] [.shared|.shared::cta] .b16 :
 movmatrix .sync .aligned .m8n8 .trans .b16 : du32 su32
 mma .sync .aligned .m8n8k4 LAYOUT LAYOUT .f16 .f16 .f16 .f16 : fd fa fb fc
 mma .sync .aligned .m8n8k4 LAYOUT LAYOUT .f32 .f16 .f16 .f16|.f32 : fd fa fb fc
-mma .sync .aligned .m8n8k4|.m16n8k4|.m16n8k8|.m16n8k16 .row .col .f64 .f64 .f64 .f64 : fd fa fb fc
+mma .sync .aligned .m8n8k4|.m16n8k4|.m16n8k8|.m16n8k16 .row .col [RND] .f64 .f64 .f64 .f64 : fd fa fb fc
 mma .sync .aligned .m16n8k8|.m16n8k16 .row .col .f16 .f16 .f16 .f16 : fd fa fb fc
 mma .sync .aligned .m16n8k8|.m16n8k16 .row .col .f32 .f16 .f16 .f32 : fd fa fb fc
 mma .sync .aligned .m16n8k8|.m16n8k16 .row .col .f32 .bf16 .bf16 .f32 : fd fa fb fc
@@ -399,8 +415,7 @@ wmma .mma .sync .aligned LAYOUT LAYOUT MMA .f32 .bf16 .bf16 .f32 : fd fa fb fc
 wmma .mma .sync .aligned LAYOUT LAYOUT MMA .s32 .u8 .u8 .s32 [.satfinite] : fd fa fb fc
 wmma .mma .sync .aligned LAYOUT LAYOUT MMA .s32 .s8 .s8 .s32 [.satfinite] : fd fa fb fc
 wmma .mma .sync .aligned LAYOUT LAYOUT .m16n16k8 .f32 .tf32 .tf32 .f32 : fd fa fb fc
-wmma .mma .sync .aligned LAYOUT LAYOUT .m8n8k4 .f64 .f64 .f64 .f64 [RND] : fd fa fb fc
-wmma .mma .sync .aligned LAYOUT LAYOUT .m8n8k4 RND .f64 .f64 .f64 .f64 : fd fa fb fc
+wmma .mma .sync .aligned LAYOUT LAYOUT .m8n8k4 [RND] .f64 .f64 .f64 .f64 : fd fa fb fc
 wmma .mma .sync .aligned .row .col .m8n8k32 .s32 .u4 .u4 .s32 [.satfinite] : fd fa fb fc
 wmma .mma .sync .aligned .row .col .m8n8k32 .s32 .s4 .s4 .s32 [.satfinite] : fd fa fb fc
 wmma .mma .xor|.and .popc .sync .aligned .row .col .m8n8k128 .s32 .b1 .b1 .s32 : fd fa fb fc

@@ -28,10 +28,11 @@ macro_rules! words {
 words! {
     /// Opcodes: the part of an instruction before its first dot.
     Op {
-        Abs = "abs", Activemask = "activemask", Add = "add", Addc = "addc", And = "and", Atom = "atom",
+        Abs = "abs", Activemask = "activemask", Add = "add", Addc = "addc", And = "and",
+        Applypriority = "applypriority", Atom = "atom",
         Bar = "bar", Barrier = "barrier", Bfe = "bfe", Bfi = "bfi", Bfind = "bfind", Bmsk = "bmsk", Bra = "bra",
-        Brev = "brev", Call = "call", Clz = "clz", Cnot = "cnot", Copysign = "copysign", Cos = "cos", Cp = "cp",
-        Cvt = "cvt", Cvta = "cvta", Div = "div", Dp2a = "dp2a", Dp4a = "dp4a", Elect = "elect", Ex2 = "ex2",
+        Brev = "brev", Brx = "brx", Call = "call", Clz = "clz", Cnot = "cnot", Copysign = "copysign", Cos = "cos", Cp = "cp",
+        Createpolicy = "createpolicy", Cvt = "cvt", Cvta = "cvta", Discard = "discard", Div = "div", Dp2a = "dp2a", Dp4a = "dp4a", Elect = "elect", Ex2 = "ex2",
         Exit = "exit", Fence = "fence", Fma = "fma", Fns = "fns", Griddepcontrol = "griddepcontrol",
         Isspacep = "isspacep", Ld = "ld", Ldmatrix = "ldmatrix", Ldu = "ldu", Lg2 = "lg2",
         Lop3 = "lop3", Mad = "mad", Mad24 = "mad24", Madc = "madc", Match = "match", Max = "max",
@@ -52,7 +53,7 @@ words! {
         B8 = "b8", B16 = "b16", B32 = "b32", B64 = "b64", U8 = "u8", U16 = "u16", U32 = "u32", U64 = "u64",
         S8 = "s8", S16 = "s16", S32 = "s32", S64 = "s64", F16 = "f16", F16x2 = "f16x2", Bf16 = "bf16",
         Bf16x2 = "bf16x2", F32 = "f32", F64 = "f64", Pred = "pred", U16x2 = "u16x2", S16x2 = "s16x2",
-        Tf32 = "tf32", U2 = "u2", S2 = "s2", U4 = "u4", S4 = "s4", B1 = "b1",
+        F32x2 = "f32x2", Tf32 = "tf32", U2 = "u2", S2 = "s2", U4 = "u4", S4 = "s4", B1 = "b1",
         // rounding and range
         Rn = "rn", Rz = "rz", Rm = "rm", Rp = "rp", Rna = "rna", Rni = "rni", Rzi = "rzi", Rmi = "rmi",
         Rpi = "rpi", Ftz = "ftz", Sat = "sat", Approx = "approx", Full = "full", Nan = "NaN",
@@ -66,7 +67,8 @@ words! {
         And = "and", Or = "or", Xor = "xor", Finite = "finite", Infinite = "infinite", Number = "number",
         Notanumber = "notanumber", Normal = "normal", Subnormal = "subnormal",
         // spaces
-        Global = "global", Shared = "shared", SharedCta = "shared::cta", Local = "local", Const = "const",
+        Global = "global", Shared = "shared", SharedCta = "shared::cta",
+        SharedCluster = "shared::cluster", Local = "local", Const = "const",
         Param = "param", ParamEntry = "param::entry", ParamFunc = "param::func", To = "to",
         // caching and ordering
         Weak = "weak", Volatile = "volatile", Relaxed = "relaxed", Acquire = "acquire", Release = "release",
@@ -75,6 +77,9 @@ words! {
         L1EvictNormal = "L1::evict_normal", L1EvictUnchanged = "L1::evict_unchanged",
         L1EvictFirst = "L1::evict_first", L1EvictLast = "L1::evict_last", L1NoAllocate = "L1::no_allocate",
         L2P64 = "L2::64B", L2P128 = "L2::128B", L2P256 = "L2::256B",
+        L2EvictNormal = "L2::evict_normal", L2EvictUnchanged = "L2::evict_unchanged",
+        L2EvictFirst = "L2::evict_first", L2EvictLast = "L2::evict_last", L2CacheHint = "L2::cache_hint",
+        Mmio = "mmio", Fractional = "fractional", Range = "range", CvtOp = "cvt", Proxy = "proxy", Alias = "alias",
         V2 = "v2", V4 = "v4",
         // control and collectives
         Uni = "uni", Sync = "sync", Arrive = "arrive", Red = "red", Popc = "popc", Aligned = "aligned",
@@ -102,20 +107,66 @@ words! {
         LanemaskLt = "%lanemask_lt", LanemaskGe = "%lanemask_ge", LanemaskGt = "%lanemask_gt",
         Clock = "%clock", Clock64 = "%clock64", Smid = "%smid", Nsmid = "%nsmid", Gridid = "%gridid",
         Globaltimer = "%globaltimer", GlobaltimerLo = "%globaltimer_lo", DynamicSmemSize = "%dynamic_smem_size",
-        TotalSmemSize = "%total_smem_size", WarpSize = "WARP_SZ",
+        TotalSmemSize = "%total_smem_size", AggrSmemSize = "%aggr_smem_size", WarpSize = "WARP_SZ",
+        ClockHi = "%clock_hi", GlobaltimerHi = "%globaltimer_hi", Envreg = "%envreg",
+        ReservedSmemBegin = "%reserved_smem_offset_begin", ReservedSmemEnd = "%reserved_smem_offset_end",
+        ReservedSmemCap = "%reserved_smem_offset_cap", ReservedSmem0 = "%reserved_smem_offset_0",
+        ReservedSmem1 = "%reserved_smem_offset_1", GraphExec = "%current_graph_exec",
+        Clusterid = "%clusterid", Nclusterid = "%nclusterid", ClusterCtaid = "%cluster_ctaid",
+        ClusterNctaid = "%cluster_nctaid", ClusterCtarank = "%cluster_ctarank",
+        ClusterNctarank = "%cluster_nctarank", ExplicitCluster = "%is_explicit_cluster",
     }
 }
 
+/// Threads of a warp on every device: `WARP_SZ`.
+pub const WARP_THREADS: i64 = 32;
+/// Registers `%envreg0` to `%envreg31`, which a driver fills in.
+pub const ENVREGS: u8 = 32;
+
 impl Special {
-    /// Whether the register has the parts `.x`, `.y`, `.z`.
+    /// Whether the register has the parts `.x`, `.y`, `.z` and `.w`, which is always zero.
     pub fn has_parts(self) -> bool {
-        matches!(self, Special::Tid | Special::Ntid | Special::Ctaid | Special::Nctaid)
+        matches!(
+            self,
+            Special::Tid
+                | Special::Ntid
+                | Special::Ctaid
+                | Special::Nctaid
+                | Special::Clusterid
+                | Special::Nclusterid
+                | Special::ClusterCtaid
+                | Special::ClusterNctaid
+        )
+    }
+
+    /// The register a word names, and its part where the name tells it: `%envreg5`.
+    pub fn spelled(text: &str) -> Option<(Special, u8)> {
+        let numbered = || {
+            let number = text.strip_prefix(Special::Envreg.text())?;
+            let plain = number == "0" || !number.starts_with(['0', '+']);
+            Some((Special::Envreg, number.parse().ok().filter(|n| plain && *n < ENVREGS)?))
+        };
+        let whole = Special::named(text).filter(|s| *s != Special::Envreg);
+        whole.map_or_else(numbered, |special| Some((special, 0)))
+    }
+
+    /// Whether values of this type may be read from the register. Those that older devices had in 16 bits may still be
+    /// read as such, and the grid's number in 32.
+    pub fn reads_as(self, ty: Mod) -> bool {
+        let whole = matches!(ty.kind(), Some((Kind::Bits | Kind::Unsigned | Kind::Signed, _)));
+        let narrow = match self {
+            Special::Tid | Special::Ntid | Special::Ctaid | Special::Nctaid => Some(16),
+            Special::Gridid => Some(32),
+            _ => None,
+        };
+        whole && (ty.bits() == self.bits() || narrow == Some(ty.bits()))
     }
 
     /// Bits of the register.
     pub fn bits(self) -> u32 {
         match self {
-            Special::Clock64 | Special::Globaltimer => 64,
+            Special::Clock64 | Special::Globaltimer | Special::Gridid | Special::GraphExec => 64,
+            Special::ExplicitCluster => 1,
             _ => 32,
         }
     }
@@ -129,7 +180,7 @@ pub enum Kind {
     Signed,
     Float,
     Bfloat,
-    /// Two 16-bit floats in 32 bits.
+    /// Two 16-bit floats in 32 bits, or two 32-bit ones in 64.
     Pair,
     /// Two 16-bit integers in 32 bits.
     IntPair,
@@ -159,6 +210,7 @@ impl Mod {
             Mod::F16x2 | Mod::Bf16x2 => (Kind::Pair, 32),
             Mod::F32 => (Kind::Float, 32),
             Mod::F64 => (Kind::Float, 64),
+            Mod::F32x2 => (Kind::Pair, 64),
             Mod::Pred => (Kind::Predicate, 1),
             Mod::U16x2 | Mod::S16x2 => (Kind::IntPair, 32),
             Mod::Tf32 => (Kind::Element, 32),
@@ -208,9 +260,8 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
         "mapa" | "getctarank" | "clusterlaunchcontrol" | "setmaxnreg" => CLUSTER,
         "barrier" if second == "cluster" => CLUSTER,
         "fence" | "membar" if name.contains(".proxy") || name.contains(".mbarrier_init") => BULK,
-        "brx" => "indirect branches are not covered; use bra",
+        "prefetch" if name.contains(".tensormap") => BULK,
         "alloca" | "stacksave" | "stackrestore" => "dynamic stack memory is not covered; use .local",
-        "createpolicy" | "applypriority" | "discard" => "cache control is not covered; leave it out",
         "pmevent" => "performance counters belong to the provider",
         "brkpt" => "there is no debugger; use trap",
         "vadd" | "vsub" | "vabsdiff" | "vmin" | "vmax" | "vshl" | "vshr" | "vmad" | "vset" | "vadd2"

@@ -1,7 +1,16 @@
 //! Instructions that become several codes, or one of the kinds beyond plain arithmetic.
 
 use super::{Kind, Mod, NONE, Operand, instruction::Site};
-use crate::cpu::code::{BoolOp, Cmp, CmpTy, FloatTy, IntOp, IntTy, Narrow, NarrowTo, PairOp, WordOp};
+use crate::{
+    cpu::{
+        code::{
+            BoolOp, Cmp, CmpTy, Convert, FloatOp, FloatTy, IntOp, IntTy, Narrow, NarrowTo, Number, PairOp,
+            WordOp,
+        },
+        soft::Mode,
+    },
+    ptx::words::Op,
+};
 
 impl Site<'_, '_, '_> {
     pub(super) fn word(&mut self, op: WordOp) {
@@ -78,7 +87,7 @@ impl Site<'_, '_, '_> {
             return self.atomic();
         }
         let ty = self.ty(0);
-        let first = usize::from(self.instruction.op == crate::ptx::words::Op::Atom);
+        let first = usize::from(self.instruction.op == Op::Atom);
         let parts = self.function.parts(self.operand(first + 1));
         // What is joined in is read before any old value is written: they may be the same registers.
         let given: Vec<u32> = parts.iter().map(|part| self.value(part, ty)).collect();
@@ -99,6 +108,98 @@ impl Site<'_, '_, '_> {
                 _ => NONE,
             };
             self.atomic_part(first, d, b, n as i64 * step);
+        }
+    }
+
+    /// `add`, `sub`, `mul` and `fma` on two f32 in 64 bits: each on its own.
+    pub(super) fn two_singles(&mut self) {
+        let op = match self.instruction.op {
+            Op::Add => FloatOp::Add,
+            Op::Sub => FloatOp::Sub,
+            Op::Mul => FloatOp::Mul,
+            _ => FloatOp::Fma,
+        };
+        let (d, how) = (self.dst(0), self.finish());
+        let sources: Vec<u32> = (1..self.count()).map(|n| self.src(n, Mod::B64)).collect();
+        let results = [0, 2].map(|place| {
+            let taken: Vec<u32> = sources.iter().map(|a| self.half_of(Kind::TakeWord, *a, place)).collect();
+            let result = self.decoder.fresh(1);
+            let code = self.push(Kind::Float(op, FloatTy::F32, how));
+            (code.d, code.a, code.b) = (result, taken[0], taken[1]);
+            code.c = taken.get(2).copied().unwrap_or(NONE);
+            result
+        });
+        for (result, place) in results.into_iter().zip([0, 2]) {
+            let code = self.push(Kind::PutWord);
+            (code.d, code.a, code.e, code.imm) = (d, result, place, u32::MAX.into());
+        }
+    }
+
+    /// A part of 32 bits of a wide register, `place` times 16 bits from its lower end, in a slot of its own.
+    fn half_of(&mut self, kind: Kind, a: u32, place: u32) -> u32 {
+        let slot = self.decoder.fresh(1);
+        let code = self.push(kind);
+        (code.d, code.a, code.e, code.imm) = (slot, a, place, u32::MAX.into());
+        slot
+    }
+
+    /// `add`, `sub` and `fma` of f32 whose factors, or first term, are halves: exact as f32.
+    pub(super) fn mixed(&mut self) {
+        let op = match self.instruction.op {
+            Op::Add => FloatOp::Add,
+            Op::Sub => FloatOp::Sub,
+            _ => FloatOp::Fma,
+        };
+        let (d, how) = (self.dst(0), self.finish());
+        let halves = if op == FloatOp::Fma { 2 } else { 1 };
+        let mut slots = [NONE; 3];
+        for (n, slot) in slots.iter_mut().enumerate().take(self.count() - 1) {
+            *slot = if n < halves { self.as_single(n + 1) } else { self.src(n + 1, Mod::F32) };
+        }
+        let code = self.push(Kind::Float(op, FloatTy::F32, how));
+        code.d = d;
+        [code.a, code.b, code.c] = slots;
+    }
+
+    /// The half in operand `n` as f32, in a slot of its own.
+    fn as_single(&mut self, n: usize) -> u32 {
+        let from = if self.ty(1) == Mod::Bf16 { Number::Bf16 } else { Number::F16 };
+        let (a, slot) = (self.src(n, self.ty(1)), self.decoder.fresh(1));
+        let plain = Convert {
+            from,
+            to: Number::F32,
+            mode: Mode::Rn,
+            whole: false,
+            ftz: false,
+            sat: false,
+            relu: false,
+            register: 32,
+        };
+        let code = self.push(Kind::Convert(plain));
+        (code.d, code.a, code.e) = (slot, a, 0);
+        slot
+    }
+
+    /// The least or greatest of three f32, by magnitude if so asked.
+    pub(super) fn extreme_of_three(&mut self) {
+        let op = if self.instruction.op == Op::Max { FloatOp::Max } else { FloatOp::Min };
+        let (d, how) = (self.dst(0), self.finish());
+        let taken = [1, 2, 3].map(|n| {
+            let from = self.src(n, Mod::F32);
+            let slot = self.decoder.fresh(1);
+            let abs = self.has(Mod::AbsMod);
+            let code = self.push(if abs {
+                Kind::Float(FloatOp::Abs, FloatTy::F32, how)
+            } else {
+                Kind::Move { wide: false }
+            });
+            (code.d, code.a) = (slot, from);
+            slot
+        });
+        let so_far = self.decoder.fresh(1);
+        for (to, a, b) in [(so_far, taken[0], taken[1]), (d, so_far, taken[2])] {
+            let code = self.push(Kind::Float(op, FloatTy::F32, how));
+            (code.d, code.a, code.b) = (to, a, b);
         }
     }
 }

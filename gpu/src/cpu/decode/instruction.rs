@@ -127,13 +127,30 @@ impl<'a> Site<'_, 'a, '_> {
         self.value(self.operand(n), ty)
     }
 
-    /// A predicate to read, and whether it is negated.
-    pub(super) fn predicate(&self, n: usize) -> (u32, bool) {
-        match self.operand(n) {
-            Operand::Register(r) => (self.register(*r), false),
-            Operand::Not(r) => (self.register(*r), true),
-            _ => (NONE, false),
+    /// A predicate to read, and whether it is negated. One that is not there is [`NONE`].
+    pub(super) fn predicate(&mut self, n: usize) -> (u32, bool) {
+        let value = match self.operand(n) {
+            Operand::Register(r) => return (self.register(*r), false),
+            Operand::Not(r) => return (self.register(*r), true),
+            Operand::Int(v) => *v != 0,
+            Operand::Special(..) => false,
+            _ => return (NONE, false),
+        };
+        let d = self.decoder.fresh_predicate();
+        self.push(Kind::PredConst(value)).d = d;
+        (d, false)
+    }
+
+    /// A predicate to read, as it is used.
+    pub(super) fn plain_predicate(&mut self, n: usize) -> u32 {
+        let (a, negated) = self.predicate(n);
+        if !negated {
+            return a;
         }
+        let d = self.decoder.fresh_predicate();
+        let code = self.push(Kind::PredNot);
+        (code.d, code.a) = (d, a);
+        d
     }
 
     /// `d, a, b, c` with sources of one type, as many as there are operands.
@@ -211,6 +228,9 @@ impl<'a> Site<'_, 'a, '_> {
             Op::Subc => self.carry(CarryOp::Sub { with: true }),
             Op::Mad if self.has(Mod::Cc) => self.carry(CarryOp::Mad { with: false, high: self.has(Mod::Hi) }),
             Op::Madc => self.carry(CarryOp::Mad { with: true, high: self.has(Mod::Hi) }),
+            Op::Add | Op::Sub | Op::Mul | Op::Fma if ty == Mod::F32x2 => self.two_singles(),
+            Op::Add | Op::Sub | Op::Fma if ty == Mod::F32 && self.ty(1).bits() == 16 => self.mixed(),
+            Op::Min | Op::Max if ty == Mod::F32 && self.count() > 3 => self.extreme_of_three(),
             Op::Add if ty == Mod::U16x2 || ty == Mod::S16x2 => {
                 self.word(WordOp::Pair { op: PairOp::Add, signed, relu: false });
             }
@@ -267,7 +287,7 @@ impl<'a> Site<'_, 'a, '_> {
             Op::Or => self.logic(IntOp::Or, BoolOp::Or),
             Op::Xor => self.logic(IntOp::Xor, BoolOp::Xor),
             Op::Not if ty == Mod::Pred => {
-                let (d, a) = (self.dst(0), self.predicate(1).0);
+                let (d, a) = (self.dst(0), self.plain_predicate(1));
                 let code = self.push(Kind::PredNot);
                 (code.d, code.a) = (d, a);
             }
@@ -347,12 +367,24 @@ impl<'a> Site<'_, 'a, '_> {
             Op::St => self.store(),
             Op::Atom | Op::Red => self.atomics(),
             // A launch begins when the one before it has ended, so there is nothing to wait for.
-            Op::Prefetch | Op::Prefetchu | Op::Nanosleep | Op::Griddepcontrol => {
+            Op::Prefetch
+            | Op::Prefetchu
+            | Op::Applypriority
+            | Op::Discard
+            | Op::Nanosleep
+            | Op::Griddepcontrol => {
                 self.push(Kind::Nothing);
+            }
+            // There is one cache policy, and it has no effect.
+            Op::Createpolicy => {
+                let (d, a) = (self.dst(0), self.decoder.constant(0, true));
+                let code = self.push(Kind::Move { wide: true });
+                (code.d, code.a) = (d, a);
             }
             Op::Membar | Op::Fence => {
                 self.push(Kind::Fence);
             }
+            Op::Brx => {}
             Op::Bra => {
                 let Operand::Label(label) = self.operand(0) else { return Ok(None) };
                 let label = *label;
@@ -435,64 +467,9 @@ impl<'a> Site<'_, 'a, '_> {
         if ty != Mod::Pred {
             return self.plain(Kind::Int(int, int_ty(ty)), ty);
         }
-        let (d, a, b) = (self.dst(0), self.predicate(1).0, self.predicate(2).0);
+        let (d, a, b) = (self.dst(0), self.plain_predicate(1), self.plain_predicate(2));
         let code = self.push(Kind::PredLogic(bool_op));
         (code.d, code.a, code.b) = (d, a, b);
-    }
-
-    fn mov(&mut self) {
-        let ty = self.ty(0);
-        let (to, from) = (self.operand(0), self.operand(1));
-        if ty == Mod::Pred {
-            let d = self.dst(0);
-            let code = match from {
-                Operand::Register(r) => {
-                    let a = self.register(*r);
-                    let code = self.push(Kind::PredMove);
-                    code.a = a;
-                    code
-                }
-                other => self.push(Kind::PredConst(immediate(other, Mod::B32) != 0)),
-            };
-            code.d = d;
-            return;
-        }
-        let wide = ty.bits() == 64;
-        if matches!(to, Operand::Vector(..)) {
-            return self.unpack(to, from, ty);
-        }
-        let d = self.dst(0);
-        if matches!(from, Operand::Vector(..)) {
-            let parts = self.function.parts(from);
-            let bits = ty.bits() / parts.len() as u32;
-            let part_ty = if bits == 16 { Mod::B16 } else { Mod::B32 };
-            for (n, part) in parts.iter().enumerate() {
-                let a = self.value(part, part_ty);
-                let code = self.push(if wide { Kind::PutWord } else { Kind::PutHalf });
-                (code.d, code.a) = (d, a);
-                // The place in units of 16 bits, and the part's mask.
-                code.e = n as u32 * bits / 16;
-                code.imm = (1i64 << bits) - 1;
-            }
-            return;
-        }
-        let a = self.src(1, ty);
-        let code = self.push(Kind::Move { wide });
-        (code.d, code.a) = (d, a);
-    }
-
-    fn unpack(&mut self, to: &'a Operand, from: &Operand, ty: Mod) {
-        let parts = self.function.parts(to);
-        let bits = ty.bits() / parts.len() as u32;
-        let a = self.value(from, ty);
-        for (n, part) in parts.iter().enumerate() {
-            let Operand::Register(r) = part else { continue };
-            let d = self.register(*r);
-            let code = self.push(if ty.bits() == 64 { Kind::TakeWord } else { Kind::TakeHalf });
-            (code.d, code.a) = (d, a);
-            code.e = n as u32 * bits / 16;
-            code.imm = (1i64 << bits) - 1;
-        }
     }
 
     fn set(&mut self) {

@@ -9,6 +9,7 @@
 
 mod further;
 mod instruction;
+mod moves;
 mod tensor;
 mod transfer;
 
@@ -293,8 +294,38 @@ impl<'a> Decoder<'a> {
                 self.push(Kind::Clock { wide: special.bits() == 64 }).d = slot;
                 slot
             }
+            Special::ClockHi | Special::GlobaltimerHi => {
+                let (slot, high) = (self.scratch, self.fresh(1));
+                self.push(Kind::Clock { wide: true }).d = slot;
+                let code = self.push(Kind::TakeWord);
+                (code.d, code.a, code.e, code.imm) = (high, slot, 2, u32::MAX.into());
+                high
+            }
+            _ if part >= 3 => self.constant(0, false),
+            // Each block is a cluster of its own.
+            Special::Clusterid => self.fill(Fill::Special(Special::Ctaid, part)),
+            Special::Nclusterid => self.fill(Fill::Special(Special::Nctaid, part)),
+            Special::ClusterNctaid | Special::ClusterNctarank => self.constant(1, false),
+            Special::AggrSmemSize => self.fill(Fill::Special(Special::TotalSmemSize, part)),
+            // What a driver would fill in is zero.
+            Special::Gridid | Special::GraphExec => self.constant(0, true),
+            Special::ClusterCtaid
+            | Special::ClusterCtarank
+            | Special::ExplicitCluster
+            | Special::Envreg
+            | Special::ReservedSmemBegin
+            | Special::ReservedSmemEnd
+            | Special::ReservedSmemCap
+            | Special::ReservedSmem0
+            | Special::ReservedSmem1 => self.constant(0, false),
             _ => self.fill(Fill::Special(special, part)),
         }
+    }
+
+    /// A predicate that holds what `code` says when it is executed.
+    fn fresh_predicate(&mut self) -> u32 {
+        self.kernel.preds += 1;
+        self.kernel.preds - 1
     }
 
     /// A variable's address in its own space.

@@ -1,6 +1,6 @@
 //! What instructions on matrices and asynchronous copies become.
 
-use super::{Base, Kind, Mod, NONE, Operand, Part, instruction::Site};
+use super::{Base, Class, Kind, Mod, NONE, Operand, Part, instruction::Site};
 use crate::{
     cpu::{
         code::{Convert, Entry, IntOp, IntTy, Matrix, Mma, Number, Spread},
@@ -159,9 +159,24 @@ impl Site<'_, '_, '_> {
         }
         let (to, from) = (self.effective(0), self.effective(1));
         let Operand::Int(bytes) = *self.operand(2) else { return };
-        let size = if self.count() > 3 { self.src(3, Mod::U32) } else { NONE };
+        let hinted = self.has(Mod::L2CacheHint);
+        let size = if self.count() - usize::from(hinted) > 3 { self.copied_bytes(bytes) } else { NONE };
         let code = self.push(Kind::Copy { bytes: bytes as u8 });
         (code.a, code.b, code.c) = (to, from, size);
+    }
+
+    /// How many of the bytes are read: as many as is said, or none where the predicate holds.
+    fn copied_bytes(&mut self, bytes: i64) -> u32 {
+        let register = self.class(self.operand(3));
+        if register != Some(Class::Pred) && !matches!(self.operand(3), Operand::Not(_)) {
+            return self.src(3, Mod::U32);
+        }
+        let (c, negate) = self.predicate(3);
+        let [none, all] = [0, bytes as u64].map(|n| self.decoder.constant(n, false));
+        let size = self.decoder.fresh(1);
+        let code = self.push(Kind::Selp { wide: false, negate });
+        (code.d, code.a, code.b, code.c) = (size, none, all, c);
+        size
     }
 
     /// Base slot, offset and whether the base has 32 bits.

@@ -12,10 +12,13 @@ use crate::{
     },
 };
 
+/// Parts of the longest vector that is stored.
+const VECTOR_PARTS_MAX: usize = 8;
+
 fn area_of(m: Mod) -> Option<Area> {
     Some(match m {
         Mod::Global => Area::Global,
-        Mod::Shared | Mod::SharedCta => Area::Shared,
+        Mod::Shared | Mod::SharedCta | Mod::SharedCluster => Area::Shared,
         Mod::Local => Area::Local,
         Mod::Const => Area::Const,
         Mod::Param | Mod::ParamEntry | Mod::ParamFunc => Area::Param,
@@ -85,7 +88,7 @@ impl Site<'_, '_, '_> {
         }
         let (area, a, imm, narrow) = self.address(0);
         let parts = self.function.parts(self.operand(1));
-        let mut found = [Part { slot: NONE, bits: 32 }; 4];
+        let mut found = [Part { slot: NONE, bits: 32 }; VECTOR_PARTS_MAX];
         for (place, part) in found.iter_mut().zip(parts) {
             let slot = self.value(part, ty);
             let bits = match self.class(part) {
@@ -95,7 +98,7 @@ impl Site<'_, '_, '_> {
             *place = Part { slot, bits: bits as u8 };
         }
         let start = self.decoder.kernel.parts.len() as u32;
-        self.decoder.kernel.parts.extend_from_slice(&found[..parts.len().min(4)]);
+        self.decoder.kernel.parts.extend_from_slice(&found[..parts.len().min(VECTOR_PARTS_MAX)]);
         let code = self.push(Kind::Store { area, bits: ty.bits() as u8 });
         (code.d, code.e, code.a, code.c, code.imm) = (start, parts.len() as u32, a, u32::from(narrow), imm);
     }

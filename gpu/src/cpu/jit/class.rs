@@ -168,8 +168,25 @@ fn differs(special: Special) -> bool {
         | Special::Gridid
         | Special::Clock
         | Special::Clock64
+        | Special::ClockHi
         | Special::Globaltimer
         | Special::GlobaltimerLo
+        | Special::GlobaltimerHi
+        | Special::GraphExec
+        | Special::Envreg
+        | Special::AggrSmemSize
+        | Special::ReservedSmemBegin
+        | Special::ReservedSmemEnd
+        | Special::ReservedSmemCap
+        | Special::ReservedSmem0
+        | Special::ReservedSmem1
+        | Special::Clusterid
+        | Special::Nclusterid
+        | Special::ClusterCtaid
+        | Special::ClusterNctaid
+        | Special::ClusterCtarank
+        | Special::ClusterNctarank
+        | Special::ExplicitCluster
         | Special::DynamicSmemSize
         | Special::TotalSmemSize
         | Special::WarpSize => false,

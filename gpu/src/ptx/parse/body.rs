@@ -193,7 +193,7 @@ impl<'a> Parser<'a> {
         self.bump()?;
         loop {
             let (name, at) = self.word("a register's name")?;
-            if Special::named(name).is_some() {
+            if Special::spelled(name).is_some() {
                 return Err(Refusal::twice(at, name));
             }
             let mut count = 1;
@@ -297,7 +297,11 @@ impl<'a> Parser<'a> {
                 self.expect(b',')?;
             }
             body.places.push(self.tok.at);
-            let operand = self.operand(op, function, body)?;
+            // Of an instruction that is not covered its operands need not be understood.
+            let operand = self.operand(op, function, body).map_err(|refusal| match op {
+                Op::Call => refusal,
+                _ => forms::modifiers(op, &mods, at, &body.mod_places).unwrap_or(refusal),
+            })?;
             body.operands.push(operand);
             if body.operands.len() > 8 {
                 return Err(Refusal::limit(self.tok.at, "operands of an instruction", 8));
@@ -307,7 +311,7 @@ impl<'a> Parser<'a> {
         if op == Op::Call {
             self.check_call(&mods, function, body, at)?;
         } else {
-            forms::check(op, &mods, &body.operands, &scope, at, &body.mod_places, &body.places)?;
+            forms::check(op, &mut mods, &body.operands, &scope, at, &body.mod_places, &body.places)?;
         }
         self.expect(b';')?;
         let first = function.operands.len() as u32;

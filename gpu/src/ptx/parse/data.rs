@@ -3,7 +3,7 @@
 use super::{Global, Parsed, Parser, data_type};
 use crate::ptx::{
     error::Refusal,
-    ir::{Param, Pointer, Space, Variable},
+    ir::{Operand, Param, Pointer, Space, Variable},
     lex::Tok,
     limits,
     words::Mod,
@@ -233,28 +233,22 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self, element: Mod, bytes: &mut Vec<u8>, pointers: &mut Vec<Pointer>) -> Parsed<()> {
-        let negative = self.eat(b'-')?;
-        let bits = match self.tok.tok {
-            Tok::Int(v) if !element.is_float() => {
-                if negative {
-                    v.wrapping_neg()
-                } else {
-                    v
-                }
+        if matches!(self.tok.tok, Tok::Word(name) if name != "WARP_SZ") {
+            return self.pointer(element, bytes, pointers);
+        }
+        let (at, text) = (self.tok.at, self.tok.text);
+        let bits = match (self.constant()?, element) {
+            (Operand::Int(v), _) if !element.is_float() => v as u64,
+            (Operand::F32(v), Mod::F32) => v.into(),
+            (Operand::F32(v), Mod::F64) => f64::from(f32::from_bits(v)).to_bits(),
+            (Operand::F64(v), Mod::F64) => v,
+            (Operand::F64(v), Mod::F32) => (f64::from_bits(v) as f32).to_bits().into(),
+            _ => {
+                let expected = format!("a .{} value", element.text());
+                return Err(Refusal::unexpected(at, &format!("`{text}`"), &expected));
             }
-            Tok::F32(v) if element == Mod::F32 => u64::from(v) ^ u64::from(negative) << 31,
-            Tok::F32(v) if element == Mod::F64 => {
-                f64::from(f32::from_bits(v)).to_bits() ^ u64::from(negative) << 63
-            }
-            Tok::F64(v) if element == Mod::F64 => v ^ u64::from(negative) << 63,
-            Tok::F64(v) if element == Mod::F32 => {
-                u64::from((f64::from_bits(v) as f32).to_bits()) ^ u64::from(negative) << 31
-            }
-            Tok::Word(_) if !negative => return self.pointer(element, bytes, pointers),
-            _ => return self.unexpected(&format!("a .{} value", element.text())),
         };
-        self.bump()?;
-        if self.is(b'(') && !negative && element == Mod::U8 {
+        if self.is(b'(') && element == Mod::U8 {
             return self.pointer_byte(bits, bytes, pointers);
         }
         self.whole_pointers(bytes, pointers)?;

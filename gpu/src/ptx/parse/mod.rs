@@ -1,12 +1,13 @@
 //! Text to a checked [`Module`], statement by statement.
 //!
 //! Owns: the grammar of the module level (this file), of variables and parameters (`data.rs`) and of bodies
-//! (`body.rs`). Every instruction is held against the covered forms as it is read.
+//! (`body.rs`), and of numbers (`constant.rs`). Every instruction is held against the covered forms as it is read.
 //! Never: panics, recurses, or stores tokens; memory is bounded by `limits::MEMORY_PER_TEXT_BYTE_MAX`.
 //! Limits: `limits.rs`.
 //! Tests: `ptx/tests.rs`, and hostile texts in `gpu/tests/ptx_hostile.rs`.
 
 mod body;
+mod constant;
 mod data;
 
 use super::{

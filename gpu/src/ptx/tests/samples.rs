@@ -76,7 +76,10 @@ fn sample(op: Op, mods: Vec<Mod>, operands: &[&str], optional: bool) -> Option<S
     let mut out = Vec::new();
     for (n, name) in operands.iter().enumerate() {
         if name.ends_with('?') && !optional {
-            break;
+            continue;
+        }
+        if *name == "h" && !list.has(Mod::L2CacheHint) {
+            continue;
         }
         out.push(operand(op, &list, name.trim_end_matches('?'), n)?);
     }
@@ -111,6 +114,13 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
         Some(_) => 8,
         None => 1,
     };
+    let doubled = matches!(op, Op::Ld | Op::St)
+        && first.bits() >= 32
+        && mods
+            .one_of(&[Mod::Shared, Mod::SharedCta, Mod::SharedCluster, Mod::Local, Mod::Param, Mod::Const])
+            .is_none()
+        && mods.one_of(&[Mod::ParamEntry, Mod::ParamFunc, Mod::Volatile]).is_none();
+    let most = if doubled { 256 } else { 128 };
     let role = |c: &str| {
         if mods.one_of(&[Mod::Load, Mod::Store]).is_some() {
             return tensor::moved(mods);
@@ -126,20 +136,21 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
         "P" => format!("%p{n}"),
         "PP" => format!("%p{n}|%p{}", n + 1),
         "p" => "!%p5".into(),
-        "q" | "pm" => "%p4".into(),
         "m" | "M" => register(first, n + 1),
         "V" | "W" if lanes == 1 => register(first, n + 1),
-        "V" | "W" if lanes as u32 * first.bits() > 128 => return None,
+        "V" | "W" if op == Op::Mov && first.bits() * lanes as u32 > 128 => return None,
+        "V" | "W" if op != Op::Mov && lanes as u32 * first.bits() > most => return None,
         "V" | "W" => vector(lanes, first, 4 * n),
         "a" => match mods.one_of(&[
             Mod::Shared,
             Mod::SharedCta,
+            Mod::SharedCluster,
             Mod::Local,
             Mod::Param,
             Mod::ParamEntry,
             Mod::ParamFunc,
         ]) {
-            Some(Mod::Shared | Mod::SharedCta) => "[cell+16]".into(),
+            Some(Mod::Shared | Mod::SharedCta | Mod::SharedCluster) => "[cell+16]".into(),
             Some(Mod::Local) => "[own+16]".into(),
             Some(Mod::ParamFunc) if op == Op::Ld => return None,
             Some(_) if op == Op::St => "[given+16]".into(),
@@ -163,6 +174,13 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
         "l" => "END".into(),
         "y" => "%d2".into(),
         "i" if op == Op::Cp => "16".into(),
+        "i" if matches!(op, Op::Discard | Op::Applypriority) => "128".into(),
+        "h" if op != Op::Cp && mods.one_of(&[Mod::Shared, Mod::SharedCta, Mod::SharedCluster]).is_some() => {
+            return None;
+        }
+        "h" => "%d7".into(),
+        "c" if mods.as_slice().len().is_multiple_of(2) => "!%p3".into(),
+        "c" => "%r9".into(),
         "i" => "150".into(),
         "d_" => register(first, n),
         "D" => register(first, n),

@@ -29,7 +29,7 @@ impl<'a> Parser<'a> {
                 let (first, count) = self.parts(b')', op, function, body)?;
                 Ok(Operand::List(first, count))
             }
-            Tok::Punct(b'!') => {
+            Tok::Punct(b'!') if !self.negates_number()? => {
                 self.bump()?;
                 let (name, at) = self.word("a predicate")?;
                 Ok(Operand::Not(self.register(name, at, function, body)?))
@@ -39,10 +39,6 @@ impl<'a> Parser<'a> {
                 // The number of the pending branch stands in for the label until the body has been read.
                 body.pending.push((u32::MAX, body.scope, name, at));
                 Ok(Operand::Label((body.pending.len() - 1) as u32))
-            }
-            Tok::Punct(b'(') => {
-                let why = "constant expressions are not covered; write the value";
-                Err(Refusal::unsupported(self.tok.at, "(", why))
             }
             _ => self.simple(function, body),
         }
@@ -79,20 +75,7 @@ impl<'a> Parser<'a> {
     pub(super) fn simple(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
         let at = self.tok.at;
         match self.tok.tok {
-            Tok::Punct(b'-') => {
-                self.bump()?;
-                let operand = match self.tok.tok {
-                    Tok::Int(v) => Operand::Int((v as i64).wrapping_neg()),
-                    Tok::F32(v) => Operand::F32(v ^ 1 << 31),
-                    Tok::F64(v) => Operand::F64(v ^ 1 << 63),
-                    _ => return self.unexpected("a number"),
-                };
-                self.bump()?;
-                Ok(operand)
-            }
-            Tok::Int(v) => self.bump().map(|_| Operand::Int(v as i64)),
-            Tok::F32(v) => self.bump().map(|_| Operand::F32(v)),
-            Tok::F64(v) => self.bump().map(|_| Operand::F64(v)),
+            _ if self.is_constant() => self.constant(),
             Tok::Word(name) => {
                 self.bump()?;
                 if self.eat(b'|')? {
@@ -121,14 +104,14 @@ impl<'a> Parser<'a> {
         if name == "_" {
             return Ok(Operand::Sink);
         }
-        if let Some(special) = Special::named(name) {
-            let mut part = 0;
+        if let Some((special, mut part)) = Special::spelled(name) {
             if special.has_parts() {
                 part = match self.tok.tok {
                     Tok::Dot("x") => 0,
                     Tok::Dot("y") => 1,
                     Tok::Dot("z") => 2,
-                    _ => return self.unexpected("`.x`, `.y` or `.z`"),
+                    Tok::Dot("w") => 3,
+                    _ => return self.unexpected("`.x`, `.y`, `.z` or `.w`"),
                 };
                 self.bump()?;
             }
@@ -138,6 +121,10 @@ impl<'a> Parser<'a> {
             let mut offset = 0;
             if self.is(b'+') {
                 offset = self.offset()?;
+            }
+            if self.eat(b'[')? {
+                offset = self.integer()?.wrapping_mul(self.element_bytes(symbol, function));
+                self.expect(b']')?;
             }
             return Ok(Operand::Symbol(symbol, offset));
         }
@@ -170,12 +157,27 @@ impl<'a> Parser<'a> {
         Ok(Operand::Address(base, offset))
     }
 
-    /// `+8`, `+-8` or `-8`.
+    /// Whether the `!` here stands before a number rather than a predicate.
+    fn negates_number(&self) -> Parsed<bool> {
+        let next = self.lexer.clone().next()?.tok;
+        Ok(!matches!(next, Tok::Word(name) if name != "WARP_SZ"))
+    }
+
+    /// `+8`, `+-8`, `-8` or `+(2*4)`.
     pub(in crate::ptx::parse) fn offset(&mut self) -> Parsed<i64> {
         self.eat(b'+')?;
-        let negative = self.eat(b'-')?;
-        let value = self.int(u64::MAX, "bytes of offset")? as i64;
-        Ok(if negative { value.wrapping_neg() } else { value })
+        self.integer()
+    }
+
+    /// Bytes of an element of a variable or parameter.
+    fn element_bytes(&self, symbol: Symbol, function: &Function) -> i64 {
+        let element = match symbol {
+            Symbol::Module(n) => self.module.variables[n as usize].element,
+            Symbol::Local(n) => function.variables[n as usize].element,
+            Symbol::Param(n) => function.params[n as usize].element,
+            Symbol::Return(n) => function.returns[n as usize].element,
+        };
+        i64::from(element.bits() / 8)
     }
 
     pub(super) fn symbol(&self, name: &str, body: &Body<'a>) -> Option<Symbol> {
