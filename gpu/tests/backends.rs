@@ -17,6 +17,7 @@ use ion_protocol::{
     fault::Fault,
     hardware::Engine,
     job::{Arg, Launch, Phase, Step},
+    sheet::{self, Sheet},
 };
 use std::{
     env,
@@ -268,9 +269,14 @@ fn a_gpu_is_measured_and_named() {
     }
     for (_, device) in &found.devices {
         assert_eq!(device.engine, Engine::Cuda);
-        assert!(device.power.f32_mflops > 0 && device.power.memory_mbps > 0, "{device:?}");
+        let power = device.power;
+        let rates = [power.f32_mflops, power.memory_mbps, power.product_mops];
+        assert!(rates.iter().all(|rate| *rate > 0), "{device:?}");
+        assert!(power.to_device_mbps > 0 && power.from_device_mbps > 0, "{device:?}");
         assert!(device.label().starts_with("CUDA: "), "{device:?}");
-        eprintln!("{device:?}");
+        assert_eq!(sheet::beaten(device), None, "no card does more than its maker says");
+        let ratios = Sheet::of(&device.model).map(|sheet| sheet.ratios(&power).to_string());
+        eprintln!("{device:?}; of the data sheet: {}", ratios.unwrap_or("unknown model".to_owned()));
     }
 }
 

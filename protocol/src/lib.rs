@@ -19,6 +19,7 @@ pub mod limits;
 pub mod message;
 pub mod receipt;
 pub mod record;
+pub mod sheet;
 pub mod signed;
 pub mod states;
 pub mod units;

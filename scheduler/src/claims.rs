@@ -5,12 +5,14 @@
 //! row, and for no claim that was lowered since; then the claim is believed by half until it holds. So no hiccup is held
 //! against anybody for ever, and nobody gets away with failing. Who takes no challenge fails none; but a claim that stays unchecked although this node asked again and again is believed by
 //! half. That the device has given what time it has for challenges is next to nothing to hold against it, nor that it is in
-//! use where its advert says so: many may challenge, and many may want it. Verdicts are rebuilt from the journal, refusals are not. Tests: at the end, and `tests/patrol.rs`.
+//! use where its advert says so: many may challenge, and many may want it. What beats its model's data sheet by far counts as not measured, challenged or not. Verdicts are rebuilt from the
+//! journal, refusals are not. Tests: at the end, and `tests/patrol.rs`.
 
 use crate::view::{ClaimView, Standing};
 use ion_protocol::{
     Millis, NodeId, UnixMillis,
     hardware::{Device, MeasuredPower},
+    sheet,
 };
 use std::collections::BTreeMap;
 
@@ -150,6 +152,21 @@ impl Claims {
         seen.map_or(Standing::Unchecked, |seen| seen.standing(device.power.product_mops, wall))
     }
 
+    /// What of its claim is believed; `None` where it counts as not measured.
+    pub(crate) fn believed(
+        &self,
+        provider: NodeId,
+        device: &Device,
+        wall: UnixMillis,
+    ) -> Option<MeasuredPower> {
+        let possible = sheet::beaten(device).is_none();
+        match self.standing(provider, device, wall) {
+            Standing::Held | Standing::Unchecked => possible.then_some(device.power),
+            Standing::Shy => possible.then(|| half(device.power)),
+            Standing::Failed => None,
+        }
+    }
+
     /// Whether this node has asked, and when it may again: at once where what was checked is another claim.
     pub(crate) fn due(&self, provider: NodeId, device: &Device, wall: UnixMillis) -> (bool, UnixMillis) {
         let Some(seen) = self.of.get(&(provider, device.index)) else { return (false, UnixMillis(0)) };
@@ -166,23 +183,18 @@ impl Claims {
             standing: seen.standing(device.power.product_mops, wall),
             checked: verdict.map(|verdict| verdict.at),
             declined: seen.declined,
+            doubt: sheet::beaten(device).map_or(String::new(), |beaten| beaten.to_string()),
         }
     }
 }
 
-/// What of a claim is believed.
-pub(crate) fn believed(standing: Standing, power: MeasuredPower) -> MeasuredPower {
-    match standing {
-        Standing::Held | Standing::Unchecked => power,
-        Standing::Shy => MeasuredPower {
-            f32_mflops: power.f32_mflops / 2,
-            f16_mflops: power.f16_mflops / 2,
-            memory_mbps: power.memory_mbps / 2,
-            product_mops: power.product_mops / 2,
-            ..power
-        },
-        // What did not hold is no measurement.
-        Standing::Failed => MeasuredPower::default(),
+fn half(power: MeasuredPower) -> MeasuredPower {
+    MeasuredPower {
+        f32_mflops: power.f32_mflops / 2,
+        f16_mflops: power.f16_mflops / 2,
+        memory_mbps: power.memory_mbps / 2,
+        product_mops: power.product_mops / 2,
+        ..power
     }
 }
 
@@ -268,8 +280,8 @@ mod tests {
         assert_eq!(standing(&claims, 1_000, 1), Standing::Shy);
         let due = claims.due(WHO, &device(1_000), UnixMillis(1)).1;
         assert_eq!(due, UnixMillis(longest(ASK_AGAIN_AFTER).0), "its word is not taken for ever");
-        let power = believed(Standing::Shy, device(1_000).power);
-        assert_eq!(power.product_mops, 500);
+        let power = claims.believed(WHO, &device(1_000), UnixMillis(1));
+        assert_eq!(power.map(|power| power.product_mops), Some(500));
         claims.judged((WHO, 0), 1_000, true, UnixMillis(0));
         assert_eq!(standing(&claims, 1_000, 1), Standing::Held);
     }

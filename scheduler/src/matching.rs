@@ -2,7 +2,7 @@
 //! dry run.
 
 use crate::{
-    claims::{Claims, believed},
+    claims::Claims,
     config::Config,
     directory::{Directory, Offer},
     event::{RejectReason, Rejection},
@@ -150,11 +150,11 @@ impl Market {
                 RejectReason::Resting { wait: rest.until.saturating_sub(now.mono) }
             });
         }
-        let standing = |device: &Device| self.claims.standing(advert.node, device, now.wall);
-        let power = |device: &Device| believed(standing(device), device.power);
-        let unmet = |device: &Device| match standing(device) {
-            Standing::Held | Standing::Unchecked | Standing::Shy => spec.first_unmet(device),
-            Standing::Failed => spec.first_unmet(&Device { power: power(device), ..device.clone() }),
+        let believed = |device: &Device| self.claims.believed(advert.node, device, now.wall);
+        let power = |device: &Device| believed(device).unwrap_or_default();
+        let unmet = |device: &Device| match believed(device) {
+            Some(_) => spec.first_unmet(device),
+            None => spec.first_unmet(&Device { power: power(device), ..device.clone() }),
         };
         let fitting: Vec<&Device> = advert.devices.iter().filter(|device| unmet(device).is_none()).collect();
         if fitting.is_empty() {

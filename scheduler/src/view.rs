@@ -111,6 +111,8 @@ pub struct ClaimView {
     pub checked: Option<UnixMillis>,
     /// Challenges since then, or ever, that it did not take or let go of.
     pub declined: u32,
+    /// What cannot be true of such a model, so that the claim counts as not measured; empty otherwise.
+    pub doubt: String,
 }
 
 /// What a claim is worth to this node.

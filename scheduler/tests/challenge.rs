@@ -290,6 +290,24 @@ fn a_claim_that_did_not_hold_counts_as_none_until_it_does_and_over_a_restart() {
 }
 
 #[test]
+fn what_beats_its_data_sheet_counts_as_not_measured() {
+    let mut desk = Desk::requester();
+    desk.offer(2, |advert| {
+        advert.devices[0].model = "NVIDIA GeForce RTX 4090".to_owned();
+        advert.devices[0].power.f32_mflops = 400_000_000;
+        advert.devices[0].power.product_mops = 40_000_000;
+    });
+    desk.offer(3, |_| {});
+    assert_eq!(best_of(&desk, &desk::spec()), Some(id(3)));
+    let mut spec = desk::spec();
+    spec.needs.f32_mflops_min = 50_000_000;
+    assert_eq!(best_of(&desk, &spec), None, "nor does it meet a demand");
+    let offers = desk.engine.offers(desk.now);
+    let doubt = &offers.iter().find(|offer| offer.provider == id(2)).unwrap().claims[0].doubt;
+    assert_eq!(doubt, "it claims f32 arithmetic at 484 % of what the maker says of such a device");
+}
+
+#[test]
 fn who_offers_nothing_or_claims_nothing_is_not_challenged() {
     let mut desk = Desk::requester();
     desk.offer(2, |advert| advert.devices[0].power.product_mops = 0);

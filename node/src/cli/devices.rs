@@ -9,6 +9,7 @@ use crate::control::{
     ControlError,
     api::{ControlRequest, ControlResponse, DeviceView, DevicesView},
 };
+use ion_protocol::sheet::{self, Sheet};
 use serde::Serialize;
 
 /// The running node's devices, or what the owner wants of one.
@@ -72,7 +73,10 @@ fn table(devices: &[DeviceView]) -> Result<(), CliError> {
         "CAPABILITY",
         "MEMORY",
         "F32 GFLOPS",
+        "F16 GFLOPS",
+        "WORD GOPS",
         "MEMORY GB/s",
+        "IN, OUT GB/s",
         "DOES",
     ]);
     for view in devices {
@@ -83,7 +87,10 @@ fn table(devices: &[DeviceView]) -> Result<(), CliError> {
             d.capability.to_string(),
             d.memory.to_string(),
             tenths(d.power.f32_mflops),
+            tenths(d.power.f16_mflops),
+            tenths(d.power.product_mops),
             tenths(d.power.memory_mbps),
+            format!("{}, {}", tenths(d.power.to_device_mbps), tenths(d.power.from_device_mbps)),
             doing(view),
         ]);
     }
@@ -99,6 +106,14 @@ pub fn doing(view: &DeviceView) -> String {
         (None, Some(why)) => format!("not lent: {why}"),
         (Some(job), Some(why)) => format!("{job}, then not lent: {why}"),
     }
+}
+
+/// What was measured, beside what the maker says, where that is known.
+fn of_sheet(view: &DeviceView) -> Option<String> {
+    let device = &view.device;
+    let ratios = Sheet::of(&device.model)?.ratios(&device.power).to_string();
+    let doubt = sheet::beaten(device).map_or(String::new(), |beaten| format!("; doubtful: {beaten}"));
+    (!ratios.is_empty()).then(|| format!("device {}: of the data sheet {ratios}{doubt}", device.index))
 }
 
 /// How a GPU is at this moment.
@@ -137,7 +152,8 @@ fn now(view: &DeviceView) -> Option<String> {
 
 /// What is not in the table.
 fn notes(view: &DevicesView) -> Vec<String> {
-    let mut lines: Vec<String> = view.devices.iter().filter_map(now).collect();
+    let mut lines: Vec<String> =
+        view.devices.iter().flat_map(|view| [of_sheet(view), now(view)]).flatten().collect();
     for missing in &view.not_offered {
         lines.push(format!("not offered: {}: {}", missing.what, missing.why));
         if !missing.hint.is_empty() {

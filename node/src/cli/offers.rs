@@ -8,7 +8,7 @@ use crate::{
         api::{ClaimView, ControlRequest, ControlResponse, Standing},
     },
 };
-use ion_protocol::Millis;
+use ion_protocol::{Millis, hardware::Device, sheet::Sheet};
 
 /// The offers the running node knows: one row a device.
 pub fn offers(common: &Common) -> Result<(), CliError> {
@@ -45,7 +45,7 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
                 offer.provider.short(),
                 device.label(),
                 device.memory.to_string(),
-                tenths(device.power.f32_mflops),
+                of_sheet(device),
                 offer.price_per_second.to_string(),
                 offer.free.to_string(),
                 offer.queued.to_string(),
@@ -57,11 +57,29 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
             ]);
         }
     }
-    table.print()
+    table.print()?;
+    for offer in &offers {
+        for claim in offer.claims.iter().filter(|claim| !claim.doubt.is_empty()) {
+            let line =
+                format!("doubtful: device {} of {}: {}", claim.device, offer.provider.short(), claim.doubt);
+            output::line(&output::printable(&line))?;
+        }
+    }
+    Ok(())
 }
 
-/// What challenges showed of a device's claim, and when.
+/// Its rate, and what that is of the maker's figure.
+fn of_sheet(device: &Device) -> String {
+    let rate = tenths(device.power.f32_mflops);
+    let percent = Sheet::of(&device.model).and_then(|sheet| sheet.ratios(&device.power).f32_percent);
+    percent.map_or(rate.clone(), |percent| format!("{rate} ({percent} %)"))
+}
+
+/// What challenges showed of a device's claim, and when; first what cannot be true.
 fn claim(claim: &ClaimView) -> String {
+    if !claim.doubt.is_empty() {
+        return "doubtful".to_owned();
+    }
     let word = match claim.standing {
         Standing::Held => "held",
         Standing::Failed => "failed",

@@ -52,12 +52,22 @@ fn device() -> Device {
     }
 }
 
+/// One whose maker's figures are known.
+fn known() -> Device {
+    Device { index: 1, model: "NVIDIA H100 80GB HBM3".to_owned(), ..device() }
+}
+
+fn claim(device: u16, doubt: &str) -> ClaimView {
+    let (standing, checked, doubt) = (Standing::Held, Some(UnixMillis(1)), doubt.to_owned());
+    ClaimView { device, standing, checked, declined: 0, doubt }
+}
+
 fn offer() -> OfferView {
     OfferView {
         provider: PROVIDER,
         addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()],
         region: "eu".to_owned(),
-        devices: vec![device()],
+        devices: vec![device(), known()],
         price_per_second: NanoIo(500_000),
         free: 1,
         queued: 0,
@@ -73,12 +83,7 @@ fn offer() -> OfferView {
         lost: 0,
         falsified: 0,
         claim_held: Some(true),
-        claims: vec![ClaimView {
-            device: 0,
-            standing: Standing::Held,
-            checked: Some(UnixMillis(1)),
-            declined: 0,
-        }],
+        claims: vec![claim(0, "it claims too\u{1b}much"), claim(1, "")],
     }
 }
 
@@ -152,10 +157,12 @@ fn devices() -> DevicesView {
             others: None,
         },
     };
+    let (uuid, facts) = (String::new(), Facts::default());
+    let other = DeviceView { device: known(), uuid, job: None, withheld: None, facts };
     let state = CudaState::NoDevice;
     DevicesView {
         probed: true,
-        devices: vec![view],
+        devices: vec![view, other],
         not_offered: vec![NotOffered {
             what: "CUDA devices".to_owned(),
             why: state.to_string(),
@@ -215,7 +222,8 @@ fn questions_are_answered_in_tables_and_in_json() {
     assert_eq!(json(&["status"])["isolation"]["calls"]["wall"], "stands");
     let offers = ask(&["offers"]).out;
     assert!(offers.contains("CUDA: NVIDIA H100") && offers.contains("0.0005 IO"), "{offers}");
-    assert!(offers.contains("held ") && offers.contains(" ago"), "{offers}");
+    assert!(offers.contains("doubtful: device 0 of ") && offers.contains("held ") && offers.contains(" ago"));
+    assert!(offers.contains("51000.0 (76 %)"), "{offers}");
     assert_eq!(json(&["offers"])[0]["claims"][0]["standing"], "held");
     assert!(!offers.contains('\u{1b}'), "a peer's text does not reach the terminal raw");
     assert_eq!(json(&["offers"])[0]["devices"][0]["engine"], "cuda");
@@ -230,6 +238,7 @@ fn questions_are_answered_in_tables_and_in_json() {
     ] {
         assert!(devices.contains(words), "{words} in {devices}");
     }
+    assert!(devices.contains("device 1: of the data sheet f32 76 %, memory 89 %"), "{devices}");
     assert_eq!(json(&["devices"])["devices"][0]["withheld"]["why"], "paused");
     assert!(
         ask(&["devices", "pause", "0", "--now"])
