@@ -25,8 +25,8 @@ const QUEUE_CAPACITY: usize = 4_096;
 const WATCH_CAPACITY: usize = 1_024;
 /// The log starts afresh beyond this; one older file is kept beside it.
 const LOG_BYTES_MAX: u64 = 64 << 20;
-/// What happens within this time is written at once: a log needs no thread awake for each line of it.
-const GATHERED: Duration = Duration::from_millis(20);
+/// What happens within this time is written together: neither a log nor a screen needs a thread awake for each line.
+pub const GATHERED: Duration = Duration::from_millis(20);
 /// Jobs whose events are kept for late watchers.
 const HISTORY_JOBS_MAX: usize = 256;
 /// Events kept of each of them.

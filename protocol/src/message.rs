@@ -44,7 +44,8 @@ pub enum Request {
         /// At most this many.
         max: u16,
     },
-    /// Will you run this? Answered by [`Response::Accepted`] or [`Response::Refused`].
+    /// Will you run this? Answered by [`Response::Accepted`], by [`Response::Lease`] where the result is on its way
+    /// already, or by [`Response::Refused`].
     Order(Signed<Order>),
     /// What of my job? Answered by [`Response::Lease`]; asked after silence or a restart.
     Query {
@@ -81,7 +82,7 @@ pub enum Response {
     Accepted(Signed<Acceptance>),
     /// No, and why.
     Refused(Refusal),
-    /// To [`Request::Query`] and [`Request::Cancel`].
+    /// To [`Request::Query`], [`Request::Cancel`], and an [`Request::Order`] that was carried out at once.
     Lease(LeaseState),
     /// To [`Request::Deliver`].
     Countersigned(Signed<Countersignature>),

@@ -115,6 +115,21 @@ fn a_timed_out_order_is_sent_again_with_the_same_bytes_and_then_called_off_and_g
 }
 
 #[test]
+fn an_order_answered_by_where_it_stands_was_taken_or_is_given_elsewhere() {
+    for (state, taken) in
+        [(LeaseState::Finished, true), (LeaseState::Waiting, true), (LeaseState::Unknown, false)]
+    {
+        let mut desk = Desk::requester();
+        desk.offer(2, |_| {});
+        desk.submit(spec(), Vec::new()).disk_works();
+        let (call, ..) = desk.order_call();
+        desk.answer(call, 2, Ok(Answer::Lease(state)));
+        assert!(desk.has_event(|event| matches!(event, Event::OrderAccepted { .. })));
+        assert_eq!(desk.has_event(|event| matches!(event, Event::AttemptLost { .. })), !taken, "{state:?}");
+    }
+}
+
+#[test]
 fn a_silent_provider_is_asked_at_half_time_and_lost_after_five_seconds() {
     let (mut desk, _) = Desk::leased();
     desk.pass(2_500);

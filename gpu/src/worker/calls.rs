@@ -40,6 +40,10 @@ const NEEDED: &[i64] = &[
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(not(target_arch = "x86_64"))]
+    libc::SYS_ppoll,
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_restart_syscall,

@@ -3,8 +3,8 @@
 //! Never: holds a blob whole but for modules, nor runs a program for its result. Tests: `node/tests/check.rs`.
 
 use super::{
-    frame::{Ask, Between, Frame, FromWorker, NEED_BYTES_MAX, ToWorker},
-    serve::{Out, say},
+    frame::{Ask, Between, Frame, FromWorker, NEED_BYTES_MAX},
+    serve::{Frames, Out, say},
 };
 use crate::{
     backend::RunLimits,
@@ -17,10 +17,7 @@ use ion_protocol::{
     fault::Fault,
     job::{Init, Source},
 };
-use std::{
-    collections::VecDeque,
-    sync::{atomic::AtomicBool, mpsc},
-};
+use std::{collections::VecDeque, sync::atomic::AtomicBool};
 
 /// What is asked for at once of a blob that the node holds, since what is needed next is mostly near.
 const WINDOW_BYTES: u64 = 64 * 1024;
@@ -29,7 +26,7 @@ const WINDOWS_MAX: usize = 64;
 
 /// The node's store, as far as it shows it.
 struct Store<'a> {
-    frames: &'a mut mpsc::Receiver<Frame<ToWorker>>,
+    frames: &'a mut Frames,
     out: &'a Out,
     /// What was asked for last: of which blob, from where on, and the bytes.
     windows: VecDeque<(BlobHash, u64, Vec<u8>)>,
@@ -65,10 +62,10 @@ impl Store<'_> {
         say(self.out, &FromWorker::Need { blob, from, bytes })?;
         let mut held = 0;
         while held < into.len() {
-            let piece = match self.frames.recv() {
-                Ok(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= into.len() - held => piece,
-                Ok(Frame::Bytes(_) | Frame::Message(_)) => return Err(broken("a piece of a blob is none")),
-                Err(_) => return Err(broken("the pipe ended in the middle of a blob")),
+            let piece = match self.frames.next() {
+                Some(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= into.len() - held => piece,
+                Some(Frame::Bytes(_) | Frame::Message(_)) => return Err(broken("a piece of a blob is none")),
+                None => return Err(broken("the pipe ended in the middle of a blob")),
             };
             into[held..held + piece.len()].copy_from_slice(&piece);
             held += piece.len();
@@ -82,12 +79,7 @@ fn broken(message: &str) -> Fault {
 }
 
 /// Runs the blocks.
-pub(super) fn check(
-    ask: &Ask,
-    memory: Bytes,
-    frames: &mut mpsc::Receiver<Frame<ToWorker>>,
-    out: &Out,
-) -> Result<Finding, Fault> {
+pub(super) fn check(ask: &Ask, memory: Bytes, frames: &mut Frames, out: &Out) -> Result<Finding, Fault> {
     let program = &ask.spec.program;
     ask.spec.check().map_err(|error| Fault::Program { message: error.to_string() })?;
     let declared = program.outputs().map(|n| (n, program.buffers[usize::from(n)].bytes));

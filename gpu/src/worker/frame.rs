@@ -8,7 +8,7 @@
 //! worker  Ready
 //! node    Job(..)  bytes of program.blobs(), one blob after the other, in pieces of at most CHUNK_BYTES_MAX   Start
 //! worker  Progress   at once and then every PROGRESS_EVERY, from a thread of its own
-//! worker  Started    modules are loaded, the first launch is next: the run time counts from here
+//! worker  Started    modules are loaded, the first launch is next: the run time counts from here; with the next word
 //! worker  Output(buffer, bytes) and the bytes in pieces, for each output buffer in order
 //! worker  States(every, bytes) and the bytes in pieces, where they were wanted and there are any
 //! worker  Done       or, at any point after Job, Failed(fault)

@@ -1,12 +1,12 @@
 //! A worker's jobs, one after the other, until the node closes the pipe.
 //!
-//! Threads: this one runs the job; one reads frames, so that a node that dies is noticed in the middle of a launch; one
-//! tells progress. A job that ends in a fault ends the process: after some faults a device is of no more use, and the
+//! Threads: this one reads frames and runs the job; one waits for the pipe's end, so that a node that dies is noticed in the
+//! middle of a launch; one tells progress. A job that ends in a fault ends the process: after some faults a device is of no more use, and the
 //! next tenant shall not depend on which.
 
 use super::{
     EXIT_FAULT,
-    frame::{CHUNK_BYTES_MAX, Frame, FromWorker, Summary, ToWorker, read_frame, write_chunk, write_message},
+    frame::{CHUNK_BYTES_MAX, Frame, FromWorker, Summary, ToWorker, message_frame, read_frame, write_chunk},
     heartbeat::Heartbeat,
     sandbox,
 };
@@ -17,55 +17,87 @@ use crate::{
     states::Recorded,
 };
 use ion_protocol::{BlobHash, Bytes, Millis, Nanos, fault::Fault, job::JobSpec};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     any::Any,
     collections::{BTreeMap, VecDeque},
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
+    os::fd::{AsFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
     },
     thread,
     time::Instant,
 };
 
-/// Frames read ahead of the job: enough that reading and parsing overlap.
-const FRAMES_AHEAD: usize = 4;
-
 /// The way to the node, shared by the job and its heartbeat.
 #[derive(Clone)]
-pub(super) struct Out(Arc<Mutex<File>>);
+pub(super) struct Out(Arc<Mutex<Pipe>>);
+
+struct Pipe {
+    file: File,
+    /// What goes out with the next word.
+    held: Vec<u8>,
+}
 
 impl Out {
-    fn with<T>(&self, write: impl FnOnce(&mut File) -> T) -> T {
+    fn to(file: File) -> Self {
+        Self(Arc::new(Mutex::new(Pipe { file, held: Vec::new() })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pipe> {
         // A panic while writing leaves at worst half a frame, which the node tells from a whole one.
-        write(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn say(&self, message: &FromWorker) -> io::Result<()> {
-        self.with(|file| write_message(file, message))
+        let Pipe { file, held } = &mut *self.lock();
+        held.extend_from_slice(&message_frame(message));
+        let said = file.write_all(held);
+        held.clear();
+        said
     }
+
+    /// Says it with the next word, which comes within a heartbeat: a short job wakes its node once less.
+    fn say_with_next(&self, message: &FromWorker) {
+        self.lock().held.extend_from_slice(&message_frame(message));
+    }
+
+    fn chunk(&self, bytes: &[u8]) -> io::Result<()> {
+        write_chunk(&mut self.lock().file, bytes)
+    }
+}
+
+/// What the node says.
+pub(super) struct Frames(Box<dyn Read + Send>);
+
+impl Frames {
+    /// The next frame; `None` where the pipe ended, or what came is no frame.
+    pub(super) fn next(&mut self) -> Option<Frame<ToWorker>> {
+        read_frame(&mut self.0).ok().flatten()
+    }
+}
+
+/// Whether the node is still there, as two threads see it.
+#[derive(Default)]
+struct Tie {
+    busy: AtomicBool,
+    cut: AtomicBool,
 }
 
 /// Runs the jobs that come on `input` and tells their ends on `output`. A backend that could not be opened is told as
 /// the end of the first job.
 pub fn serve(
-    input: impl Read + Send + 'static,
+    input: impl Read + AsFd + Send + 'static,
     output: File,
     backend: Result<Box<dyn Backend>, Fault>,
     memory: Bytes,
 ) -> ExitCode {
-    let out = Out(Arc::new(Mutex::new(output)));
-    let busy = Arc::new(AtomicBool::new(false));
-    let (to, mut frames) = mpsc::sync_channel(FRAMES_AHEAD);
-    {
-        let busy = busy.clone();
-        thread::spawn(move || read_frames(input, &to, &busy));
-    }
+    let out = Out::to(output);
     let mut backend = match backend {
         Ok(backend) => backend,
         Err(fault) => {
@@ -73,17 +105,27 @@ pub fn serve(
             return ExitCode::from(EXIT_FAULT);
         }
     };
+    let tie = Arc::new(Tie::default());
+    // Without it a node that dies is noticed when the job is done.
+    if let Ok(pipe) = input.as_fd().try_clone_to_owned() {
+        let tie = tie.clone();
+        thread::spawn(move || await_end(&pipe, &tie));
+    }
+    let mut frames = Frames(Box::new(input));
     if out.say(&FromWorker::Ready).is_err() {
         return ExitCode::SUCCESS;
     }
     let heartbeat = Heartbeat::start(out.clone());
-    while let Ok(frame) = frames.recv() {
-        busy.store(true, Ordering::SeqCst);
+    while let Some(frame) = frames.next() {
+        tie.busy.store(true, Ordering::SeqCst);
+        if tie.cut.load(Ordering::SeqCst) {
+            break;
+        }
         let end = match frame {
             Frame::Message(ToWorker::Job { spec, keep_states }) => {
                 told(&heartbeat, spec.program.launches(), |done| {
                     let job = Job { spec: &spec, keep_states, memory };
-                    job.run(&mut *backend, &frames, &out, done).map(FromWorker::Done)
+                    job.run(&mut *backend, &mut frames, &out, done).map(FromWorker::Done)
                 })
             }
             Frame::Message(ToWorker::Check(ask)) => told(&heartbeat, 0, |_| {
@@ -97,19 +139,18 @@ pub fn serve(
         if out.say(&end).is_err() || !good {
             return ExitCode::from(EXIT_FAULT);
         }
-        busy.store(false, Ordering::SeqCst);
+        tie.busy.store(false, Ordering::SeqCst);
     }
     ExitCode::SUCCESS
 }
 
-/// Passes frames on. When the pipe ends in the middle of a job nobody wants its result: the process ends at once.
-fn read_frames(mut input: impl Read, to: &mpsc::SyncSender<Frame<ToWorker>>, busy: &AtomicBool) {
-    while let Ok(Some(frame)) = read_frame(&mut input) {
-        if to.send(frame).is_err() {
-            return;
-        }
-    }
-    if busy.load(Ordering::SeqCst) {
+/// Waits until the node closes the pipe. In the middle of a job nobody wants its result any more: the process ends at once.
+fn await_end(pipe: &OwnedFd, tie: &Tie) {
+    // With no event asked for, only the end is told.
+    let mut end = [PollFd::new(pipe, PollFlags::empty())];
+    while matches!(poll(&mut end, None), Ok(0) | Err(rustix::io::Errno::INTR)) {}
+    tie.cut.store(true, Ordering::SeqCst);
+    if tie.busy.load(Ordering::SeqCst) {
         sandbox::die();
     }
 }
@@ -151,7 +192,7 @@ impl Job<'_> {
     fn run(
         &self,
         backend: &mut dyn Backend,
-        frames: &mpsc::Receiver<Frame<ToWorker>>,
+        frames: &mut Frames,
         out: &Out,
         done: &AtomicU64,
     ) -> Result<Summary, Fault> {
@@ -167,14 +208,14 @@ impl Job<'_> {
         if self.keep_states {
             program.keep_states();
         }
-        match frames.recv() {
-            Ok(Frame::Message(ToWorker::Start)) => {}
-            Ok(Frame::Message(ToWorker::Job { .. } | ToWorker::Check(_)) | Frame::Bytes(_)) | Err(_) => {
+        match frames.next() {
+            Some(Frame::Message(ToWorker::Start)) => {}
+            Some(Frame::Message(ToWorker::Job { .. } | ToWorker::Check(_)) | Frame::Bytes(_)) | None => {
                 return Err(Fault::WorkerProtocol { message: "expected the start of the job".into() });
             }
         }
         let load = nanos(began);
-        say(out, &FromWorker::Started)?;
+        out.say_with_next(&FromWorker::Started);
         let cancel = AtomicBool::new(false);
         let began = Instant::now();
         let report = backend.run(program, &limits, &cancel, &mut |progress| {
@@ -222,21 +263,21 @@ fn send_states(recorded: Recorded, out: &Out) -> Result<String, Fault> {
 
 fn send_bytes(bytes: &[u8], out: &Out) -> Result<(), Fault> {
     bytes.chunks(CHUNK_BYTES_MAX).try_for_each(|chunk| {
-        out.with(|file| write_chunk(file, chunk))
+        out.chunk(chunk)
             .map_err(|error| Fault::WorkerProtocol { message: format!("the node hung up: {error}") })
     })
 }
 
 /// The blobs of a job as they come: each once, in order of first use; what is used again is kept.
 struct Incoming<'a> {
-    frames: &'a mpsc::Receiver<Frame<ToWorker>>,
+    frames: &'a mut Frames,
     coming: VecDeque<(BlobHash, Bytes)>,
     uses: BTreeMap<BlobHash, u32>,
     kept: BTreeMap<BlobHash, Vec<u8>>,
 }
 
 impl<'a> Incoming<'a> {
-    fn new(spec: &JobSpec, frames: &'a mpsc::Receiver<Frame<ToWorker>>) -> Self {
+    fn new(spec: &JobSpec, frames: &'a mut Frames) -> Self {
         let mut uses = BTreeMap::new();
         let modules = spec.program.modules.iter().map(|module| module.blob);
         let buffers = spec.program.buffers.iter().filter_map(|buffer| match buffer.init {
@@ -273,13 +314,13 @@ impl<'a> Incoming<'a> {
             return Err(Fault::Room { message: format!("no memory for an input of {bytes}") });
         }
         while content.len() < size {
-            match self.frames.recv() {
-                Ok(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= size - content.len() => {
+            match self.frames.next() {
+                Some(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= size - content.len() => {
                     content.extend_from_slice(&piece);
                 }
-                Ok(Frame::Bytes(_)) => return broken("a piece of a blob has the wrong size"),
-                Ok(Frame::Message(_)) => return broken("a message came in the middle of a blob"),
-                Err(_) => return broken("the pipe ended in the middle of a blob"),
+                Some(Frame::Bytes(_)) => return broken("a piece of a blob has the wrong size"),
+                Some(Frame::Message(_)) => return broken("a message came in the middle of a blob"),
+                None => return broken("the pipe ended in the middle of a blob"),
             }
         }
         Ok(content)

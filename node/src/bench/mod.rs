@@ -85,12 +85,11 @@ pub async fn run(options: BenchOptions, mut stage: impl FnMut(&str) + Send) -> a
     let journal_dir = dir.path().join("journal");
     let seconds = options.journal.as_secs_f64();
     let journal = tokio::task::spawn_blocking(move || journal_figures(&journal_dir, seconds)).await??;
-    let append = journal.append;
-    figures.extend(journal.figures);
+    figures.extend(journal);
     stage("transfer: a blob between two nodes, a raw stream, and TCP");
     figures.extend(transfer::figures(dir.path(), options.transfer_bytes).await?);
     stage("dispatch: an empty kernel between two processes");
-    figures.extend(processes::figures(dir.path(), options.jobs, append).await?);
+    figures.extend(processes::figures(dir.path(), options.jobs).await?);
     Ok(BenchReport {
         machine: machine(),
         build: if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -98,25 +97,18 @@ pub async fn run(options: BenchOptions, mut stage: impl FnMut(&str) + Send) -> a
     })
 }
 
-struct JournalFigures {
-    figures: Vec<Figure>,
-    /// Median of one durable append: the journal's write and its sync.
-    append: Duration,
-}
-
-fn journal_figures(dir: &std::path::Path, seconds: f64) -> anyhow::Result<JournalFigures> {
+fn journal_figures(dir: &std::path::Path, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     const WRITERS: usize = 64;
     let many = ledger::bench_appends(&dir.join("many"), seconds, WRITERS)?;
     let one = ledger::bench_appends(&dir.join("one"), seconds, 1)?;
     let raw = one.raw_syncs_per_second;
     let name = |writers: usize| format!("journal: durable appends a second, {writers} in flight");
-    let figures = vec![
+    Ok(vec![
         Figure::new(name(WRITERS), many.appends_per_second, "1/s").against("raw synced writes a second", raw),
         Figure::new(name(1), one.appends_per_second, "1/s").against("raw synced writes a second", raw),
         Figure::new("journal: one append, p50", one.p50.0 as f64 / 1e3, "µs"),
         Figure::new("journal: one append, p99", one.p99.0 as f64 / 1e3, "µs"),
-    ];
-    Ok(JournalFigures { figures, append: Duration::from_nanos(one.p50.0) })
+    ])
 }
 
 fn micros(duration: Duration) -> f64 {

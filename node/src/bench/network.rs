@@ -1,7 +1,6 @@
 //! The yardstick of dispatch: one libp2p request-response round trip between two processes, with a message the size of a
 //! small order.
 
-use super::quantile;
 use crate::net::yardstick;
 use anyhow::Context as _;
 use std::{process::Stdio, time::Duration};
@@ -10,12 +9,11 @@ use tokio::{
     process::Command,
 };
 
-/// Round trips measured.
-const ROUND_TRIPS: usize = 2_000;
 /// About the size of an order for a small kernel, PTX inline.
 const PAYLOAD_BYTES: usize = 1_024;
 
-pub(super) async fn request_response_p50() -> anyhow::Result<Duration> {
+/// So many round trips, one after the other.
+pub(super) async fn round_trips(count: usize) -> anyhow::Result<Vec<Duration>> {
     let mut echo = Command::new(std::env::current_exe()?)
         .args(["bench", "--echo"])
         .stdout(Stdio::piped())
@@ -24,11 +22,8 @@ pub(super) async fn request_response_p50() -> anyhow::Result<Duration> {
         .spawn()?;
     let mut lines = BufReader::new(echo.stdout.take().context("the echo's output")?).lines();
     let address = lines.next_line().await?.context("the echo ended at once")?.parse()?;
-    let mut times = yardstick::request_response_roundtrips(address, ROUND_TRIPS, PAYLOAD_BYTES)
-        .await
-        .map_err(anyhow::Error::msg)?;
-    times.sort();
-    Ok(quantile(&times, 0.5))
+    let times = yardstick::request_response_roundtrips(address, count, PAYLOAD_BYTES).await;
+    times.map_err(anyhow::Error::msg)
 }
 
 /// The other process: says where it is and sends back what it gets, until it is killed.

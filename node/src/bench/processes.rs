@@ -1,9 +1,12 @@
 //! Real processes: how soon an offer is usable, what an idle node holds, and how fast warm jobs go.
 
 use super::{Figure, micros, network, quantile};
-use crate::control::{
-    ControlClient,
-    api::{ControlRequest, ControlResponse, FileRef},
+use crate::{
+    control::{
+        ControlClient,
+        api::{ControlRequest, ControlResponse, FileRef},
+    },
+    ledger::bench_appends,
 };
 use anyhow::{Context as _, bail};
 use ion_protocol::{
@@ -33,8 +36,14 @@ const EMPTY_PTX: &str =
 /// Durable appends one after the other on the way of a job: submitted, ordered, accepted, receipt, countersigned.
 const APPENDS_PER_JOB: u32 = 5;
 
-pub(super) async fn figures(dir: &Path, jobs: u32, append: Duration) -> anyhow::Result<Vec<Figure>> {
-    let round_trip = network::request_response_p50().await?;
+/// Turns of the yardsticks and of jobs, so that all meet the same machine at the same time.
+const TURNS: u32 = 5;
+/// Round trips in a turn.
+const ROUND_TRIPS: usize = 400;
+/// Seconds of appends in a turn.
+const APPEND_SECONDS: f64 = 0.2;
+
+pub(super) async fn figures(dir: &Path, jobs: u32) -> anyhow::Result<Vec<Figure>> {
     let provider = NodeProcess::start(dir, "provider", &["--backend", "cpu"], None).await?;
     timeout(STAGE_MAX, devices_offered(&provider)).await.context("the provider found no device")??;
     let start = Instant::now();
@@ -45,14 +54,24 @@ pub(super) async fn figures(dir: &Path, jobs: u32, append: Duration) -> anyhow::
     let idle = (resident(&provider)?, resident(&light)?);
 
     std::fs::write(dir.join("empty.ptx"), EMPTY_PTX)?;
-    let mut jobs_done = Vec::new();
-    for number in 0..jobs + WARM_UP {
-        let begun = Instant::now();
-        timeout(STAGE_MAX, one_job(&mut client, dir)).await.context("a job did not end")??;
-        if number >= WARM_UP {
-            jobs_done.push(begun.elapsed());
+    let (mut round_trips, mut appends, mut jobs_done) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..TURNS {
+        round_trips.extend(network::round_trips(ROUND_TRIPS).await?);
+        let ledger = dir.join(format!("appends-{turn}"));
+        let appended =
+            tokio::task::spawn_blocking(move || bench_appends(&ledger, APPEND_SECONDS, 1)).await??;
+        appends.push(Duration::from_nanos(appended.p50.0));
+        for number in 0..jobs / TURNS + WARM_UP {
+            let begun = Instant::now();
+            timeout(STAGE_MAX, one_job(&mut client, dir)).await.context("a job did not end")??;
+            if number >= WARM_UP {
+                jobs_done.push(begun.elapsed());
+            }
         }
     }
+    round_trips.sort();
+    appends.sort();
+    let (round_trip, append) = (quantile(&round_trips, 0.5), quantile(&appends, 0.5));
     let one_by_one: Duration = jobs_done.iter().sum();
     jobs_done.sort();
     let (p50, p99) = (quantile(&jobs_done, 0.5), quantile(&jobs_done, 0.99));
@@ -96,7 +115,7 @@ pub(super) async fn figures(dir: &Path, jobs: u32, append: Duration) -> anyhow::
             .target("at most 1"),
         Figure::new("dispatch: empty kernel, p99", micros(p99), "µs")
             .against("raw round trip", micros(round_trip)),
-        Figure::new("dispatch: jobs one at a time", f64::from(jobs) / one_by_one.as_secs_f64(), "1/s"),
+        Figure::new("dispatch: jobs one at a time", jobs_done.len() as f64 / one_by_one.as_secs_f64(), "1/s"),
         Figure::new(
             format!("dispatch: jobs, {PIPELINED} in flight"),
             f64::from(pipelined) / pipelined_seconds,
@@ -175,8 +194,8 @@ async fn one_job(client: &mut ControlClient, dir: &Path) -> anyhow::Result<()> {
     let (hash, bytes) = (BlobHash::of(EMPTY_PTX.as_bytes()), Bytes(EMPTY_PTX.len() as u64));
     let job = JobId(fastrand::u128(..).to_le_bytes());
     let files = vec![FileRef { hash, path, bytes }];
-    let submit = ControlRequest::Submit { job, spec: Box::new(empty_job(hash, bytes)), files, verify: 0 };
-    match client.ask_then_watch(submit, ControlRequest::Watch { job }).await? {
+    let spec = Box::new(empty_job(hash, bytes));
+    match client.ask(ControlRequest::Submit { job, spec, files, verify: 0, watch: true }).await? {
         ControlResponse::Submitted { .. } => {}
         other => bail!("the job was not taken on: {other:?}"),
     }

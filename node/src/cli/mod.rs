@@ -113,9 +113,11 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
         .block_on(future)
 }
 
-/// Runs `future` on as many threads as the machine has: for a whole node.
+/// Runs `future` on a thread for every second core: for a whole node. The other cores are for what a node never does on
+/// these: sync its journal, hash blobs, run kernels.
 fn block_on_all<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     runtime
         .map_err(|e| CliError::node(format!("no runtime could be started: {e}"), error::SYSTEM_HINT))?
         .block_on(future)

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{NodeConfig, PRICE_PER_SECOND_DEFAULT, Role},
-    events::EventLine,
+    events::{EventLine, GATHERED},
     owner::Rules,
 };
 use ion_protocol::NodeId;
@@ -17,7 +17,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::broadcast::error::RecvError,
+    sync::broadcast::error::{RecvError, TryRecvError},
 };
 
 /// The first line of `ion node --json`; after it comes one line an event.
@@ -48,13 +48,25 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
         loop {
             tokio::select! {
                 biased;
-                event = events.recv() => match event {
-                    Ok(line) => tell(common, &line)?,
-                    Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "events came faster than they were read; the event log has them");
+                event = events.recv() => {
+                    let mut next = match event {
+                        Ok(line) => Ok(line),
+                        Err(RecvError::Lagged(missed)) => Err(TryRecvError::Lagged(missed)),
+                        Err(RecvError::Closed) => break,
+                    };
+                    // What happens within a moment is told at once: no thread wakes for each line of a busy node.
+                    tokio::time::sleep(GATHERED).await;
+                    loop {
+                        match next {
+                            Ok(line) => tell(common, &line)?,
+                            Err(TryRecvError::Lagged(missed)) => {
+                                tracing::warn!(missed, "events came faster than they were told; the event log has them");
+                            }
+                            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                        }
+                        next = events.try_recv();
                     }
-                    Err(RecvError::Closed) => break,
-                },
+                }
                 // The node is going down; why is for `finished` to say.
                 () = local.stopping() => break,
                 _ = interrupt.recv() => asked = stop(&local, asked),

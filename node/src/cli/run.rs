@@ -111,6 +111,7 @@ async fn submit_and_follow(
         spec: Box::new(job.spec.clone()),
         files: job.files.clone(),
         verify: args.verify,
+        watch: false,
     };
     match client.ask(request).await? {
         ControlResponse::Submitted { .. } => {}

@@ -59,8 +59,8 @@ pub enum ControlRequest {
     },
     /// Whose offers does it know? Answered by [`ControlResponse::Offers`].
     Offers,
-    /// Run this. Answered by [`ControlResponse::Submitted`] once the job is durable. A repeat with the same job id is
-    /// answered like the first time.
+    /// Run this. Answered by [`ControlResponse::Submitted`] once the job is durable, and where `watch` is wished by what
+    /// [`ControlRequest::Watch`] is answered by behind it. A repeat with the same job id is answered like the first time.
     Submit {
         /// Drawn at random by the asker.
         job: JobId,
@@ -70,6 +70,9 @@ pub enum ControlRequest {
         files: Vec<FileRef>,
         /// How many blocks of what is delivered to run again before it is accepted; 0 for none.
         verify: u16,
+        /// Tell how it goes on, on the same connection.
+        #[serde(default)]
+        watch: bool,
     },
     /// Which jobs of this node's owner are known? Answered by [`ControlResponse::Jobs`].
     Jobs,
@@ -131,12 +134,12 @@ impl ControlRequest {
     pub fn is_stream(&self) -> bool {
         match self {
             ControlRequest::Watch { .. } | ControlRequest::Events => true,
+            ControlRequest::Submit { watch, .. } => *watch,
             ControlRequest::Status
             | ControlRequest::Devices
             | ControlRequest::Pause { .. }
             | ControlRequest::Resume { .. }
             | ControlRequest::Offers
-            | ControlRequest::Submit { .. }
             | ControlRequest::Jobs
             | ControlRequest::Job { .. }
             | ControlRequest::Cancel { .. }

@@ -42,20 +42,6 @@ impl ControlClient {
         self.response().await
     }
 
-    /// Asks for one answer and, without waiting for it, for a stream of events after it; read that with
-    /// [`Self::next_event`]. Where the first is refused the connection is of no more use.
-    pub async fn ask_then_watch(
-        &mut self,
-        first: ControlRequest,
-        then: ControlRequest,
-    ) -> Result<ControlResponse, ControlError> {
-        debug_assert!(then.is_stream(), "only streams are watched");
-        self.lines.put(&first)?;
-        self.lines.put(&then)?;
-        self.lines.flush().await?;
-        self.response().await
-    }
-
     /// Opens a stream of events; read it with [`Self::next_event`] until `None`.
     pub async fn watch(&mut self, request: ControlRequest) -> Result<(), ControlError> {
         debug_assert!(request.is_stream(), "only streams are watched");

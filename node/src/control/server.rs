@@ -181,14 +181,14 @@ async fn answer(
             };
             return lines.write(&refusal(message, hint)).await;
         };
-        let mut last = !matches!(reply, ControlResponse::Event(_));
+        let mut last = is_last(&reply, streams);
         put(lines, &reply)?;
         // What came at the same time goes out in one piece.
         while !last
             && lines.waiting() < PIECE_BYTES
             && let Ok(reply) = replies.try_recv()
         {
-            last = !matches!(reply, ControlResponse::Event(_));
+            last = is_last(&reply, streams);
             put(lines, &reply)?;
         }
         lines.flush().await?;
@@ -196,4 +196,10 @@ async fn answer(
             return Ok(());
         }
     }
+}
+
+/// Whether nothing follows it; to a question that is answered by a stream, that a job was taken on is only the beginning.
+fn is_last(reply: &ControlResponse, streams: bool) -> bool {
+    let begun = streams && matches!(reply, ControlResponse::Submitted { .. });
+    !begun && !matches!(reply, ControlResponse::Event(_))
 }

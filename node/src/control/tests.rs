@@ -2,8 +2,10 @@
 
 use super::{api::*, *};
 use crate::events::EventLine;
-use ion_protocol::JobId;
-use ion_protocol::UnixMillis;
+use ion_protocol::{
+    Bytes, JobId, Millis, NanoIo, UnixMillis,
+    job::{JobLimits, JobSpec, Program},
+};
 use ion_scheduler::event::Event;
 use std::{os::unix::fs::PermissionsExt, path::Path};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,6 +84,38 @@ async fn requests_and_streams_follow_each_other_on_one_connection() {
     drop(client);
     running.end().await;
     assert!(!dir.path().join(SOCKET_NAME).exists(), "the socket is removed");
+}
+
+#[tokio::test]
+async fn a_job_is_submitted_and_watched_in_one_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path(), |call| {
+        let ControlRequest::Submit { job, watch, .. } = call.request else { panic!("{:?}", call.request) };
+        let told = [ControlResponse::Event(line(Event::JobAccepted { job })), ControlResponse::End];
+        let answers =
+            [ControlResponse::Submitted { job }].into_iter().chain(told.into_iter().filter(|_| watch));
+        answers.for_each(|answer| call.reply.try_send(answer).unwrap());
+    });
+    let limits = JobLimits { run: Millis(1), memory: Bytes(1), price: NanoIo(1) };
+    let program = Program { modules: Vec::new(), buffers: Vec::new(), phases: Vec::new() };
+    let spec = Box::new(JobSpec { name: String::new(), needs: Default::default(), limits, program });
+    let submit = |n, watch| ControlRequest::Submit {
+        job: job(n),
+        spec: spec.clone(),
+        files: Vec::new(),
+        verify: 0,
+        watch,
+    };
+    let mut client = ControlClient::connect(dir.path()).await.unwrap();
+    for (n, watch) in [(1, false), (2, true), (3, false)] {
+        let answer = client.ask(submit(n, watch)).await.unwrap();
+        assert_eq!(answer, ControlResponse::Submitted { job: job(n) });
+        if watch {
+            assert_eq!(client.next_event().await.unwrap().unwrap().event, Event::JobAccepted { job: job(n) });
+            assert_eq!(client.next_event().await.unwrap(), None);
+        }
+    }
+    running.end().await;
 }
 
 #[tokio::test]

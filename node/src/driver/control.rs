@@ -1,6 +1,6 @@
 //! Answers to the owner: each request of the control API, from what the engine and the services know.
 
-use super::Driver;
+use super::{Driver, submit::Submitter};
 use crate::{
     blobs::BlobStore,
     clock,
@@ -61,8 +61,8 @@ impl Driver {
             ControlRequest::Offers => {
                 reply.send(ControlResponse::Offers(self.engine.offers(self.clock.now())));
             }
-            ControlRequest::Submit { job, spec, files, verify } => {
-                self.on_submit(job, spec, files, verify, reply);
+            ControlRequest::Submit { job, spec, files, verify, watch } => {
+                self.on_submit(job, spec, files, verify, Submitter { reply, watch });
             }
             ControlRequest::Jobs => reply.send(ControlResponse::Jobs(self.engine.jobs())),
             ControlRequest::Job { job } => {
@@ -130,12 +130,18 @@ impl Driver {
     pub(super) fn tell(&mut self, event: Event) {
         match &event {
             Event::JobAccepted { job } => {
-                let waiting = self.submissions.remove(job).unwrap_or_default();
-                waiting.iter().for_each(|reply| reply.submitted(*job));
+                for waiting in self.submissions.remove(job).unwrap_or_default() {
+                    waiting.reply.submitted(*job);
+                    if waiting.watch {
+                        self.add_watcher(Watcher { job: Some(*job), reply: waiting.reply });
+                    }
+                }
             }
             Event::JobRefused { job, why } => {
                 let waiting = self.submissions.remove(job).unwrap_or_default();
-                waiting.iter().for_each(|reply| reply.error(format!("the job was not taken on: {why}"), ""));
+                for waiting in waiting {
+                    waiting.reply.error(format!("the job was not taken on: {why}"), "");
+                }
             }
             Event::RecordFailed { why } => {
                 tracing::error!(%why, "the journal could not be written");
@@ -180,7 +186,7 @@ impl Driver {
         }
     }
 
-    fn watch(&mut self, job: JobId, reply: Reply) {
+    pub(super) fn watch(&mut self, job: JobId, reply: Reply) {
         let Some(view) = self.engine.job(&job) else { return unknown_job(&reply, &job) };
         let watcher = Watcher { job: Some(job), reply };
         let past = self.events.of_job(&job);

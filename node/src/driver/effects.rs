@@ -8,8 +8,11 @@ use crate::{
     workers::Shown,
 };
 use ion_gpu::worker::frame::{Ask, Between};
-use ion_protocol::fault::Fault;
+use ion_protocol::{Millis, fault::Fault};
 use ion_scheduler::{Effect, Input, effect, input::CallError};
+
+/// How long a record that does not hurry waits for one whose sync it can share: what a short job takes on its device.
+const LINGER: Millis = Millis(2);
 
 impl Driver {
     /// Carries effects out in order; the records of one turn go to the disk together, so that one sync covers them.
@@ -18,6 +21,11 @@ impl Driver {
         for effect in effects {
             let refused = self.carry_out(effect, &mut records);
             self.undelivered.extend(refused);
+        }
+        if records.iter().any(|record| record.hurry) {
+            self.write_by = None;
+        } else if !records.is_empty() {
+            self.write_by.get_or_insert(self.clock.now().mono.saturating_add(LINGER));
         }
         for (record, busy) in self.ledger.append_all(&records) {
             self.undelivered.push_back(Input::RecordFailed { record, why: busy.to_string() });

@@ -27,7 +27,7 @@ use crate::{
     workers::{self, CheckerHandle, Sights, WorkersConfig, WorkersHandle},
 };
 use ion_gpu::probe::ProbeReport;
-use ion_protocol::{BlobHash, Bytes, JobId, NetworkId, NodeId};
+use ion_protocol::{BlobHash, Bytes, JobId, Millis, NetworkId, NodeId};
 use ion_scheduler::{
     Config, Engine, Input,
     input::{ChallengeId, OwnerInput, PeerInput},
@@ -151,6 +151,7 @@ impl Node {
             devices: None,
             events,
             addresses: addresses_tx,
+            write_by: None,
             undelivered: VecDeque::new(),
             submissions: BTreeMap::new(),
             watchers: Vec::new(),
@@ -353,10 +354,12 @@ struct Driver {
     devices: Option<Box<ProbeReport>>,
     events: Events,
     addresses: watch::Sender<Vec<String>>,
+    /// When records that do not hurry are written at the latest, where some wait.
+    write_by: Option<Millis>,
     /// Answers to effects that were known at once, as where no service could take one; handled before anything new.
     undelivered: VecDeque<Input>,
     /// Askers who wait until their job is durable.
-    submissions: BTreeMap<JobId, Vec<control::Reply>>,
+    submissions: BTreeMap<JobId, Vec<submit::Submitter>>,
     watchers: Vec<control::Watcher>,
     /// Owners who wait for the end of a challenge.
     challenges: BTreeMap<ChallengeId, control::Reply>,
@@ -373,7 +376,7 @@ impl Driver {
         self.perform(first);
         self.settle();
         loop {
-            let deadline = self.engine.next_deadline();
+            let deadline = [self.engine.next_deadline(), self.write_by].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = self.shutdown.wanted() => break,
@@ -386,12 +389,19 @@ impl Driver {
                 Some(input) = queues.peers.recv() => self.feed(input),
                 // One turn of settling was not enough: the next follows at once, after a look at everything above.
                 () = future::ready(()), if !self.undelivered.is_empty() => {}
-                () = self.clock.reached(deadline) => self.feed(Input::Tick),
+                () = self.clock.reached(deadline) => self.on_time(),
             }
             self.settle();
         }
         self.down().await;
         Ok(())
+    }
+
+    fn on_time(&mut self) {
+        if self.write_by.take_if(|by| *by <= self.clock.now().mono).is_some() {
+            self.ledger.hurry();
+        }
+        self.feed(Input::Tick);
     }
 
     fn on_wish(&mut self, wish: Wish) {

@@ -11,12 +11,19 @@ use ion_scheduler::{Input, input::OwnerInput};
 /// The engine's name for a job whose first record is not on disk yet.
 const RECORDING: &str = "recording";
 
+/// Somebody who wants a job taken on.
+pub(super) struct Submitter {
+    pub(super) reply: Reply,
+    /// Wants to be told how it goes on, too.
+    pub(super) watch: bool,
+}
+
 /// A job whose files are held, or why they are not.
 pub(super) struct Imported {
     job: JobId,
     spec: Box<JobSpec>,
     verify: u16,
-    reply: Reply,
+    submitter: Submitter,
     result: Result<Vec<InlineBlob>, ImportError>,
     /// Keeps the files in the store until the engine knows that it needs them.
     held: Hold,
@@ -43,47 +50,60 @@ impl Driver {
         spec: Box<JobSpec>,
         files: Vec<FileRef>,
         verify: u16,
-        reply: Reply,
+        submitter: Submitter,
     ) {
-        let Some(reply) = self.unless_known(job, reply) else { return };
+        let Some(submitter) = self.unless_known(job, submitter) else { return };
         if let Err(error) = spec.check() {
-            return reply.error(error.to_string(), "check the job with `ion run JOB.toml --dry-run`");
+            return submitter
+                .reply
+                .error(error.to_string(), "check the job with `ion run JOB.toml --dry-run`");
         }
         let (store, chores) = (self.store.clone(), self.chores.clone());
         if let Some(inline) = at_hand(&store, &spec) {
             let held = store.hold(spec.program.blobs().into_iter().map(|(hash, _)| hash));
-            return self.on_imported(Imported { job, spec, verify, reply, result: Ok(inline), held });
+            return self.on_imported(Imported { job, spec, verify, submitter, result: Ok(inline), held });
         }
         tokio::task::spawn_blocking(move || {
             let held = store.hold(spec.program.blobs().into_iter().map(|(hash, _)| hash));
             let result = import(&store, &spec, &files);
-            let _ =
-                chores.blocking_send(Chore::Imported(Imported { job, spec, verify, reply, result, held }));
+            let _ = chores.blocking_send(Chore::Imported(Imported {
+                job,
+                spec,
+                verify,
+                submitter,
+                result,
+                held,
+            }));
         });
     }
 
     /// Hands an imported job to the engine.
     pub(super) fn on_imported(&mut self, imported: Imported) {
-        let Imported { job, spec, verify, reply, result, held } = imported;
+        let Imported { job, spec, verify, submitter, result, held } = imported;
         let inline = match result {
             Ok(inline) => inline,
-            Err(error) => return reply.error(error.to_string(), "check the file, then submit again"),
+            Err(error) => {
+                return submitter.reply.error(error.to_string(), "check the file, then submit again");
+            }
         };
         // The same job may have been submitted again while the files of both were taken over.
-        let Some(reply) = self.unless_known(job, reply) else { return };
-        self.submissions.entry(job).or_default().push(reply);
+        let Some(submitter) = self.unless_known(job, submitter) else { return };
+        self.submissions.entry(job).or_default().push(submitter);
         self.feed(Input::Owner(OwnerInput::Submit { job, spec: *spec, inline, verify }));
         drop(held);
     }
 
-    /// Answers for a job the engine has: at once where it is durable, else as soon as it is. Gives the reply back where
+    /// Answers for a job the engine has: at once where it is durable, else as soon as it is. Gives the submitter back where
     /// the engine has no such job.
-    fn unless_known(&mut self, job: JobId, reply: Reply) -> Option<Reply> {
-        let Some(view) = self.engine.job(&job) else { return Some(reply) };
+    fn unless_known(&mut self, job: JobId, submitter: Submitter) -> Option<Submitter> {
+        let Some(view) = self.engine.job(&job) else { return Some(submitter) };
         if view.state == RECORDING {
-            self.submissions.entry(job).or_default().push(reply);
-        } else {
-            reply.submitted(job);
+            self.submissions.entry(job).or_default().push(submitter);
+            return None;
+        }
+        submitter.reply.submitted(job);
+        if submitter.watch {
+            self.watch(job, submitter.reply);
         }
         None
     }

@@ -160,6 +160,11 @@ impl Ledger {
         self.queue.push_all(records.iter().map(|write| (write.record, &*write.body, write.hurry)))
     }
 
+    /// Has records that do not hurry written now, if any wait.
+    pub fn hurry(&self) {
+        self.queue.hurry();
+    }
+
     /// What opening found.
     pub fn recovery(&self) -> Recovery {
         self.recovery

@@ -1,4 +1,5 @@
-//! What waits to become durable: bounded in records and in bytes, filled without ever waiting, emptied in batches.
+//! What waits to become durable: bounded in records and in bytes, filled without ever waiting, emptied in batches. What nobody
+//! waits for wakes nobody: it goes with what somebody waits for, or when it is told to.
 //!
 //! Tests: below, and `tests/append.rs`.
 
@@ -7,10 +8,7 @@ use ion_protocol::{
     record::{RECORD_BYTES_MAX, Record},
 };
 use ion_scheduler::input::RecordId;
-use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Records that may wait: what a busy node signs in a second, at a hundred syncs a second ten times over.
 const WAITING_RECORDS_MAX: usize = 4_096;
@@ -18,9 +16,6 @@ const WAITING_RECORDS_MAX: usize = 4_096;
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one batch, unless a single record is larger: keeps one sync short.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long a record that does not hurry waits for one whose sync it can share: what a short job takes on its device.
-const LINGER: Duration = Duration::from_millis(2);
-
 /// Why a record was not taken on. Nothing of it will be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
@@ -50,7 +45,7 @@ pub struct ToWrite {
     pub record: RecordId,
     /// What.
     pub body: Box<Record>,
-    /// Whether something waits for it; else it may wait [`LINGER`] for others.
+    /// Whether something waits for it; else it waits for one that does, or for [`super::Ledger::hurry`].
     pub hurry: bool,
 }
 
@@ -61,8 +56,6 @@ pub(super) type Waiting = (RecordId, Vec<u8>);
 struct State {
     waiting: Vec<Waiting>,
     bytes: usize,
-    /// Since when the oldest waits, as far as is known.
-    since: Option<Instant>,
     /// Whether somebody waits for one of them.
     hurry: bool,
     closed: Option<String>,
@@ -116,32 +109,30 @@ impl Queue {
         let mut state = self.lock();
         let refused = encoded.into_iter().filter_map(|(id, body)| Some((id, state.take(id, body).err()?)));
         let refused = refused.collect();
-        state.hurry |= hurry;
-        if !state.waiting.is_empty() {
-            state.since.get_or_insert_with(Instant::now);
+        if hurry {
+            self.go(state);
         }
-        self.filled.notify_one();
         refused
     }
 
-    /// Waits for records and takes a batch; `None` once the queue is closed and empty. Records that do not hurry wait
-    /// a little for one that does.
+    /// Has what waits written now.
+    pub(super) fn hurry(&self) {
+        self.go(self.lock());
+    }
+
+    fn go(&self, mut state: MutexGuard<'_, State>) {
+        state.hurry = !state.waiting.is_empty();
+        self.filled.notify_one();
+    }
+
+    /// Waits for a record that hurries and takes a batch; `None` once the queue is closed and empty.
     pub(super) fn take_batch(&self) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
-        loop {
-            match (state.since, state.closed.is_some()) {
-                (None, true) => return None,
-                (None, false) => state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
-                (Some(_), true) => break,
-                (Some(since), false) => {
-                    let left = LINGER.saturating_sub(since.elapsed());
-                    if state.hurry || left.is_zero() {
-                        break;
-                    }
-                    let waited = self.filled.wait_timeout(state, left);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-            }
+        while !state.hurry && state.closed.is_none() {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.waiting.is_empty() {
+            return None;
         }
         let mut bytes = 0;
         let fitting = state.waiting.iter().take_while(|(_, body)| {
@@ -151,9 +142,7 @@ impl Queue {
         let count = fitting.count().max(1);
         let batch: Vec<_> = state.waiting.drain(..count).collect();
         state.bytes -= batch.iter().map(|(_, body)| body.len()).sum::<usize>();
-        if state.waiting.is_empty() {
-            (state.since, state.hurry) = (None, false);
-        }
+        state.hurry = !state.waiting.is_empty();
         Some(batch)
     }
 
@@ -202,18 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_hurry_waits_a_little_for_what_does() {
+    fn what_does_not_hurry_shares_the_batch_of_what_does() {
         let (queue, note) = (Queue::default(), record(1));
-        let begun = Instant::now();
         assert!(queue.push_all([(RecordId(1), &note, false)]).is_empty());
-        assert_eq!(queue.take_batch().unwrap().len(), 1);
-        assert!(begun.elapsed() >= LINGER);
-        assert!(queue.push_all([(RecordId(2), &note, false)]).is_empty());
-        assert!(queue.push_all([(RecordId(3), &note, true)]).is_empty());
+        assert!(queue.push_all([(RecordId(2), &note, true)]).is_empty());
         assert_eq!(queue.take_batch().unwrap().len(), 2);
+        assert!(queue.push_all([(RecordId(3), &note, false)]).is_empty());
+        queue.hurry();
+        assert_eq!(queue.take_batch().unwrap().len(), 1);
+        // Nothing waits, so nothing hurries.
+        queue.hurry();
         assert!(queue.push_all([(RecordId(4), &note, false)]).is_empty());
         queue.close("the node stops");
         assert_eq!(queue.take_batch().unwrap().len(), 1);
+        assert!(queue.take_batch().is_none());
     }
 
     #[test]

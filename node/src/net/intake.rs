@@ -154,7 +154,7 @@ impl Question {
             Response::Refused(_) => true,
             Response::Adverts(_) => self == Question::Adverts,
             Response::Accepted(_) => self == Question::Order,
-            Response::Lease(_) => matches!(self, Question::Query | Question::Cancel),
+            Response::Lease(_) => matches!(self, Question::Order | Question::Query | Question::Cancel),
             Response::Countersigned(_) => self == Question::Deliver,
             Response::Noted => matches!(self, Question::Deliver | Question::Countersign),
             Response::Committed(_) => self == Question::Challenge,

@@ -269,7 +269,7 @@ fn questions_are_answered_in_tables_and_in_json() {
 /// A node that takes any job and ends it so; its one output lies in `output`.
 fn runs(dir: &Path, end: JobEnd, output: std::path::PathBuf) -> NodeStub {
     NodeStub::start(dir, move |request| match request {
-        ControlRequest::Submit { job, spec, files, verify } => {
+        ControlRequest::Submit { job, spec, files, verify, .. } => {
             assert_eq!(verify, 4, "unless told otherwise");
             assert_eq!(spec.check(), Ok(()));
             assert!(files.iter().all(|f| f.path.is_absolute() && f.path.exists()));

@@ -324,7 +324,7 @@ impl Provider {
                 Phase::Recording { done, .. } => {
                     let phase = outcome::recorded(head, done, cx);
                     // No later record is durable without the earlier.
-                    steps::give(head, cx);
+                    steps::kept(head, cx);
                     Some(phase)
                 }
                 other => Some(other),

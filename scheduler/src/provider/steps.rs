@@ -9,7 +9,7 @@ use ion_protocol::{
     BlobHash, Bytes, Millis, Verified,
     deal::{InlineBlob, Order, RefusalReason},
     fault::Fault,
-    message::Response,
+    message::{LeaseState, Response},
     receipt::Countersignature,
 };
 
@@ -45,6 +45,13 @@ pub(super) fn taken(head: &mut Head, phase: &Phase, cx: &mut Cx<'_>) {
 pub(super) fn give(head: &mut Head, cx: &mut Cx<'_>) {
     for inbound in asked(head, Promise::Given) {
         cx.out.answer(inbound, Response::Accepted(head.acceptance.signed().clone()));
+    }
+}
+
+/// The result is on its way to those who asked, and says all that the promise would.
+pub(super) fn kept(head: &mut Head, cx: &mut Cx<'_>) {
+    for inbound in asked(head, Promise::Given) {
+        cx.out.answer(inbound, Response::Lease(LeaseState::Finished));
     }
 }
 

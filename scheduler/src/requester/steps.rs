@@ -59,9 +59,13 @@ pub(super) fn on_order_answer(
             seek::lose(head, ordered.live, Lost::wrong("its acceptance is of another order"), cx)
         }
         Ok(Answer::Refused { reason, .. }) => seek::refused(head, ordered.live, reason, cx),
+        // It says where it stands, so it took the order.
+        Ok(Answer::Lease(lease)) => {
+            let leased = leased(head, ordered.live, cx);
+            on_lease(head, leased, lease, cx)
+        }
         Ok(
-            Answer::Lease(_)
-            | Answer::Countersigned(_)
+            Answer::Countersigned(_)
             | Answer::Noted
             | Answer::Adverts(_)
             | Answer::Committed(_)

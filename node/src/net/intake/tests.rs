@@ -238,7 +238,7 @@ fn an_answer_fits_its_question() {
     };
     for (question, fits) in [
         (Question::Adverts, [true, false, false, false, false, true]),
-        (Question::Order, [false, true, false, false, false, true]),
+        (Question::Order, [false, true, true, false, false, true]),
         (Question::Query, [false, false, true, false, false, true]),
         (Question::Cancel, [false, false, true, false, false, true]),
         (Question::Deliver, [false, false, false, true, true, true]),
