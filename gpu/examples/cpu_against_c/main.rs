@@ -3,7 +3,9 @@
 //!
 //! Times of one core are the processor time of the thread that runs it, so that they hold on a busy machine; those of
 //! all cores are wall time. The first result is wall time from the text of a kernel never seen to its outputs. A C
-//! compiler that is not installed is skipped by name.
+//! compiler that is not installed is skipped by name, and so is PoCL, whose times are wall time (`opencl.rs`).
+
+mod opencl;
 
 use ion_gpu::{
     backend::{Backend, RunLimits},
@@ -184,12 +186,16 @@ fn in_c(compiler: &str) -> Option<HashMap<String, f64>> {
     let output =
         built.ok().filter(|status| status.success()).and_then(|_| Command::new(&binary).output().ok());
     let _ = std::fs::remove_dir_all(&folder);
-    let text = String::from_utf8(output?.stdout).ok()?;
+    rows(&output?.stdout)
+}
+
+/// Names and nanoseconds, one a line, in milliseconds.
+fn rows(printed: &[u8]) -> Option<HashMap<String, f64>> {
     let row = |line: &str| {
         let (name, nanos) = line.split_once(' ')?;
         Some((name.to_owned(), nanos.parse::<f64>().ok()? / 1e6))
     };
-    text.lines().map(row).collect()
+    std::str::from_utf8(printed).ok()?.lines().map(row).collect()
 }
 
 fn main() {
@@ -204,9 +210,14 @@ fn main() {
             Some((compiler, found?))
         })
         .collect();
+    let opencl = opencl::times();
+    if opencl.is_none() {
+        println!("skipped: PoCL");
+    }
     print!("milliseconds  first  {cores} cores  one core  interpreter");
     references.iter().for_each(|(compiler, _)| print!("  {compiler:>9}"));
-    println!("   (of one core: interpreter/jit, jit/C)");
+    print!("   (of one core: interpreter/jit, jit/C)");
+    println!("{}", if opencl.is_some() { "  PoCL on all, on one core (jit/PoCL of each)" } else { "" });
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     for case in cases().into_iter().filter(|case| wanted.is_empty() || wanted.iter().any(|w| w == case.name))
     {
@@ -225,6 +236,10 @@ fn main() {
         references.iter().for_each(|(_, times)| print!("  {:9.2}", times[case.name]));
         print!("   {:.1}", interpreted / one);
         references.iter().for_each(|(_, times)| print!(" {:.2}", one / times[case.name]));
+        if let Some(opencl) = &opencl {
+            let (pocl_all, pocl_one) = (opencl.all[case.name], opencl.one[case.name]);
+            print!("  {pocl_all:8.2} {pocl_one:8.2} ({:.2} {:.2})", all / pocl_all, one / pocl_one);
+        }
         println!();
     }
 }
