@@ -2,10 +2,12 @@
 
 use super::{Figure, micros, network, quantile};
 use crate::{
+    config::{NodeConfig, Role},
     control::{
         ControlClient,
         api::{ControlRequest, ControlResponse, FileRef},
     },
+    driver::Node,
     ledger::bench_appends,
 };
 use anyhow::{Context as _, bail};
@@ -26,6 +28,8 @@ use tokio::{
     time::timeout,
 };
 
+/// What the nodes of the benchmark call their network.
+const NETWORK: &str = "bench";
 /// A whole stage takes seconds; beyond this something is broken, and says so.
 const STAGE_MAX: Duration = Duration::from_secs(60);
 /// Jobs in flight in the pipelined round.
@@ -48,11 +52,17 @@ pub(super) async fn figures(dir: &Path, jobs: u32) -> anyhow::Result<Vec<Figure>
     timeout(STAGE_MAX, devices_offered(&provider)).await.context("the provider found no device")??;
     let start = Instant::now();
     let light = NodeProcess::start(dir, "light", &["--light"], provider.address.as_deref()).await?;
-    let mut client = ControlClient::connect(&light.data_dir).await?;
-    timeout(STAGE_MAX, first_offer(&mut client)).await.context("no offer arrived")??;
+    offered(&light.data_dir).await?;
     let offer = start.elapsed();
     let idle = (resident(&provider)?, resident(&light)?);
+    drop(light);
 
+    // Two processes take part in a job: its light node is in this one, as that of `ion run` is.
+    let data_dir = dir.join("submitter");
+    let mut config = NodeConfig::new(Role::Light, data_dir.clone());
+    (config.network, config.bootstrap) = (NETWORK.to_owned(), provider.address.clone().into_iter().collect());
+    let light = Node::start(config).await?;
+    let mut client = offered(&data_dir).await?;
     std::fs::write(dir.join("empty.ptx"), EMPTY_PTX)?;
     let (mut round_trips, mut appends, mut jobs_done) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..TURNS {
@@ -78,7 +88,7 @@ pub(super) async fn figures(dir: &Path, jobs: u32) -> anyhow::Result<Vec<Figure>
     let begun = Instant::now();
     let mut lanes = Vec::new();
     for _ in 0..PIPELINED {
-        let (data_dir, dir) = (light.data_dir.clone(), dir.to_owned());
+        let (data_dir, dir) = (data_dir.clone(), dir.to_owned());
         let share = jobs / PIPELINED as u32;
         lanes.push(tokio::spawn(async move {
             let mut client = ControlClient::connect(&data_dir).await?;
@@ -95,6 +105,9 @@ pub(super) async fn figures(dir: &Path, jobs: u32) -> anyhow::Result<Vec<Figure>
         pipelined += lane.await??;
     }
     let pipelined_seconds = begun.elapsed().as_secs_f64();
+    drop(client);
+    light.stop();
+    light.finished().await?;
 
     let floor = 3.0 * micros(round_trip) + f64::from(APPENDS_PER_JOB) * micros(append);
     Ok(vec![
@@ -139,7 +152,8 @@ impl NodeProcess {
         let data_dir = dir.join(name);
         let mut command = Command::new(std::env::current_exe()?);
         command
-            .args(["node", "--json", "--listen", "/ip4/127.0.0.1/tcp/0", "--network", "bench"])
+            .args(["node", "--json", "--listen", "/ip4/127.0.0.1/tcp/0", "--challenge", "off"])
+            .args(["--network", NETWORK])
             .args(flags);
         command.arg("--data-dir").arg(&data_dir);
         bootstrap.iter().for_each(|address| {
@@ -177,6 +191,13 @@ async fn devices_offered(provider: &NodeProcess) -> anyhow::Result<()> {
             other => bail!("unexpected answer {other:?}"),
         }
     }
+}
+
+/// Asks the node in `data_dir` until it knows a device with room.
+async fn offered(data_dir: &Path) -> anyhow::Result<ControlClient> {
+    let mut client = ControlClient::connect(data_dir).await?;
+    timeout(STAGE_MAX, first_offer(&mut client)).await.context("no offer arrived")??;
+    Ok(client)
 }
 
 async fn first_offer(client: &mut ControlClient) -> anyhow::Result<()> {
