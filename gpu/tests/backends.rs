@@ -292,6 +292,39 @@ fn memory_is_cleared_before_it_is_given_back() {
     assert_eq!(imitation_says(b"imitation_residue\0"), 0, "bytes of programs that were left in freed memory");
 }
 
+/// A kernel that counts its launches in a variable of its module.
+const COUNTS: &str = ".version 7.8\n.target sm_70\n.address_size 64\n.global .align 4 .u32 launches;\n\
+    .visible .entry counts(.param .u64 out)\n{\n.reg .b32 %a; .reg .b64 %d;\n\
+    ld.global.u32 %a, [launches]; add.u32 %a, %a, 1; st.global.u32 [launches], %a;\n\
+    ld.param.u64 %d, [out]; st.global.u32 [%d], %a; ret;\n}\n";
+
+/// A module is compiled once for all jobs of a worker, unless it has variables: each job finds those as they were written.
+#[test]
+fn modules_are_kept_for_the_next_job_and_their_variables_are_not() {
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let plain = saxpy_bench(&floats(14, 100), &floats(15, 100));
+    let counting = Bench::new(COUNTS, "counts").grid([1; 3], [1; 3]).buffer(vec![0; 4]);
+    for mut engine in engines() {
+        for (bench, compiled_once) in [(&plain, true), (&counting, false)] {
+            let mut run = || {
+                let loaded = bench.load(bench.program()).unwrap();
+                engine.run(loaded, &bench.limits, &AtomicBool::new(false), &mut |_| {}).unwrap().outputs
+            };
+            let first = run();
+            let before = env::var_os(INSIDE).map(|_| imitation_says(b"imitation_compiled\0"));
+            let outputs = [run(), run()];
+            assert!(
+                outputs.iter().all(|found| *found == first),
+                "each job is the first of its module's variables"
+            );
+            if let (Some(before), Engine::Cuda) = (before, engine.engine()) {
+                let compiled = imitation_says(b"imitation_compiled\0") - before;
+                assert_eq!(compiled, if compiled_once { 0 } else { 2 });
+            }
+        }
+    }
+}
+
 /// A number that the imitation counts.
 fn imitation_says(what: &[u8]) -> u64 {
     // SAFETY: the library is loaded already; the call takes nothing and gives a number.

@@ -1,7 +1,6 @@
 //! Checks for real: blocks of delivered results run again in children of the real binary, and by programs that misbehave.
 
 mod workers {
-    #![allow(dead_code, reason = "shared with the tests of workers")]
     pub mod programs;
     pub mod rig;
 }
@@ -205,7 +204,7 @@ fn run(rig: &Rig, spec: &JobSpec) -> (Vec<u8>, u64, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_launch_in_the_middle_is_checked_from_what_its_provider_shows() {
     let mut rig = Rig::start(ION);
-    let spec = programs::walk(&rig.blobs);
+    let spec = programs::long_walk(&rig.blobs);
     let (delivered, every, blob) = run(&rig, &spec);
     let picks = vec![
         BlockAt { launch: 0, block: 3 },

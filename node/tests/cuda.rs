@@ -1,6 +1,6 @@
 //! The CUDA engine in real worker children, on an imitation of the driver: what a card's owner sees when all goes well, and
 //! whatever goes wrong. What is computed is compared bit for bit with the CPU engine; what only a card can show, such as
-//! time, is not looked at (`scripts/gpu-check` does, where there is one).
+//! time, is not looked at (`node/tests/card.rs` does, where there is one).
 
 mod workers {
     pub mod programs;
@@ -59,9 +59,9 @@ async fn the_memory_between_launches_is_that_of_the_processor() {
     let (mut card, _imitation) = rig("").await;
     let mut processor = Rig::start(ION).await;
     (card.keep_states, processor.keep_states) = (true, true);
-    let spec = programs::walk(&card.blobs);
+    let spec = programs::long_walk(&card.blobs);
     let on_card = card.run(spec).await.unwrap();
-    let spec = programs::walk(&processor.blobs);
+    let spec = programs::long_walk(&processor.blobs);
     let on_processor = processor.run(spec).await.unwrap();
     assert!(matches!(on_card.states, States::Kept(_)), "{:?}", on_card.states);
     assert_eq!((on_card.outputs, on_card.states), (on_processor.outputs, on_processor.states));

@@ -221,6 +221,12 @@ calls! {
         take_back::<Arc<Stream>>(stream).map(|_| ())
     }
 
+    fn cuStreamSynchronize(stream: *mut c_void) {
+        current()?;
+        shared_of::<Stream>(stream)?.drain();
+        current().map(|_| ())
+    }
+
     fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, _flags: c_uint) {
         current()?;
         let event = shared_of::<Event>(event)?;
@@ -320,6 +326,7 @@ calls! {
     ) {
         // SAFETY: text that ends in NUL is the one form that is taken here.
         let text = unsafe { CStr::from_ptr(image.cast()) }.to_str().map_err(|_| INVALID_PTX)?;
+        COMPILED.fetch_add(1, Ordering::SeqCst);
         match Module::load(current()?, text) {
             Ok(module) => give(to, module),
             Err((code, why)) => {
@@ -429,6 +436,15 @@ calls! {
     fn cuGraphDestroy(graph: *mut c_void) {
         take_back::<Arc<Vec<Work>>>(graph).map(|_| ())
     }
+}
+
+/// Modules that were compiled.
+static COMPILED: AtomicU64 = AtomicU64::new(0);
+
+/// How many modules were compiled: no call of the driver's, but a test's.
+#[unsafe(no_mangle)]
+pub extern "C" fn imitation_compiled() -> u64 {
+    COMPILED.load(Ordering::SeqCst)
 }
 
 /// Graphs that were launched.

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     backend::{Backend, Progress, Report, RunLimits, Stop},
-    program::LoadedProgram,
+    program::{LoadedModule, LoadedProgram},
+    ptx::ir::Space,
 };
 use cudarc::driver::{result, sys};
 use ion_protocol::{
@@ -15,7 +16,7 @@ use ion_protocol::{
     fault::Fault,
     hardware::{ComputeCapability, Engine},
 };
-use std::{ffi::CString, sync::atomic::AtomicBool};
+use std::{ffi::CString, rc::Rc, sync::atomic::AtomicBool};
 
 /// Device memory the driver sets aside for what kernels print, of which no more than that is kept.
 const PRINTF_BYTES: usize = 64 * 1024;
@@ -23,6 +24,9 @@ const PRINTF_BYTES: usize = 64 * 1024;
 const WARM_MAX: Millis = Millis(20_000);
 /// The first kernel of a context: it brings the driver's compiler into the process, and wakes the card.
 const WARM: &str = ".version 6.0\n.target sm_52\n.address_size 64\n.visible .entry warm() { ret; }\n";
+
+/// Compiled modules that are kept for the tenant's next job.
+const KEPT_MAX: usize = 8;
 
 /// One CUDA device.
 pub struct CudaBackend {
@@ -32,6 +36,9 @@ pub struct CudaBackend {
     memory: Bytes,
     /// Lent to the program that runs; gone after one that ended in a fault.
     desk: Option<Desk>,
+    /// Modules without variables that a kernel could have changed, and their text; the newest last. Compiling one takes a
+    /// driver longer than small jobs run.
+    kept: Vec<(String, Rc<Module>)>,
 }
 
 /// What programs run with, made once: none of it holds anything of theirs but what the next copy overwrites.
@@ -80,7 +87,7 @@ impl CudaBackend {
         let _ =
             driver::call(|| result::ctx::set_limit(sys::CUlimit::CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES));
         let desk = Some(Desk::make()?);
-        Ok(Self { context, model, capability, memory: Bytes(memory as u64), desk })
+        Ok(Self { context, model, capability, memory: Bytes(memory as u64), desk, kept: Vec::new() })
     }
 
     /// Runs an empty kernel.
@@ -136,24 +143,33 @@ impl CudaBackend {
         self.memory
     }
 
-    fn compile(&self, job: &LoadedProgram) -> Result<Vec<Module>, Fault> {
+    fn compile(&mut self, module: &LoadedModule) -> Result<Rc<Module>, Fault> {
         let has = u32::from(self.capability.major) * 10 + u32::from(self.capability.minor);
-        job.modules()
-            .iter()
-            .map(|module| {
-                if module.module.target > has {
-                    let (name, needs) = (&module.name, module.module.target);
-                    let message =
-                        format!("module `{name}` is for sm_{needs}, {} has {}", self.model, self.capability);
-                    return Err(Fault::NoDevice { message });
-                }
-                // The only text a driver sees: our own print of what our own parser read.
-                let text = CString::new(module.canonical.text.as_str()).map_err(|_| Fault::Driver {
-                    message: format!("the print of module `{}` holds a NUL", module.name),
-                })?;
-                Module::compile(&text).map_err(|(trouble, log)| refused(trouble, &module.name, &log))
-            })
-            .collect()
+        if module.module.target > has {
+            let (name, needs) = (&module.name, module.module.target);
+            let message =
+                format!("module `{name}` is for sm_{needs}, {} has {}", self.model, self.capability);
+            return Err(Fault::NoDevice { message });
+        }
+        let text = &module.canonical.text;
+        if let Some(at) = self.kept.iter().position(|(of, _)| of == text) {
+            let found = self.kept.remove(at);
+            let compiled = found.1.clone();
+            self.kept.push(found);
+            return Ok(compiled);
+        }
+        // The only text a driver sees: our own print of what our own parser read.
+        let shown = CString::new(text.as_str()).map_err(|_| Fault::Driver {
+            message: format!("the print of module `{}` holds a NUL", module.name),
+        })?;
+        let compiled =
+            Rc::new(Module::compile(&shown).map_err(|(trouble, log)| refused(trouble, &module.name, &log))?);
+        if !module.module.variables.iter().any(|variable| variable.space == Space::Global) {
+            self.kept.push((text.clone(), compiled.clone()));
+            let over = self.kept.len().saturating_sub(KEPT_MAX);
+            self.kept.drain(..over);
+        }
+        Ok(compiled)
     }
 }
 
@@ -176,7 +192,7 @@ impl Backend for CudaBackend {
         let stop = Stop::new(cancel, limits.run);
         let at_device = |trouble| fault(trouble, "the device");
         self.context.make_current().map_err(at_device)?;
-        let modules = self.compile(&job)?;
+        let modules = job.modules().iter().map(|module| self.compile(module)).collect::<Result<_, _>>()?;
         let desk = match self.desk.take() {
             Some(desk) => desk,
             None => Desk::make().map_err(at_device)?,
@@ -200,7 +216,7 @@ impl Backend for CudaBackend {
             }
             Err(fault) => {
                 // The device may still run: freeing would wait for it without end. The process ends after a fault.
-                std::mem::forget(run);
+                std::mem::forget((run, std::mem::take(&mut self.kept)));
                 self.context.abandon();
                 Err(fault)
             }

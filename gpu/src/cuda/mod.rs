@@ -2,7 +2,7 @@
 //!
 //! Owns: [`CudaBackend`] (`backend.rs`) and what a program does on it: steps and launches (`run.rs`), rounds that repeat
 //! (`repeat.rs`), copies beside them (`copies.rs`). Also what the driver says about itself (`survey.rs`), CUDA C to PTX
-//! (`compile.rs`), and the mapping of the driver's codes to faults (`driver.rs`).
+//! (`compile.rs`), what a card does without us (`bare.rs`), and the mapping of the driver's codes to faults (`driver.rs`).
 //! Never: shows the driver foreign text. Modules reach it as the canonical print of a checked module, as PTX text, never
 //! as a binary. Never waits for a device without looking at the deadline. Must only be used in a child process: a driver
 //! can crash or hang, and after a kernel's fault every later call of the process fails. cudarc panics where a library or
@@ -12,6 +12,7 @@
 //! Tests: `gpu/tests/backends.rs` and `node/tests/cuda.rs`, on an imitation of the driver; `scripts/gpu-check` on a card.
 
 mod backend;
+pub mod bare;
 mod compile;
 mod copies;
 mod driver;

@@ -77,7 +77,7 @@ pub(super) struct Run<'a> {
     in_flight: VecDeque<Queued>,
     buffers: Vec<Held>,
     kernels: BTreeMap<(u16, String), Kernel>,
-    modules: Vec<Module>,
+    modules: Vec<Rc<Module>>,
     desk: Desk,
     stop: Stop<'a>,
     /// Launches queued so far.
@@ -91,7 +91,7 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub fn new(
         desk: Desk,
-        modules: Vec<Module>,
+        modules: Vec<Rc<Module>>,
         stop: Stop<'a>,
         progress: &'a mut dyn FnMut(Progress),
         launches_total: u64,
@@ -384,7 +384,6 @@ impl<'a> Run<'a> {
         if bytes.try_reserve_exact(size).is_err() {
             return Err(Fault::Room { message: format!("no memory to read back {}", Bytes(size as u64)) });
         }
-        bytes.resize(size, 0);
         let way = Way { stream: &self.desk.copies, stop: &self.stop };
         let copied = self.desk.staging.download(&held.memory, &mut bytes, way);
         copied.map_err(|cut| cut.fault(&self.flying()))?;

@@ -19,7 +19,7 @@ pub mod limits;
 mod parse;
 mod print;
 mod profile;
-mod table;
+pub mod table;
 pub mod tensor;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@
 //! Never: says what a form does (that is the engines' business).
 //! Tests: `ptx/tests.rs` prints and reads every line; `gpu/tests` runs them.
 
-pub(super) const SETS: &[(&str, &str)] = &[
+pub const SETS: &[(&str, &str)] = &[
     ("INT", ".u16|.u32|.u64|.s16|.s32|.s64"),
     ("INT8", ".u8|.s8|.u16|.u32|.u64|.s16|.s32|.s64"),
     ("WORD", ".u32|.u64|.s32|.s64"),
@@ -65,7 +65,7 @@ pub(super) const SETS: &[(&str, &str)] = &[
     ("LAYOUT", ".row|.col"),
 ];
 
-pub(super) const FORMS: &str = "
+pub const FORMS: &str = "
 mov .pred : P p
 mov ANY : M m
 mov VEC ANY : V W

@@ -5,14 +5,19 @@
 use ion_gpu::{
     backend::{Backend, Report, RunLimits},
     cpu::CpuBackend,
+    cuda::CudaBackend,
     program::{LoadedProgram, Sources, no_compiler},
+    ptx::{Profile, profile},
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis,
     fault::Fault,
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
 };
-use std::sync::atomic::AtomicBool;
+use std::{cell::RefCell, sync::atomic::AtomicBool};
+
+/// Set where all that ends well here is to run on a card as well: `scripts/gpu-check` does.
+const ON_CUDA: &str = "ION_ON_CUDA";
 
 pub const LIMITS: RunLimits = RunLimits { run: Millis(60_000), memory: Bytes(1 << 30), fuel: None };
 
@@ -182,7 +187,33 @@ impl Bench {
             }
             _ => assert_eq!(native.as_ref().err(), reference.as_ref().err(), "\n{}", self.text),
         }
+        if let (Ok(report), Some(_)) = (&native, std::env::var_os(ON_CUDA)) {
+            self.hold_against_card(program, report);
+        }
         native
+    }
+
+    /// The same bits come from a card, where the program has any that are the same everywhere.
+    fn hold_against_card(&self, program: Program, expected: &Report) {
+        thread_local! {
+            static CARD: RefCell<Option<CudaBackend>> = const { RefCell::new(None) };
+        }
+        let loaded = self.load(program).expect("it was loaded before");
+        let module = &loaded.modules()[0].module;
+        let exact = module.kernels().all(|kernel| profile(module, kernel) == Profile::Exact);
+        if self.racy || !exact || !expected.printed.is_empty() {
+            return;
+        }
+        CARD.with_borrow_mut(|card| {
+            let card = card.get_or_insert_with(|| CudaBackend::open(0).expect("a card"));
+            let ran = card.run(loaded, &self.limits, &AtomicBool::new(false), &mut |_| {});
+            let found = match ran {
+                // What this card is too old for, it can't be held to.
+                Err(Fault::NoDevice { message }) => return eprintln!("not on this card: {message}"),
+                ran => ran.unwrap_or_else(|fault| panic!("{}: {fault}\n{}", card.label(), self.text)),
+            };
+            assert!(found.outputs == expected.outputs, "{} differs\n{}", card.label(), self.text);
+        });
     }
 
     pub fn run(&self) -> Result<Report, Fault> {

@@ -160,12 +160,17 @@ ld.param.u64 %d, [x]; mul.wide.u32 %e, %a, 4; add.u64 %d, %d, %e; ld.global.u32 
 L: mad.lo.u32 %v, %v, 3, 1; sub.u32 %n, %n, 1; setp.ne.u32 %p, %n, 0; @%p bra L;\n\
 st.global.u32 [%d], %v; ret;\n}\n";
 
-/// Nine launches of four blocks, each of which goes on from the one before: more work than is repeated for a check.
-pub fn walk(blobs: &TestBlobs) -> JobSpec {
+/// Nine launches: more work than is repeated for a check.
+pub fn long_walk(blobs: &TestBlobs) -> JobSpec {
+    walk(blobs, 30_000, 9)
+}
+
+/// Launches of four blocks, each of which goes on from the one before.
+pub fn walk(blobs: &TestBlobs, steps: u32, times: u32) -> JobSpec {
     let x: Vec<u8> = (0..1024u32).flat_map(|n| (n * 77).to_le_bytes()).collect();
-    let steps = Arg::Scalar { element: Element::U32, bits: 30_000 };
+    let steps = Arg::Scalar { element: Element::U32, bits: steps.into() };
     let x = buffer("x", 4096, Init::Blob(blobs.put(&x)), true);
     let mut spec = spec(blobs, WALK, vec![x], launch("walk", 4, vec![Arg::Buffer(0), steps]));
-    spec.program.phases[0].times = 9;
+    spec.program.phases[0].times = times;
     spec
 }
