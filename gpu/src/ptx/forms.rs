@@ -60,6 +60,7 @@ enum Kindof {
     /// The registers of 8 x 8 matrices.
     Tiles,
     Label,
+    Table,
     Constant,
     RegisterOrVariable,
     /// How many bytes are copied, or a predicate that says that none are.
@@ -134,6 +135,7 @@ fn read_operand(name: &str) -> Kindof {
         "fd" => Kindof::Matrix(Role::D),
         "x" => Kindof::Tiles,
         "l" => Kindof::Label,
+        "t" => Kindof::Table,
         "i" => Kindof::Constant,
         "y" => Kindof::RegisterOrVariable,
         "h" => Kindof::Policy,
@@ -320,6 +322,7 @@ impl Scope<'_> {
             Operand::Address(..) => "an address".into(),
             Operand::Symbol(..) => "a variable's address".into(),
             Operand::Label(_) => "a label".into(),
+            Operand::Table(_) => "a list of labels".into(),
             Operand::Function(_) => "a function".into(),
             Operand::Vector(_, n) => format!("a vector of {n}"),
             Operand::List(..) => "a list".into(),

@@ -166,6 +166,8 @@ pub struct Function {
     /// `.maxntid`, `.reqntid`: bounds on a block's extents.
     pub maxntid: Option<[u32; 3]>,
     pub reqntid: Option<[u32; 3]>,
+    /// Labels that `brx.idx` chooses from.
+    pub tables: Vec<Vec<u32>>,
     /// Registers in order of first use.
     pub registers: Vec<Class>,
     pub variables: Vec<Variable>,
@@ -278,6 +280,8 @@ pub enum Operand {
     /// A variable's address as a value.
     Symbol(Symbol, i64),
     Label(u32),
+    /// A list of labels.
+    Table(u32),
     Function(u32),
     /// `{a, b}`: `operands[first..first + count]`.
     Vector(u32, u8),

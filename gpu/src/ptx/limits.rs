@@ -39,15 +39,16 @@ pub const PADDING_BYTES_MAX: u64 = 64 * 1024;
 pub const ALIGN_MAX: u64 = 128;
 /// Parts of a call's argument list or of a vector.
 pub const PARTS_MAX: u64 = 255;
-/// Canonical text for one byte of text, at most: `-1,` among first values becomes a number of twenty digits.
-pub const PRINT_PER_TEXT_BYTE_MAX: u64 = 16;
+/// Canonical text for one byte of text, at most: `1,` among a call's arguments becomes an instruction that stores it.
+pub const PRINT_PER_TEXT_BYTE_MAX: u64 = 24;
 /// PTX versions that are read.
 pub const VERSION_MIN: (u32, u32) = (6, 0);
 pub const VERSION_MAX: (u32, u32) = (9, 0);
 
-/// Memory of a parsed module in bytes for one byte of its text, at most: an operand (24 bytes) needs two bytes of
-/// text, a label's name three, and vectors grow by doubling. `gpu/tests/ptx_fuzz/growth.rs` counts.
-pub const MEMORY_PER_TEXT_BYTE_MAX: u64 = 64;
+/// Memory of a parsed module in bytes for one byte of its text, at most: an argument that is a number needs two bytes
+/// of text, and is an instruction with its operands (some hundred bytes); vectors grow by doubling.
+/// `gpu/tests/ptx_fuzz/growth.rs` counts.
+pub const MEMORY_PER_TEXT_BYTE_MAX: u64 = 128;
 
 /// Rounds `offset` up to `align`, a power of two.
 pub fn aligned(offset: u64, align: u32) -> u64 {

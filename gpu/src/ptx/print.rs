@@ -201,6 +201,13 @@ impl Printer<'_> {
         for (n, variable) in f.variables.iter().enumerate() {
             self.variable(variable, &format!("$v{n}"));
         }
+        for (n, table) in f.tables.iter().enumerate() {
+            put!(self, "$T{n}: .branchtargets");
+            for (n, label) in table.iter().enumerate() {
+                put!(self, "{} $L{label}", if n == 0 { "" } else { "," });
+            }
+            put!(self, ";\n");
+        }
         let mut label = 0;
         for n in 0..=f.instructions.len() {
             while f.labels.get(label).is_some_and(|at| *at as usize == n) {
@@ -305,6 +312,7 @@ impl Printer<'_> {
                 self.offset(offset);
             }
             Operand::Label(n) => put!(self, "$L{n}"),
+            Operand::Table(n) => put!(self, "$T{n}"),
             Operand::Function(n) => put!(self, "{}", self.function_name(n as usize)),
             // Lists do not nest: the parser makes them of simple operands only.
             Operand::Vector(..) | Operand::List(..) | Operand::Sink => put!(self, "_"),

@@ -10,7 +10,7 @@
 //! P PP    predicate, or a pair of them, to set        p q        predicate to read: with, without `!`
 //! DP      destination, with a predicate if wanted     m M        anything `mov` takes, and gives
 //! V W     register or `{...}` to load, to store       a          address
-//! l       label                                       y          register or variable
+//! l t     label, list of labels                       y          register or variable
 //! i       integer constant                            ?          may be left out
 //! as ag   address in shared, in global memory         fa fb fc fd  the registers of a matrix
 //! c       bytes to copy, or a predicate not to
@@ -341,6 +341,7 @@ red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz [HINT] .v2|.v4|.
 red [.relaxed|.release] [SCOPE] [.global] .add|.min|.max .noftz [HINT] VEC .f16x2|.bf16x2 : a W h
 
 bra [.uni] : l
+brx .idx [.uni] : su32 t
 ret [.uni] :
 exit :
 trap :

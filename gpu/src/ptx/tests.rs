@@ -99,11 +99,23 @@ const CALLS: &str = ".version 8.0\n.target sm_80\n.address_size 64\n\
     st.param.b32 [c], n; st.param.b64 [d], d0; st.param.b64 [e], d1; call.uni __assertfail, (a, b, c, d, e); }\n\
     ret;\n}\n";
 
+/// Registers passed to functions, vectors of them, a list of labels, variables of a body.
+const REGISTERS: &str = ".version 8.0\n.target sm_80\n.address_size 64\n\
+    .func (.reg .u32 s, .reg .f32 t) f(.reg .u32 a, .reg .f64 b, .reg .u16 c)\n{\n.reg .pred p; .reg .u32 d;\n\
+    cvt.rn.f32.f64 t, b; cvt.u32.u16 d, c; add.u32 s, a, d; setp.gt.u32 p, s, 7; @p ret; add.u32 s, s, 1; }\n\
+    .visible .entry k(.param .u64 out)\n{\n.reg .b64 d; .reg .v4 .u32 v; .reg .v2 .f32 w<2>; .reg .b32 r<3>; .reg .f32 x; .reg .pred p;\n\
+    .global .u32 kept[2] = {1+1, 3}; ld.param.u64 d, [out]; mov.u32 r0, %tid.x; mov.v4.u32 v, {r0, 1, 2, r0};\n\
+    T: .branchtargets A, B, A;\n@p brx.idx v.x, T; setp.eq.u32 p, v.w, 3; @!p call (r1, x), f, (v.y, 2.5, 3);\n\
+    A: call (_, x), f, (r0, 0d3FF0000000000000, 4); mov.v2.f32 w1, {x, x};\nB: ld.global.u32 r2, [kept+4]; add.u32 r1, r1, r2;\n\
+    st.global.u32 [d], r1; st.global.v2.f32 [d+8], w1; ret;\n}\n";
+
 /// Whole modules too: calls, and the routines of the exact form at each of their places.
 #[test]
 fn whole_modules_are_taken_by_an_assembler() {
-    let module = read(CALLS);
-    assert_eq!(read(&print(&module)), module);
+    let modules = [read(CALLS), read(REGISTERS)];
+    for module in &modules {
+        assert_eq!(read(&print(module)), *module);
+    }
     let samples = samples::all(&mut fastrand::Rng::with_seed(23));
     let approximate = samples.iter().filter(|s| s.mods.iter().any(|m| matches!(m, Mod::Approx | Mod::Full)));
     let exact_forms: Vec<String> = approximate
@@ -117,7 +129,7 @@ fn whole_modules_are_taken_by_an_assembler() {
         return;
     };
     let kernels = KERNELS.iter().map(|(_, text)| canonical(&read(text)).text);
-    for text in kernels.chain([canonical(&module).text]).chain(exact_forms) {
+    for text in kernels.chain(modules.map(|module| canonical(&module).text)).chain(exact_forms) {
         assert!(assembled(&ptxas, 90, &text), "{text}");
     }
 }

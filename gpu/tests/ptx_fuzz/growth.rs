@@ -48,6 +48,32 @@ const FAMILIES: &[Family] = &[
     ("rows", 60_000, |n| format!("{HEAD}.global .b8 v[][2] = {{{{1}}{}}};", ",{1}".repeat(n)), false),
     ("functions", 4_000, |n| format!("{HEAD}{}", many(n, |i| format!(".entry k{i}(){{}}\n"))), false),
     ("calls", 100_000, |n| format!("{HEAD}.func f() {{ }}\n.entry k() {{ {} }}", "call f;".repeat(n)), false),
+    (
+        "register arguments",
+        1_000,
+        |n| {
+            let formal: String = many(200, |i| format!("{}.reg .u32 a{i}", if i == 0 { "" } else { "," }));
+            let call = format!("call f,(1{});", ",1".repeat(199));
+            format!("{HEAD}.func f({formal}) {{ }}\n.entry k() {{ {} }}", call.repeat(n))
+        },
+        false,
+    ),
+    (
+        "returned registers",
+        100_000,
+        |n| {
+            let formal: String = many(200, |i| format!("{}.reg .u32 a{i}", if i == 0 { "" } else { "," }));
+            format!("{HEAD}.func ({formal}) f() {{ {} }}\n", "ret;".repeat(n))
+        },
+        false,
+    ),
+    (
+        "branch targets",
+        190_000,
+        |n| body(format!(".reg .b32 a; A: T: .branchtargets A{}; brx.idx a,T;", ",A".repeat(n))),
+        false,
+    ),
+    ("expressions", 100_000, |n| format!("{HEAD}.global .b64 v[] = {{1{}}};", ",-~1".repeat(n)), false),
     ("comments", 400_000, |n| body("/**/".repeat(n)), false),
     ("strings", 200_000, |n| body(format!(".pragma \"{}\";", "x\\\"".repeat(n))), false),
     ("padding", 64, |n| format!("{HEAD}.global .b8 v[][1000] = {{{{1}}{}}};", ",{1}".repeat(n)), false),

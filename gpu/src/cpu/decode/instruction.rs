@@ -24,9 +24,6 @@ pub(super) struct Site<'d, 'a, 'u> {
     pub instruction: &'a Instruction,
 }
 
-/// A branch to aim: at a label, or (`None`) at the end of the function.
-type Aim = Option<Option<u32>>;
-
 fn int_ty(ty: Mod) -> IntTy {
     match (ty.bits(), ty.is_signed()) {
         (64, true) => IntTy::S64,
@@ -215,8 +212,8 @@ impl<'a> Site<'_, 'a, '_> {
         self.decoder.kernel.codes[last].e = u32::from(set);
     }
 
-    /// Decodes the instruction; a branch that is left to aim is the last code pushed.
-    pub fn decode(&mut self) -> Result<Aim, Refused> {
+    /// Decodes the instruction.
+    pub fn decode(&mut self) -> Result<(), Refused> {
         let ty = self.ty(0);
         let signed = ty.is_signed();
         let wide = ty.bits() == 64;
@@ -384,17 +381,13 @@ impl<'a> Site<'_, 'a, '_> {
             Op::Membar | Op::Fence => {
                 self.push(Kind::Fence);
             }
-            Op::Brx => {}
             Op::Bra => {
-                let Operand::Label(label) = self.operand(0) else { return Ok(None) };
-                let label = *label;
-                self.push(Kind::Branch(0));
-                return Ok(Some(Some(label)));
+                if let Operand::Label(label) = self.operand(0) {
+                    self.branch(Some(*label));
+                }
             }
-            Op::Ret if !self.function.kernel => {
-                self.push(Kind::Branch(0));
-                return Ok(Some(None));
-            }
+            Op::Brx => self.branch_of_many(),
+            Op::Ret if !self.function.kernel => self.branch(None),
             Op::Ret | Op::Exit => {
                 self.push(Kind::Exit);
             }
@@ -459,7 +452,7 @@ impl<'a> Site<'_, 'a, '_> {
                 self.push(Kind::Activemask).d = d;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     fn logic(&mut self, int: IntOp, bool_op: BoolOp) {

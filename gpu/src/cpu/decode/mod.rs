@@ -110,6 +110,9 @@ struct Decoder<'a> {
     guard: u32,
     negated: bool,
     line: u32,
+    /// Branches of the function that is being decoded, to be aimed when all places are known: code and label, or code
+    /// and the function's end.
+    aims: Vec<(usize, Option<u32>)>,
 }
 
 /// Makes a kernel of `module` ready.
@@ -142,6 +145,7 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
         guard: NONE,
         negated: false,
         line: function.line.0,
+        aims: Vec::new(),
     };
     decoder.place(&functions);
     let root = module.functions.iter().position(|f| std::ptr::eq(f, function)).unwrap_or(0);
@@ -229,8 +233,7 @@ impl<'a> Decoder<'a> {
         let function = &module.functions[index];
         let unit = Rc::clone(&self.units[&index]);
         let mut starts = Vec::with_capacity(function.instructions.len() + 1);
-        // Branches to be aimed when all places are known: code and label, or code and the function's end.
-        let mut aims: Vec<(usize, Option<u32>)> = Vec::new();
+        let outer = std::mem::take(&mut self.aims);
         for i in &function.instructions {
             starts.push(self.kernel.codes.len() as u32);
             self.line = i.line.0;
@@ -239,9 +242,7 @@ impl<'a> Decoder<'a> {
                 None => (NONE, false),
             };
             let mut site = instruction::Site { decoder: self, function, unit: &unit, instruction: i };
-            if let Some(label) = site.decode()? {
-                aims.push((self.kernel.codes.len() - 1, label));
-            }
+            site.decode()?;
             self.read += 1;
             if self.kernel.codes.len().max(self.read) > EXPANDED_MAX {
                 return self.refuse("a kernel with its calls written out exceeds 1048576 instructions");
@@ -253,7 +254,7 @@ impl<'a> Decoder<'a> {
             // Falling off the end is the same as returning.
             self.push(Kind::Exit);
         }
-        for (code, label) in aims {
+        for (code, label) in std::mem::replace(&mut self.aims, outer) {
             let place = match label {
                 Some(label) => function.labels[label as usize] as usize,
                 None => function.instructions.len(),

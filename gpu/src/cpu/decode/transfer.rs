@@ -3,7 +3,7 @@
 use super::{Base, Class, Kind, Mod, NONE, Operand, Part, Refused, Space, Symbol, instruction::Site};
 use crate::{
     cpu::{
-        code::{AtomOp, AtomTy, Barrier, ReduceOp},
+        code::{AtomOp, AtomTy, Barrier, Cmp, CmpTy, IntTy, ReduceOp},
         memory::Area,
     },
     ptx::{
@@ -178,6 +178,49 @@ impl Site<'_, '_, '_> {
         (code.d, code.a, code.b, code.c) = (d, a, b, c);
     }
 
+    /// A branch by which lanes that take no part go round what follows, and which is to be aimed at its end.
+    fn go_round(&mut self) -> Option<usize> {
+        (self.decoder.guard != NONE).then(|| {
+            self.decoder.negated = !self.decoder.negated;
+            self.push(Kind::Branch(0));
+            self.decoder.guard = NONE;
+            self.decoder.kernel.codes.len() - 1
+        })
+    }
+
+    fn come_together(&mut self, around: Option<usize>) {
+        let end = self.decoder.kernel.codes.len() as u32;
+        if let Some(around) = around {
+            self.decoder.kernel.codes[around].kind = Kind::Branch(end);
+        }
+    }
+
+    /// A branch to a label, or to the end of the function.
+    pub(super) fn branch(&mut self, label: Option<u32>) {
+        self.push(Kind::Branch(0));
+        let code = self.decoder.kernel.codes.len() - 1;
+        self.decoder.aims.push((code, label));
+    }
+
+    /// `brx.idx`: the index is compared with each number that has a label; one that has none stops the kernel.
+    pub(super) fn branch_of_many(&mut self) {
+        let Operand::Table(table) = self.operand(1) else { return };
+        let around = self.go_round();
+        let index = self.src(0, Mod::U32);
+        let chosen = self.decoder.fresh_predicate();
+        for (n, label) in self.function.tables[*table as usize].iter().enumerate() {
+            let number = self.decoder.constant(n as u64, false);
+            let ty = CmpTy::Int(IntTy::U32);
+            let code = self.push(Kind::Setp { cmp: Cmp::Eq, ty, join: None, negate: false, ftz: false });
+            (code.d, code.a, code.b) = (chosen, index, number);
+            (self.decoder.guard, self.decoder.negated) = (chosen, false);
+            self.branch(Some(*label));
+            self.decoder.guard = NONE;
+        }
+        self.push(Kind::Trap);
+        self.come_together(around);
+    }
+
     /// Copies the arguments, writes out the callee's body, and copies the results.
     pub(super) fn call(&mut self) -> Result<(), Refused> {
         let (returned, callee, given) = (self.operand(0), self.operand(1), self.operand(2));
@@ -191,14 +234,8 @@ impl Site<'_, '_, '_> {
             return self.external(target, &given, &returned);
         }
         let unit = std::rc::Rc::clone(&self.decoder.units[&index]);
-        // Lanes that do not call go round everything.
-        let (guard, negated, line) = (self.decoder.guard, self.decoder.negated, self.decoder.line);
-        let around = (guard != NONE).then(|| {
-            self.decoder.negated = !negated;
-            self.push(Kind::Branch(0));
-            self.decoder.guard = NONE;
-            self.decoder.kernel.codes.len() - 1
-        });
+        let line = self.decoder.line;
+        let around = self.go_round();
         for (part, param) in self.function.parts(given).iter().zip(&target.params) {
             let from = self.variable(part);
             self.copy(from, unit.params + u64::from(param.offset), param);
@@ -209,10 +246,7 @@ impl Site<'_, '_, '_> {
             let to = self.variable(part);
             self.copy(unit.returns + u64::from(param.offset), to, param);
         }
-        let end = self.decoder.kernel.codes.len() as u32;
-        if let Some(around) = around {
-            self.decoder.kernel.codes[around].kind = Kind::Branch(end);
-        }
+        self.come_together(around);
         Ok(())
     }
 

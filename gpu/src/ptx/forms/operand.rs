@@ -126,6 +126,9 @@ impl Checker<'_> {
                 self.registers(operand, count, Mod::B32)
             }
             Kindof::Label => holds(matches!(operand, Operand::Label(_)), || "a label".into()),
+            Kindof::Table => holds(matches!(operand, Operand::Table(_)), || {
+                "the label of a `.branchtargets` before it".into()
+            }),
             // The bytes of a copy, of a cache line, or a number of groups or a table.
             Kindof::Constant => match self.mods.one_of(&[Mod::Ca, Mod::Cg, Mod::L2, Mod::L2EvictNormal]) {
                 Some(Mod::Ca) => holds(matches!(operand, Operand::Int(4 | 8 | 16)), || "4, 8 or 16".into()),

@@ -1,12 +1,14 @@
 //! Bodies: declarations, labels and instructions, with names resolved scope by scope.
 
+mod calls;
 mod operand;
+mod tables;
 
 use super::{Global, Parsed, Parser};
 use crate::ptx::{
     error::{At, Refusal, What, quote},
     forms,
-    ir::{Base, Class, Function, Guard, Instruction, Line, Mods, Operand, SINK, Space, Symbol},
+    ir::{Base, Class, Function, Guard, Instruction, Line, Mods, Operand, Param, SINK, Space, Symbol},
     lex::Tok,
     limits,
     words::{self, Kind, Mod, Op, Special},
@@ -16,14 +18,19 @@ use std::collections::HashMap;
 /// What a name inside a body stands for.
 #[derive(Debug, Clone, Copy)]
 enum Local {
-    /// Declared; gets its number at first use.
-    Unused(Class),
+    /// Declared, with so many lanes; gets its numbers at first use.
+    Unused(Class, u8),
     Register(u32),
+    /// A vector of so many registers, from this one on.
+    Vector(u32, u8),
     /// `%r<100>` declares `%r0` to `%r99`; kept under `%r`.
-    Range(Class, u32),
+    Range(Class, u32, u8),
     Symbol(Symbol),
     Label(u32),
 }
+
+/// Where in which list of a call, and as what.
+type Passed = (&'static str, usize, Mod, u32);
 
 /// Registers and variables live in one table keyed by scope; ranges and labels have tables of their own, because
 /// `%r<4>` and `%r` do not clash.
@@ -31,6 +38,20 @@ struct Body<'a> {
     names: HashMap<(u32, &'a str), Local>,
     ranges: HashMap<(u32, &'a str), Local>,
     labels: HashMap<(u32, &'a str), Local>,
+    /// Lists of branch targets, by their labels.
+    tables: HashMap<(u32, &'a str), u32>,
+    /// Where a table's labels come to stand: table, place, scope, name and place in the text.
+    targets: Vec<(u32, u32, u32, &'a str, At)>,
+    /// Registers that hold results: the result's number and the register.
+    results: Vec<(u32, u32)>,
+    /// Where each result is, if one parameter hands over several.
+    layout: Vec<Param>,
+    /// Branches to the end, where results are stored: the operands that name it.
+    returns: Vec<usize>,
+    /// The variables through which calls of this body pass registers and numbers.
+    passed: HashMap<Passed, u32>,
+    /// Whether registers may have got their numbers in another order than that of their use.
+    disordered: bool,
     /// The enclosing scope of each scope; the outermost is its own.
     parents: Vec<u32>,
     scope: u32,
@@ -46,11 +67,18 @@ struct Body<'a> {
 
 impl<'a> Parser<'a> {
     /// Everything after the `{` of a function, up to and with its `}`.
-    pub(super) fn body(&mut self, function: &mut Function) -> Parsed<()> {
+    pub(super) fn body(&mut self, function: &mut Function, index: u32) -> Parsed<()> {
         let mut body = Body {
             names: HashMap::new(),
             ranges: HashMap::new(),
             labels: HashMap::new(),
+            tables: HashMap::new(),
+            targets: Vec::new(),
+            results: Vec::new(),
+            layout: self.results.get(&index).cloned().unwrap_or_default(),
+            returns: Vec::new(),
+            passed: HashMap::new(),
+            disordered: false,
             parents: vec![0],
             scope: 0,
             depth: 0,
@@ -65,8 +93,9 @@ impl<'a> Parser<'a> {
             match self.tok.tok {
                 Tok::Punct(b'{') => self.open_scope(&mut body)?,
                 Tok::Punct(b'}') => {
-                    self.bump()?;
+                    let at = self.bump()?.at;
                     if body.depth == 0 {
+                        self.hand_back(function, &body, at)?;
                         break;
                     }
                     body.depth -= 1;
@@ -83,16 +112,21 @@ impl<'a> Parser<'a> {
                 }
                 Tok::Word(_) => {
                     let (name, at) = self.word("an instruction or a label")?;
-                    if self.eat(b':')? {
-                        self.label(name, at, function, &mut body)?;
-                    } else {
+                    if !self.eat(b':')? {
                         self.instruction(name, at, None, function, &mut body)?;
+                    } else if self.tok.tok == Tok::Dot("branchtargets") {
+                        self.branch_targets(name, at, function, &mut body)?;
+                    } else {
+                        self.label(name, at, function, &mut body)?;
                     }
                 }
                 _ => return self.unexpected("an instruction, a label, a directive or `}`"),
             }
         }
         self.resolve_labels(function, &body)?;
+        if body.disordered {
+            renumber(function);
+        }
         function.registers.shrink_to_fit();
         function.instructions.shrink_to_fit();
         function.operands.shrink_to_fit();
@@ -109,16 +143,16 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn enter_params(&mut self, function: &Function, body: &mut Body<'a>) -> Parsed<()> {
+    fn enter_params(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<()> {
         let names = std::mem::take(&mut self.param_names);
         let returns = std::mem::take(&mut self.return_names);
         let params = names.iter().enumerate().map(|(n, p)| (p, Symbol::Param(n as u32)));
         let returns = returns.iter().enumerate().map(|(n, p)| (p, Symbol::Return(n as u32)));
-        let sizes = (function.params.len(), function.returns.len());
-        debug_assert_eq!(sizes, (params.len(), returns.len()), "names and parameters are read together");
-        for ((name, at), symbol) in params.chain(returns) {
-            if body.names.insert((0, name), Local::Symbol(symbol)).is_some() {
-                return Err(Refusal::twice(*at, name));
+        for ((name, at, register), symbol) in params.chain(returns) {
+            let local = register.map_or(Local::Symbol(symbol), |class| Local::Unused(class, 1));
+            body.declare(name, local, *at)?;
+            if register.is_some() {
+                self.enter_register(name, *at, symbol, function, body)?;
             }
         }
         Ok(())
@@ -145,18 +179,21 @@ impl<'a> Parser<'a> {
                     "shared" => Space::Shared,
                     "local" => Space::Local,
                     "param" => Space::Param,
-                    _ => {
-                        let why = "declare .global and .const variables at the module level";
-                        return Err(Refusal::unsupported(at, word, why));
-                    }
+                    "const" => Space::Const,
+                    _ => Space::Global,
                 };
                 let head = self.variable_head(space)?;
                 loop {
                     let (name, at) = self.word("a variable's name")?;
-                    let index = function.variables.len() as u32;
-                    let variable = self.variable_tail(space, head, false)?;
-                    function.variables.push(variable);
-                    body.declare(name, Local::Symbol(Symbol::Local(index)), at)?;
+                    // What outlives a call is the module's, under a name that only this body knows.
+                    let symbol = if matches!(space, Space::Global | Space::Const) {
+                        Symbol::Module(self.module_variable(space, head, false, at)?)
+                    } else {
+                        let variable = self.variable_tail(space, head, false)?;
+                        function.variables.push(variable);
+                        Symbol::Local(function.variables.len() as u32 - 1)
+                    };
+                    body.declare(name, Local::Symbol(symbol), at)?;
                     if !self.eat(b',')? {
                         return self.expect(b';');
                     }
@@ -169,7 +206,7 @@ impl<'a> Parser<'a> {
                 Err(Refusal::unsupported(at, self.tok.text, why))
             }
             _ => {
-                let why = "only .reg, .shared, .local and .param are declared in a body";
+                let why = "only registers and variables are declared in a body";
                 Err(Refusal::unsupported(at, self.tok.text, why))
             }
         }
@@ -177,20 +214,15 @@ impl<'a> Parser<'a> {
 
     fn registers(&mut self, body: &mut Body<'a>) -> Parsed<()> {
         self.bump()?;
-        let Tok::Dot(word) = self.tok.tok else { return self.unexpected("a register type such as `.b32`") };
-        let class = Mod::named(word).and_then(|m| match m.kind()? {
-            (Kind::Predicate, _) => Some(Class::Pred),
-            (Kind::IntPair | Kind::Element, _) => None,
-            (Kind::Float, 32) => Some(Class::F32),
-            (Kind::Float, 64) => Some(Class::F64),
-            // Bytes live in 16-bit registers: only loads, stores and cvt touch them.
-            (_, 8 | 16) => Some(Class::B16),
-            (_, 32) => Some(Class::B32),
-            (_, 64) => Some(Class::B64),
-            _ => None,
-        });
-        let Some(class) = class else { return self.unexpected("a register type such as `.b32`") };
-        self.bump()?;
+        let lanes = match self.tok.tok {
+            Tok::Dot("v2") => 2,
+            Tok::Dot("v4") => 4,
+            _ => 1,
+        };
+        if lanes > 1 {
+            self.bump()?;
+        }
+        let class = self.register_class(lanes == 1)?;
         loop {
             let (name, at) = self.word("a register's name")?;
             if Special::spelled(name).is_some() {
@@ -200,13 +232,14 @@ impl<'a> Parser<'a> {
             if self.eat(b'<')? {
                 count = self.int(limits::DECLARED_REGISTERS_MAX, "declared registers in a function")?;
                 self.expect(b'>')?;
-                if body.ranges.insert((body.scope, name), Local::Range(class, count as u32)).is_some() {
+                if body.ranges.insert((body.scope, name), Local::Range(class, count as u32, lanes)).is_some()
+                {
                     return Err(Refusal::twice(at, name));
                 }
             } else {
-                body.declare(name, Local::Unused(class), at)?;
+                body.declare(name, Local::Unused(class, lanes), at)?;
             }
-            body.declared += count;
+            body.declared += count * u64::from(lanes);
             if body.declared > limits::DECLARED_REGISTERS_MAX {
                 let what = "declared registers in a function";
                 return Err(Refusal::limit(at, what, limits::DECLARED_REGISTERS_MAX));
@@ -215,6 +248,26 @@ impl<'a> Parser<'a> {
                 return self.expect(b';');
             }
         }
+    }
+
+    /// A register's type; predicates only where they may be.
+    pub(in crate::ptx::parse) fn register_class(&mut self, predicates: bool) -> Parsed<Class> {
+        let expected = "a register type such as `.b32`";
+        let Tok::Dot(word) = self.tok.tok else { return self.unexpected(expected) };
+        let class = Mod::named(word).and_then(|m| match m.kind()? {
+            (Kind::Predicate, _) => predicates.then_some(Class::Pred),
+            (Kind::IntPair | Kind::Element, _) => None,
+            (Kind::Float, 32) => Some(Class::F32),
+            (Kind::Float, 64) => Some(Class::F64),
+            // Bytes live in 16-bit registers: only loads, stores and cvt touch them.
+            (_, 8 | 16) => Some(Class::B16),
+            (_, 32) => Some(Class::B32),
+            (_, 64) => Some(Class::B64),
+            _ => None,
+        });
+        let Some(class) = class else { return self.unexpected(expected) };
+        self.bump()?;
+        Ok(class)
     }
 
     fn label(&mut self, name: &'a str, at: At, function: &mut Function, body: &mut Body<'a>) -> Parsed<()> {
@@ -241,7 +294,7 @@ impl<'a> Parser<'a> {
                 _ => return Err(Refusal::undeclared(*at, "label", name)),
             }
         }
-        Ok(())
+        self.resolve_targets(function, body)
     }
 
     fn guard(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Guard> {
@@ -292,6 +345,8 @@ impl<'a> Parser<'a> {
         }
         body.operands.clear();
         body.places.clear();
+        // Where its vectors and lists begin.
+        let start = function.operands.len();
         while !self.is(b';') {
             if !body.operands.is_empty() {
                 self.expect(b',')?;
@@ -307,13 +362,16 @@ impl<'a> Parser<'a> {
                 return Err(Refusal::limit(self.tok.at, "operands of an instruction", 8));
             }
         }
-        let scope = forms::Scope { function, variables: &self.module.variables };
         if op == Op::Call {
-            self.check_call(&mods, function, body, at)?;
-        } else {
-            forms::check(op, &mut mods, &body.operands, &scope, at, &body.mod_places, &body.places)?;
+            self.expect(b';')?;
+            return self.call(mods, guard, start, function, body, at);
         }
+        let scope = forms::Scope { function, variables: &self.module.variables };
+        forms::check(op, &mut mods, &body.operands, &scope, at, &body.mod_places, &body.places)?;
         self.expect(b';')?;
+        if op == Op::Ret && !body.results.is_empty() {
+            return self.go_to_end(guard, function, body, at);
+        }
         let first = function.operands.len() as u32;
         for (n, operand) in body.operands.iter().enumerate() {
             if let Operand::Label(pending) = operand
@@ -322,9 +380,22 @@ impl<'a> Parser<'a> {
                 entry.0 = first + n as u32;
             }
         }
-        function.operands.extend_from_slice(&body.operands);
-        let count = body.operands.len() as u8;
-        function.instructions.push(Instruction { op, mods, guard, first, count, line: Line(at.line) });
+        let instruction = Instruction { op, mods, guard, first, count: 0, line: Line(at.line) };
+        self.push(instruction, &body.operands, function, at)
+    }
+
+    /// Adds an instruction with its operands.
+    fn push(
+        &mut self,
+        instruction: Instruction,
+        operands: &[Operand],
+        function: &mut Function,
+        at: At,
+    ) -> Parsed<()> {
+        let first = function.operands.len() as u32;
+        function.operands.extend_from_slice(operands);
+        let count = operands.len() as u8;
+        function.instructions.push(Instruction { first, count, ..instruction });
         self.instructions += 1;
         self.operands += u64::from(count);
         if self.instructions > limits::INSTRUCTIONS_MAX {
@@ -356,63 +427,40 @@ impl<'a> Parser<'a> {
             None => Err(Refusal { at, what: What::UnknownInstruction { name: quote(&full) } }),
         }
     }
+}
 
-    /// `call (ret), name, (a, b)`: a function declared before, with parameters of the same sizes.
-    fn check_call(&self, mods: &Mods, function: &mut Function, body: &mut Body<'a>, at: At) -> Parsed<()> {
-        let refuse = |found: &str, expected: &str| {
-            let what = What::Form {
-                instruction: "call".to_string(),
-                found: found.to_string(),
-                expected: expected.to_string(),
-            };
-            Err(Refusal { at, what })
-        };
-        if mods.as_slice().iter().any(|m| *m != Mod::Uni) || mods.as_slice().len() > 1 {
-            return refuse("these modifiers", "`.uni` or nothing");
+/// Gives registers the numbers that they get where the body is read as it prints: in order of their use.
+fn renumber(function: &mut Function) {
+    let mut numbers = vec![SINK; function.registers.len()];
+    let mut used = Vec::new();
+    let mut meet = |r: u32| {
+        if let Some(number) = numbers.get_mut(r as usize).filter(|n| **n == SINK) {
+            *number = used.len() as u32;
+            used.push(function.registers[r as usize]);
         }
-        let empty = Operand::List(0, 0);
-        let (returned, callee, given) = match body.operands.as_slice() {
-            [r @ Operand::List(..), Operand::Function(f), a @ Operand::List(..)] => (*r, *f, *a),
-            [r @ Operand::List(..), Operand::Function(f)] => (*r, *f, empty),
-            [Operand::Function(f), a @ Operand::List(..)] => (empty, *f, *a),
-            [Operand::Function(f)] => (empty, *f, empty),
-            _ => {
-                return refuse(
-                    "these operands",
-                    "a function declared before, by its name, with its lists: indirect calls are not covered",
-                );
-            }
-        };
-        let target = &self.module.functions[callee as usize];
-        if target.kernel {
-            return refuse("a kernel", "a .func");
-        }
-        for (list, params, which) in
-            [(returned, &target.returns, "results"), (given, &target.params, "parameters")]
-        {
-            let parts = function.parts(&list);
-            if parts.len() != params.len() {
-                return refuse(&format!("{} {which}", parts.len()), &params.len().to_string());
-            }
-            for (part, param) in parts.iter().zip(params) {
-                let bytes = match part {
-                    Operand::Symbol(Symbol::Local(n), 0) => function.variables.get(*n as usize),
-                    _ => None,
-                };
-                let fits =
-                    bytes.is_some_and(|v| v.space == Space::Param && v.bytes() == u64::from(param.bytes()));
-                if !fits {
-                    return refuse(
-                        &format!("another kind of {which}"),
-                        ".param variables of the declared sizes",
-                    );
-                }
+    };
+    for i in &function.instructions {
+        i.guard.iter().for_each(|guard| meet(guard.register));
+        for operand in function.operands_of(i).iter().flat_map(|o| function.parts(o)) {
+            match operand {
+                Operand::Register(r) | Operand::Not(r) | Operand::Address(Base::Register(r), _) => meet(*r),
+                Operand::Pair(a, b) => [*a, *b].into_iter().for_each(&mut meet),
+                _ => {}
             }
         }
-        // One shape for all spellings.
-        body.operands = vec![returned, Operand::Function(callee), given];
-        Ok(())
     }
+    let number = |r: &mut u32| *r = numbers.get(*r as usize).copied().unwrap_or(SINK);
+    for operand in &mut function.operands {
+        match operand {
+            Operand::Register(r) | Operand::Not(r) | Operand::Address(Base::Register(r), _) => number(r),
+            Operand::Pair(a, b) => [a, b].into_iter().for_each(number),
+            _ => {}
+        }
+    }
+    for guard in function.instructions.iter_mut().filter_map(|i| i.guard.as_mut()) {
+        number(&mut guard.register);
+    }
+    function.registers = used;
 }
 
 impl<'a> Body<'a> {
@@ -443,17 +491,17 @@ impl<'a> Body<'a> {
     }
 
     /// Whether a `name<count>` of this scope declares the register: tries every way to part the final digits.
-    fn range(&self, scope: u32, name: &str) -> Option<Class> {
+    fn range(&self, scope: u32, name: &str) -> Option<(Class, u8)> {
         let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count().min(7);
         for n in 1..=digits {
             let (prefix, number) = name.split_at(name.len() - n);
             if n > 1 && number.starts_with('0') {
                 continue;
             }
-            if let Some(Local::Range(class, count)) = self.ranges.get(&(scope, prefix))
+            if let Some(Local::Range(class, count, lanes)) = self.ranges.get(&(scope, prefix))
                 && number.parse::<u32>().is_ok_and(|i| i < *count)
             {
-                return Some(*class);
+                return Some((*class, *lanes));
             }
         }
         None

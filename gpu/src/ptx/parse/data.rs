@@ -1,9 +1,9 @@
 //! Variables, their first values, and parameter lists.
 
-use super::{Global, Parsed, Parser, data_type};
+use super::{FormalName, Global, Parsed, Parser, data_type};
 use crate::ptx::{
-    error::Refusal,
-    ir::{Operand, Param, Pointer, Space, Variable},
+    error::{At, Refusal},
+    ir::{Class, Operand, Param, Pointer, Space, Variable},
     lex::Tok,
     limits,
     words::Mod,
@@ -20,34 +20,45 @@ impl<'a> Parser<'a> {
             if name.starts_with('%') {
                 return Err(Refusal::unexpected(at, &format!("`{name}`"), "a name without `%`"));
             }
-            let variable = self.variable_tail(space, shape, external)?;
-            let index = self.module.variables.len() as u32;
+            let index = self.module_variable(space, shape, external, at)?;
             if self.names.insert(name, Global::Variable(index)).is_some() {
                 return Err(Refusal::twice(at, name));
-            }
-            let (what, max) = match space {
-                Space::Global => ("bytes of global variables", limits::GLOBAL_BYTES_MAX),
-                Space::Const => ("bytes of constant variables", limits::CONST_BYTES_MAX),
-                Space::Shared | Space::Local | Space::Param => {
-                    ("bytes of static shared memory", limits::SHARED_BYTES_MAX)
-                }
-            };
-            // Shared variables of the module count when a kernel uses them; alone each must fit.
-            let end = match space {
-                Space::Global => &mut self.global_bytes,
-                Space::Const => &mut self.const_bytes,
-                Space::Shared | Space::Local | Space::Param => &mut 0,
-            };
-            *end = limits::aligned(*end, variable.align).saturating_add(variable.bytes());
-            let total = *end;
-            self.module.variables.push(variable);
-            if total > max {
-                return Err(Refusal::limit(at, what, max));
             }
             if !self.eat(b',')? {
                 return self.expect(b';');
             }
         }
+    }
+
+    /// What follows a variable's name; gives its number.
+    pub(super) fn module_variable(
+        &mut self,
+        space: Space,
+        shape: (Option<u32>, Mod, u64),
+        external: bool,
+        at: At,
+    ) -> Parsed<u32> {
+        let variable = self.variable_tail(space, shape, external)?;
+        let (what, max) = match space {
+            Space::Global => ("bytes of global variables", limits::GLOBAL_BYTES_MAX),
+            Space::Const => ("bytes of constant variables", limits::CONST_BYTES_MAX),
+            Space::Shared | Space::Local | Space::Param => {
+                ("bytes of static shared memory", limits::SHARED_BYTES_MAX)
+            }
+        };
+        // Shared variables of the module count when a kernel uses them; alone each must fit.
+        let end = match space {
+            Space::Global => &mut self.global_bytes,
+            Space::Const => &mut self.const_bytes,
+            Space::Shared | Space::Local | Space::Param => &mut 0,
+        };
+        *end = limits::aligned(*end, variable.align).saturating_add(variable.bytes());
+        let total = *end;
+        self.module.variables.push(variable);
+        if total > max {
+            return Err(Refusal::limit(at, what, max));
+        }
+        Ok(self.module.variables.len() as u32 - 1)
     }
 
     /// `.align 8 .v4 .f32`: alignment, element and elements a name stands for.
@@ -326,7 +337,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `( .param .u64 a, .param .align 8 .b8 b[16] )`. Names are entered when the body begins.
-    pub(super) fn params(&mut self) -> Parsed<Vec<Param>> {
+    pub(super) fn params(&mut self, kernel: bool) -> Parsed<Vec<Param>> {
         self.expect(b'(')?;
         let mut params = Vec::new();
         self.param_names.clear();
@@ -336,7 +347,8 @@ impl<'a> Parser<'a> {
                 self.expect(b',')?;
             }
             let at = self.tok.at;
-            let (mut param, name) = self.param()?;
+            let register = !kernel && self.tok.tok == Tok::Dot("reg");
+            let (mut param, name) = if register { self.register_param(at)? } else { self.param(at)? };
             offset = limits::aligned(offset, param.align);
             param.offset = offset as u32;
             offset += u64::from(param.bytes());
@@ -347,12 +359,28 @@ impl<'a> Parser<'a> {
                 return Err(Refusal::limit(at, "parameters", limits::PARAMS_MAX));
             }
             params.push(param);
-            self.param_names.push((name, at));
+            self.param_names.push(name);
         }
         Ok(params)
     }
 
-    fn param(&mut self) -> Parsed<(Param, &'a str)> {
+    /// `.reg .u32 name`: passed as a `.param` of its size, from and to which the body's register is copied.
+    fn register_param(&mut self, at: At) -> Parsed<(Param, FormalName<'a>)> {
+        self.bump()?;
+        let class = self.register_class(false)?;
+        let element = match class {
+            Class::Pred | Class::B16 => Mod::B16,
+            Class::B32 => Mod::B32,
+            Class::B64 => Mod::B64,
+            Class::F32 => Mod::F32,
+            Class::F64 => Mod::F64,
+        };
+        let (name, _) = self.word("a parameter's name")?;
+        let param = Param { element, align: element.bits() / 8, count: None, pointer: None, offset: 0 };
+        Ok((param, (name, at, Some(class))))
+    }
+
+    fn param(&mut self, at: At) -> Parsed<(Param, FormalName<'a>)> {
         self.expect_dot("param")?;
         let (mut align, element, lanes) = self.variable_head(Space::Param)?;
         if lanes > 1 {
@@ -387,6 +415,6 @@ impl<'a> Parser<'a> {
         }
         let size = element.bits() / 8;
         align = Some(align.unwrap_or(1).max(size));
-        Ok((Param { element, align: align.unwrap_or(size), count, pointer, offset: 0 }, name))
+        Ok((Param { element, align: align.unwrap_or(size), count, pointer, offset: 0 }, (name, at, None)))
     }
 }

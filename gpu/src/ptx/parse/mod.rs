@@ -12,7 +12,7 @@ mod data;
 
 use super::{
     error::{At, Refusal},
-    ir::{Function, Line, Module, Operand, Param, Space},
+    ir::{Class, Function, Line, Module, Operand, Param, Space},
     lex::{Lexer, Tok, Token},
     limits, print,
     words::{Kind, Mod, Op},
@@ -32,8 +32,10 @@ struct Parser<'a> {
     module: Module,
     names: HashMap<&'a str, Global>,
     /// Names of the parameters and results of the function being read, with their places.
-    param_names: Vec<(&'a str, At)>,
-    return_names: Vec<(&'a str, At)>,
+    param_names: Vec<FormalName<'a>>,
+    return_names: Vec<FormalName<'a>>,
+    /// Where several results of a function are in the one that hands them over.
+    results: HashMap<u32, Vec<Param>>,
     /// For each function: where it was declared, and whether a body was seen.
     declared: Vec<(At, bool)>,
     instructions: u64,
@@ -47,6 +49,9 @@ struct Parser<'a> {
 }
 
 type Parsed<T> = Result<T, Refusal>;
+
+/// The name of a formal parameter, where it stands, and its class if it is a register of the body.
+type FormalName<'a> = (&'a str, At, Option<Class>);
 
 /// Reads and checks a module. The first thing that is not covered ends the reading with where and why.
 pub fn parse(text: &str) -> Result<Module, Refusal> {
@@ -63,6 +68,7 @@ pub fn parse(text: &str) -> Result<Module, Refusal> {
         names: HashMap::new(),
         param_names: Vec::new(),
         return_names: Vec::new(),
+        results: HashMap::new(),
         declared: Vec::new(),
         instructions: 0,
         operands: 0,
@@ -198,7 +204,7 @@ impl<'a> Parser<'a> {
         loop {
             let Tok::Dot(word) = self.tok.tok else { return self.unexpected("a directive") };
             match word {
-                "visible" | "weak" => {
+                "visible" | "weak" | "common" => {
                     self.bump()?;
                 }
                 "extern" => {
@@ -271,10 +277,14 @@ impl<'a> Parser<'a> {
     fn function(&mut self, kernel: bool, external: bool) -> Parsed<()> {
         let keyword = self.bump()?.at;
         self.param_names.clear();
-        let returns = if !kernel && self.is(b'(') { self.params()? } else { Vec::new() };
+        let returns = if !kernel && self.is(b'(') { self.params(kernel)? } else { Vec::new() };
         self.return_names = std::mem::take(&mut self.param_names);
+        // Several results are registers, and one parameter hands them all over: no assembler takes more.
+        let layout = returns;
+        let several = layout.len() > 1 && self.return_names.iter().all(|(_, _, class)| class.is_some());
+        let returns = if several { vec![joined(&layout)] } else { layout.clone() };
         let (name, at) = self.word("a name")?;
-        let params = if self.is(b'(') { self.params()? } else { Vec::new() };
+        let params = if self.is(b'(') { self.params(kernel)? } else { Vec::new() };
         if name.starts_with('%') || (name.starts_with('$') && kernel) {
             return Err(Refusal::unexpected(
                 at,
@@ -293,6 +303,7 @@ impl<'a> Parser<'a> {
             returns,
             maxntid: None,
             reqntid: None,
+            tables: Vec::new(),
             registers: Vec::new(),
             variables: Vec::new(),
             labels: Vec::new(),
@@ -302,6 +313,9 @@ impl<'a> Parser<'a> {
         };
         self.performance_directives(&mut function)?;
         let index = self.declare_function(name, at, &function)?;
+        if several {
+            self.results.insert(index as u32, layout);
+        }
         if !kernel && !external {
             // Only kernels are named from outside; what a function is called makes no difference.
             function.name = format!("$f{index}");
@@ -317,7 +331,7 @@ impl<'a> Parser<'a> {
             return Err(Refusal::twice(at, name));
         }
         self.expect(b'{')?;
-        self.body(&mut function)?;
+        self.body(&mut function, index as u32)?;
         self.module.functions[index] = function;
         self.declared[index].1 = true;
         Ok(())
@@ -426,6 +440,13 @@ impl<'a> Parser<'a> {
         }
         Ok(())
     }
+}
+
+/// One array that has room for all of these.
+fn joined(parts: &[Param]) -> Param {
+    let align = parts.iter().map(|p| p.align).max().unwrap_or(1);
+    let bytes = parts.last().map_or(0, |p| p.offset + p.bytes());
+    Param { element: Mod::B8, align, count: Some(bytes), pointer: None, offset: 0 }
 }
 
 /// The functions that every device brings along, with the bits of what they return and take.

@@ -9,7 +9,7 @@ use crate::ptx::{
 
 /// What every sample may name: registers of each class, variables, a label.
 pub const DECLARATIONS: &str = ".reg .pred %p<8>; .reg .b16 %h<16>; .reg .b32 %r<40>; .reg .b64 %d<16>; .reg .f32 %f<40>; \
-                                .reg .f64 %g<40>;\n.shared .align 16 .b8 cell[64];\n.local .align 16 .b8 own[64];\n";
+                                .reg .f64 %g<40>;\n.shared .align 16 .b8 cell[64];\n.local .align 16 .b8 own[64];\nCHOICES: .branchtargets END;\n";
 
 /// One instruction as text, and whether an assembler can be asked about it alone.
 pub struct Sample {
@@ -172,6 +172,7 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
             vector(count, Mod::B32, 4)
         }
         "l" => "END".into(),
+        "t" => "CHOICES".into(),
         "y" => "%d2".into(),
         "i" if op == Op::Cp => "16".into(),
         "i" if matches!(op, Op::Discard | Op::Applypriority) => "128".into(),

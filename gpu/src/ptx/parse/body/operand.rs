@@ -40,6 +40,12 @@ impl<'a> Parser<'a> {
                 body.pending.push((u32::MAX, body.scope, name, at));
                 Ok(Operand::Label((body.pending.len() - 1) as u32))
             }
+            Tok::Word(name) if op == Op::Brx => {
+                match body.walk(body.scope, |s| body.tables.get(&(s, name)).copied()) {
+                    Some(table) => self.bump().map(|_| Operand::Table(table)),
+                    None => self.simple(function, body),
+                }
+            }
             _ => self.simple(function, body),
         }
     }
@@ -59,7 +65,9 @@ impl<'a> Parser<'a> {
             }
             let at = self.tok.at;
             let part = self.simple(function, body)?;
-            if matches!(part, Operand::Pair(..)) || (op != Op::Call && matches!(part, Operand::Symbol(..))) {
+            if matches!(part, Operand::Pair(..) | Operand::Vector(..))
+                || (op != Op::Call && matches!(part, Operand::Symbol(..)))
+            {
                 return Err(Refusal::unexpected(at, "a part that is no value", "a register or a constant"));
             }
             function.operands.push(part);
@@ -128,6 +136,14 @@ impl<'a> Parser<'a> {
             }
             return Ok(Operand::Symbol(symbol, offset));
         }
+        if let Some((first, lanes)) = self.vector(name, at, function, body)?
+            && !matches!(self.tok.tok, Tok::Dot(_))
+        {
+            let parts = function.operands.len() as u32;
+            function.operands.extend((first..first + u32::from(lanes)).map(Operand::Register));
+            self.operands += u64::from(lanes);
+            return Ok(Operand::Vector(parts, lanes));
+        }
         // A register hides a function of the same name, as what is declared nearer always does.
         match self.names.get(name) {
             Some(Global::Function(n)) if !body.declares(name) => Ok(Operand::Function(*n)),
@@ -189,32 +205,69 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The number of a register, given at its first use.
+    /// The number of a register, given at its first use; of a vector, that of the part that is named.
     pub(super) fn register(
-        &self,
+        &mut self,
         name: &'a str,
         at: At,
         function: &mut Function,
         body: &mut Body<'a>,
     ) -> Parsed<u32> {
+        let lanes = match self.local(name, at, function, body)? {
+            Some(Local::Register(n)) => return Ok(n),
+            Some(Local::Vector(first, lanes)) => (first, lanes),
+            _ => return Err(Refusal::undeclared(at, "register or variable", name)),
+        };
+        let part = match self.tok.tok {
+            Tok::Dot("x" | "r") => 0,
+            Tok::Dot("y" | "g") => 1,
+            Tok::Dot("z" | "b") if lanes.1 > 2 => 2,
+            Tok::Dot("w" | "a") if lanes.1 > 2 => 3,
+            _ => return self.unexpected("a part of the vector, such as `.x`"),
+        };
+        self.bump()?;
+        Ok(lanes.0 + part)
+    }
+
+    /// The registers of a vector, if the name is one's: the first, and how many.
+    fn vector(
+        &self,
+        name: &'a str,
+        at: At,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<Option<(u32, u8)>> {
+        Ok(match self.local(name, at, function, body)? {
+            Some(Local::Vector(first, lanes)) => Some((first, lanes)),
+            _ => None,
+        })
+    }
+
+    /// What a name stands for; a register that was only declared gets its number.
+    fn local(
+        &self,
+        name: &'a str,
+        at: At,
+        function: &mut Function,
+        body: &mut Body<'a>,
+    ) -> Parsed<Option<Local>> {
         let found = body.walk(body.scope, |scope| {
             if let Some(local) = body.names.get(&(scope, name)) {
                 return Some((scope, *local));
             }
-            body.range(scope, name).map(|class| (scope, Local::Unused(class)))
+            body.range(scope, name).map(|(class, lanes)| (scope, Local::Unused(class, lanes)))
         });
-        match found {
-            Some((_, Local::Register(n))) => Ok(n),
-            Some((scope, Local::Unused(class))) => {
-                let number = function.registers.len() as u32;
-                if u64::from(number) >= limits::REGISTERS_MAX {
-                    return Err(Refusal::limit(at, "registers in a function", limits::REGISTERS_MAX));
-                }
-                function.registers.push(class);
-                body.names.insert((scope, name), Local::Register(number));
-                Ok(number)
-            }
-            _ => Err(Refusal::undeclared(at, "register or variable", name)),
+        let Some((scope, Local::Unused(class, lanes))) = found else {
+            return Ok(found.map(|(_, local)| local));
+        };
+        let number = function.registers.len() as u32;
+        if u64::from(number) + u64::from(lanes) > limits::REGISTERS_MAX {
+            return Err(Refusal::limit(at, "registers in a function", limits::REGISTERS_MAX));
         }
+        function.registers.extend((0..lanes).map(|_| class));
+        let local = if lanes == 1 { Local::Register(number) } else { Local::Vector(number, lanes) };
+        body.disordered |= lanes > 1;
+        body.names.insert((scope, name), local);
+        Ok(Some(local))
     }
 }
