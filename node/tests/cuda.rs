@@ -8,7 +8,7 @@ mod workers {
 }
 
 use ion_gpu::worker::isolation::Wall;
-use ion_node::workers::{BackendChoice, CudaState, Patience, ProbeReport};
+use ion_node::workers::{BackendChoice, CudaState, ProbeReport};
 use ion_protocol::{
     Bytes, Millis, NodeId,
     fault::{Blame, Fault},
@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use workers::{
     programs::{self, endless, out_of_bounds, scale, text},
-    rig::{CARD, Cards, ION, Imitation, PARTITIONED, PARTS, Rig},
+    rig::{CARD, Cards, ION, Imitation, PARTITIONED, PARTS, Rig, unhurried},
 };
 
 const HEAD: &str = ".version 6.0\n.target sm_52\n.address_size 64\n";
 
 async fn rig(settings: &str) -> (Rig, Imitation) {
     let imitation = Imitation::new(settings);
-    let rig = Rig::start_with(imitation.program.path(), BackendChoice::Cuda, Patience::default()).await;
+    let rig = Rig::start_with(imitation.program.path(), BackendChoice::Cuda, unhurried()).await;
     (rig, imitation)
 }
 
@@ -219,7 +219,7 @@ async fn parts_of_a_card_are_seen_as_what_they_are() {
     let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
     let cards = cards.with_imitation("mig=1");
     cards.say(50, &[]);
-    let rig = Rig::start_with(cards.program.path(), BackendChoice::Cuda, Patience::default()).await;
+    let rig = Rig::start_with(cards.program.path(), BackendChoice::Cuda, unhurried()).await;
     assert_eq!(rig.report.devices[0].model, "imitation MIG 1g.10gb");
     assert_eq!(rig.report.uuids, [PARTS[0]]);
     let CudaState::Works { left_out, .. } = &rig.report.cuda else { panic!("{:?}", rig.report.cuda) };
@@ -248,7 +248,7 @@ async fn parts_of_a_card_are_seen_as_what_they_are() {
 async fn a_card_in_parts_is_not_lent_itself() {
     let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
     let cards = cards.with_imitation("devices=2 first=2");
-    let report = Rig::start_with(cards.program.path(), BackendChoice::Cuda, Patience::default()).await.report;
+    let report = Rig::start_with(cards.program.path(), BackendChoice::Cuda, unhurried()).await.report;
     let CudaState::Works { left_out, .. } = &report.cuda else { panic!("{:?}", report.cuda) };
     assert!(left_out[0].contains("only its parts are lent"), "{left_out:?}");
     assert_eq!(report.devices.len(), 1);

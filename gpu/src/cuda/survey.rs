@@ -5,6 +5,7 @@ use crate::{
     nvml::{self, Card},
     power,
     probe::CudaState,
+    worker::panic_text,
 };
 use cudarc::driver::{result, sys};
 use ion_protocol::{
@@ -13,8 +14,10 @@ use ion_protocol::{
     hardware::{Device, Engine},
 };
 use std::{
+    any::Any,
     env,
     ffi::{c_int, c_uint},
+    thread,
 };
 
 /// Calls without which nothing runs; a stub or a foreign library of the driver's name lacks some.
@@ -145,8 +148,8 @@ fn devices(driver: u32, cards: &[Card]) -> Devices {
     }
     let count = count.min(ion_protocol::limits::DEVICES_MAX as u32);
     let (mut devices, mut uuids, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-    for ordinal in 0..count {
-        match device(ordinal, cards) {
+    for (ordinal, found) in all_at_once(count, cards) {
+        match found {
             Ok((device, uuid)) => {
                 devices.push((ordinal, Device { index: devices.len() as u16, ..device }));
                 uuids.push(uuid);
@@ -165,6 +168,22 @@ fn devices(driver: u32, cards: &[Card]) -> Devices {
     (state, devices, uuids)
 }
 
+/// Every device is opened and measured by a thread of its own: one after the other, those of a large machine would take longer
+/// than a node waits, and what they share they share at work too.
+fn all_at_once(count: u32, cards: &[Card]) -> Vec<(u32, Looked)> {
+    thread::scope(|scope| {
+        let spawn = |ordinal| (ordinal, scope.spawn(move || device(ordinal, cards)));
+        let threads: Vec<_> = (0..count).map(spawn).collect();
+        let panicked = |panic: Box<dyn Any + Send>| {
+            Err(Fault::Driver { message: format!("looking at it panicked: {}", panic_text(&*panic)) })
+        };
+        threads
+            .into_iter()
+            .map(|(ordinal, thread)| (ordinal, thread.join().unwrap_or_else(panicked)))
+            .collect()
+    })
+}
+
 /// What to say of a part that the driver does not show: it shows one to a process.
 fn unseen(card: &Card, seen: &[String]) -> Option<String> {
     card.part_of.as_ref()?;
@@ -173,7 +192,10 @@ fn unseen(card: &Card, seen: &[String]) -> Option<String> {
     (!seen.contains(uuid)).then_some(text)
 }
 
-fn device(ordinal: u32, cards: &[Card]) -> Result<(Device, String), Fault> {
+/// A device with its name, or why it is left out.
+type Looked = Result<(Device, String), Fault>;
+
+fn device(ordinal: u32, cards: &[Card]) -> Looked {
     let mut backend = CudaBackend::open(ordinal)?;
     let uuid = backend.uuid().map_or(String::new(), |uuid| nvml::uuid_text(uuid, cards));
     if cards.iter().any(|card| card.partitioned && card.uuid == uuid) {

@@ -25,6 +25,11 @@ use std::{
 use tempfile::TempDir;
 use tokio::{sync::mpsc, time::timeout};
 
+/// Patience of a machine that does many things at once: a probe measures rates, and may stand in line.
+pub fn unhurried() -> Patience {
+    Patience { probe: Duration::from_secs(120), ..Patience::default() }
+}
+
 /// The real program.
 pub const ION: &str = env!("CARGO_BIN_EXE_ion");
 /// No test waits longer for one fact.
@@ -126,7 +131,7 @@ pub struct Rig {
 
 impl Rig {
     pub async fn start(exe: &str) -> Self {
-        Self::start_with(exe, BackendChoice::Cpu, Patience::default()).await
+        Self::start_with(exe, BackendChoice::Cpu, unhurried()).await
     }
 
     pub async fn start_with(exe: &str, backend: BackendChoice, patience: Patience) -> Self {
