@@ -181,7 +181,7 @@ fn in_c(compiler: &str) -> Option<HashMap<String, f64>> {
         .args(["-O3", "-march=native", "-o"])
         .arg(&binary)
         .arg(&source)
-        .arg("-lm")
+        .args(["-lm", "-lpthread"])
         .status();
     let output =
         built.ok().filter(|status| status.success()).and_then(|_| Command::new(&binary).output().ok());
@@ -216,7 +216,7 @@ fn main() {
     }
     print!("milliseconds  first  {cores} cores  one core  interpreter");
     references.iter().for_each(|(compiler, _)| print!("  {compiler:>9}"));
-    print!("   (of one core: interpreter/jit, jit/C)");
+    print!("   (of one core: interpreter/jit, jit/C; what {cores} cores gain: jit, C on two threads)");
     println!("{}", if opencl.is_some() { "  PoCL on all, on one core (jit/PoCL of each)" } else { "" });
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     for case in cases().into_iter().filter(|case| wanted.is_empty() || wanted.iter().any(|w| w == case.name))
@@ -236,6 +236,12 @@ fn main() {
         references.iter().for_each(|(_, times)| print!("  {:9.2}", times[case.name]));
         print!("   {:.1}", interpreted / one);
         references.iter().for_each(|(_, times)| print!(" {:.2}", one / times[case.name]));
+        print!("   {:.2}", one / all);
+        for (_, times) in &references {
+            if let Some(two) = times.get(&format!("{}_2", case.name)) {
+                print!(" {:.2}", times[case.name] / two);
+            }
+        }
         if let Some(opencl) = &opencl {
             let (pocl_all, pocl_one) = (opencl.all[case.name], opencl.one[case.name]);
             print!("  {pocl_all:8.2} {pocl_one:8.2} ({:.2} {:.2})", all / pocl_all, one / pocl_one);

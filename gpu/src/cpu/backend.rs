@@ -184,8 +184,11 @@ impl<'a> Run<'a> {
         let rows = Rows::of(launch.block);
         if !self.kernels.contains_key(&key) {
             let module = &job.modules()[usize::from(launch.module)];
-            let kernel = decode(&module.module, function, addresses[usize::from(launch.module)])
+            let mut kernel = decode(&module.module, function, addresses[usize::from(launch.module)])
                 .map_err(|refused| refused.fault(&module.name))?;
+            if self.engine == Engine::CpuJit {
+                jit::rename(&mut kernel);
+            }
             let held: usize = self.kernels.values().map(|ready| ready.kernel.codes.len()).sum();
             if held + kernel.codes.len() > CODES_KEPT_MAX {
                 self.kernels.clear();

@@ -2,13 +2,15 @@
 //!
 //! Owns: turns (each warp runs some thousand instructions, then the next, so that warps may wait for each other in
 //! loops) and barriers. A barrier at which some threads wait for ever, because the others wait elsewhere, is found when
-//! no warp can run.
+//! no warp can run. Warps that stand at the same machine code run it together (`block/together.rs`).
 //! Never: knows other blocks.
 //! Tests: `gpu/tests/cpu_integer.rs`, `gpu/tests/hostile`.
 
+mod together;
+
 use super::{
     code::{Barrier, Fill, Kernel, ReduceOp},
-    jit::{Context, Tier, Unit},
+    jit::{Context, Seat, Tier, Unit},
     lanes::{LANES, Slot},
     memory::{Bytes, Global, Private},
     warp::{Broken, Machine, State, Surroundings, Warp},
@@ -83,11 +85,22 @@ pub struct Block<'a, 'g> {
     private: Private,
     warps: Vec<Warp>,
     executed: u64,
+    /// How much of that `on` was told of.
+    reported: u64,
     tier: Option<&'a Tier>,
     /// Room for machine code's results.
     shadow: Vec<Slot>,
     /// Threads that arrived at each barrier without waiting.
     arrived: [u32; BARRIERS],
+    /// Warps that have not left, those of them that wait, and whether any barrier was for some of them only.
+    running: usize,
+    waiting: usize,
+    counted: bool,
+    /// Where in the grid the block is, and the slots of frames that tell.
+    at: [u32; 3],
+    numbers: Vec<(u32, u8)>,
+    /// The warps that machine code takes at once.
+    seats: Vec<Seat>,
 }
 
 /// The machine has not the memory for one block.
@@ -101,7 +114,7 @@ impl<'a, 'g> Block<'a, 'g> {
     pub fn bytes(kernel: &Kernel, extents: &Extents) -> u64 {
         // Lanes beyond the last thread of a partly filled warp are never active, but have their place.
         let warps = extents.threads().div_ceil(LANES) as u64;
-        let lane = u64::from(kernel.slots) * size_of::<u32>() as u64 + local_stride(kernel);
+        let lane = u64::from(kernel.slots - kernel.renamed) * size_of::<u32>() as u64 + local_stride(kernel);
         let predicates = u64::from(kernel.preds) * size_of::<u32>() as u64;
         warps * (lane * LANES as u64 + predicates) + shared_bytes(kernel, extents)
     }
@@ -143,53 +156,52 @@ impl<'a, 'g> Block<'a, 'g> {
             private,
             warps,
             executed: 0,
+            reported: 0,
             tier,
             shadow: Vec::new(),
             arrived: [0; BARRIERS],
+            running: 0,
+            waiting: 0,
+            counted: false,
+            at: [0; 3],
+            numbers: kernel.fills.iter().filter_map(block_number).collect(),
+            seats: Vec::new(),
         })
     }
 
     /// Runs block number `number`. `on` is asked after each turn, with the instructions of that turn, whether to go on.
     pub fn run(&mut self, number: u64, mut on: impl FnMut(u64) -> bool) -> Result<(), Halt> {
-        self.start(number);
-        let mut reported = 0;
         let mut unit = self.unit();
-        let mut context = Context::of(self.global, &mut self.private, &mut self.shadow);
+        self.start(number, unit);
+        let mut context = self.context();
+        let mut n = match unit {
+            None => 0,
+            Some(unit) => match self.in_step(unit, &mut context, &mut on)? {
+                Some(next) => next,
+                None => return Ok(()),
+            },
+        };
+        let mut ran = n > 0;
         loop {
-            let mut ran = false;
-            for n in 0..self.warps.len() {
+            while n < self.warps.len() {
                 if self.warps[n].state != State::Ready {
+                    n += 1;
                     continue;
                 }
                 ran = true;
-                let mut s = Surroundings {
-                    kernel: self.kernel,
-                    global: self.global,
-                    private: &mut self.private,
-                    executed: &mut self.executed,
-                    native: unit.map(|unit| Machine { unit, context: &mut context }),
-                };
-                if let Err(broken) = self.warps[n].run(&mut s, TURN) {
-                    on(self.executed - reported);
-                    return Err(Halt::Broke(self.breakage(n, broken)));
-                }
-                if self.warps[n].state != State::Ready {
-                    self.release(n);
-                }
-                let more = on(self.executed - reported);
+                let before = self.executed;
+                let turned = self.turns(n, unit, &mut context);
+                n = self.after(turned, &mut on)?;
                 if let Some(tier) = self.tier.filter(|_| unit.is_none()) {
-                    tier.warm(self.kernel, self.executed - reported);
+                    tier.warm(self.kernel, self.executed - before);
                     unit = self.unit();
-                    context = Context::of(self.global, &mut self.private, &mut self.shadow);
-                }
-                reported = self.executed;
-                if !more {
-                    return Err(Halt::Stopped);
+                    context = self.context();
                 }
             }
-            if !ran {
+            if !std::mem::take(&mut ran) {
                 break;
             }
+            n = 0;
         }
         let stuck = self.warps.iter().position(|w| matches!(w.state, State::Waiting(_)));
         match stuck {
@@ -200,6 +212,91 @@ impl<'a, 'g> Block<'a, 'g> {
                 self.warps[n].pc -= 1;
                 Err(Halt::Broke(self.breakage(n, Broken::Divergent { lane })))
             }
+        }
+    }
+
+    /// A turn for warp `n`, and, as far as machine code takes several at once, for those after it. Gives the first one
+    /// that had none, or the one that broke.
+    fn turns(
+        &mut self,
+        n: usize,
+        unit: Option<&Unit>,
+        context: &mut Context,
+    ) -> Result<usize, (usize, Broken)> {
+        let (next, left) = match unit.and_then(|unit| unit.at(self.warps[n].pc)) {
+            Some(native) => self.together(n, native, context),
+            None => (n + 1, TURN),
+        };
+        self.rest(next, left, unit, context)
+    }
+
+    /// What is left of the turn of the warp before `next`.
+    fn rest(
+        &mut self,
+        next: usize,
+        left: u32,
+        unit: Option<&Unit>,
+        context: &mut Context,
+    ) -> Result<usize, (usize, Broken)> {
+        if left > 0 {
+            let n = next - 1;
+            self.place(n);
+            let mut s = Surroundings {
+                kernel: self.kernel,
+                global: self.global,
+                private: &mut self.private,
+                executed: &mut self.executed,
+                native: unit.map(|unit| Machine { unit, context }),
+            };
+            self.warps[n].run(&mut s, left).map_err(|broken| (n, broken))?;
+            self.stopped(n);
+        }
+        Ok(next)
+    }
+
+    /// After turns: tells of what they executed, and sees whether to go on.
+    fn after<T>(
+        &mut self,
+        turned: Result<T, (usize, Broken)>,
+        on: &mut impl FnMut(u64) -> bool,
+    ) -> Result<T, Halt> {
+        let executed = self.executed - std::mem::replace(&mut self.reported, self.executed);
+        let more = on(executed);
+        match turned {
+            Err((n, broken)) => Err(Halt::Broke(self.breakage(n, broken))),
+            Ok(_) if !more => Err(Halt::Stopped),
+            Ok(next) => Ok(next),
+        }
+    }
+
+    /// A warp's turn is over.
+    fn stopped(&mut self, n: usize) {
+        match self.warps[n].state {
+            State::Ready => return,
+            State::Waiting(wait) => {
+                self.waiting += 1;
+                self.counted |= wait.threads > 0 || wait.what == Barrier::Arrive;
+            }
+            State::Done => self.running -= 1,
+        }
+        // Nearly all barriers are for all warps: as long as one of these is elsewhere there is nothing to look for.
+        if self.counted || (self.waiting > 0 && self.waiting == self.running) {
+            self.release(n);
+        }
+    }
+
+    fn context(&mut self) -> Context {
+        Context::of(self.global, &mut self.private, &mut self.shadow, self.at)
+    }
+
+    /// Tells a warp's frame which block it is in. Machine code does not look there.
+    fn place(&mut self, n: usize) {
+        let warp = &mut self.warps[n];
+        if std::mem::replace(&mut warp.placed, true) {
+            return;
+        }
+        for (slot, part) in &self.numbers {
+            warp.frame.fill(*slot, self.at[usize::from(*part)].into(), false);
         }
     }
 
@@ -225,28 +322,34 @@ impl<'a, 'g> Block<'a, 'g> {
         Some(unit)
     }
 
-    fn start(&mut self, number: u64) {
-        let unit = self.tier.and_then(Tier::unit);
-        let threads = self.extents.threads();
+    fn start(&mut self, number: u64, unit: Option<&Unit>) {
         if self.private.shared.len() > 0 {
             self.private.shared.clear();
         }
         if self.private.local.len() > 0 {
             self.private.local.clear();
         }
-        self.executed = 0;
+        (self.executed, self.reported) = (0, 0);
         self.private.print_work = 0;
-        self.arrived = [0; BARRIERS];
-        let at = self.extents.block_at(number);
+        self.at = self.extents.block_at(number);
         for warp in &mut self.warps {
-            let lanes = (threads - warp.first_thread).min(LANES) as u32;
-            warp.start(self.kernel.registers, unit, u32::MAX >> (32 - lanes));
-            for (slot, what) in &self.kernel.fills {
-                if let Fill::Special(Special::Ctaid, part) = what {
-                    warp.frame.fill(*slot, at[usize::from(*part)].into(), false);
-                }
+            match unit {
+                Some(unit) => warp.frame.clear_some(&unit.early_slots, unit.early_preds),
+                None => warp.frame.clear(self.kernel.registers as usize),
             }
         }
+        // Where machine code takes all warps from the start, they are set up once they come apart.
+        if unit.is_none() {
+            self.set_up(0);
+        }
+    }
+
+    /// Puts all warps with all their lanes to an instruction.
+    fn set_up(&mut self, pc: u32) {
+        self.arrived = [0; BARRIERS];
+        (self.running, self.waiting, self.counted) = (self.warps.len(), 0, false);
+        let threads = self.extents.threads();
+        self.warps.iter_mut().for_each(|warp| warp.start(pc, lanes(threads, warp.first_thread)));
     }
 
     fn breakage(&self, warp: usize, broken: Broken) -> Breakage {
@@ -267,6 +370,7 @@ impl<'a, 'g> Block<'a, 'g> {
                 let arrived = &mut self.arrived[wait.barrier as usize];
                 *arrived = arrived.saturating_add(LANES as u32);
                 self.warps[changed].state = State::Ready;
+                self.waiting -= 1;
                 wait.barrier..wait.barrier + 1
             }
             State::Waiting(wait) => wait.barrier..wait.barrier + 1,
@@ -296,12 +400,26 @@ impl<'a, 'g> Block<'a, 'g> {
                 let waits = || self.warps.iter().filter_map(here);
                 let held = waits().map(|w| w.votes.count_ones()).sum();
                 let threads = waits().map(|w| w.mask.count_ones()).sum();
+                self.waiting -= waiting;
                 for warp in self.warps.iter_mut().filter(|w| here(w).is_some()) {
                     finish(warp, held, threads);
                     warp.state = State::Ready;
                 }
             }
         }
+    }
+}
+
+/// The lanes of a warp that are threads of the block.
+fn lanes(threads: usize, first_thread: usize) -> u32 {
+    u32::MAX >> (LANES - (threads - first_thread).min(LANES))
+}
+
+/// The slot that tells a part of the block's place in the grid, and which.
+fn block_number((slot, what): &(u32, Fill)) -> Option<(u32, u8)> {
+    match what {
+        Fill::Special(Special::Ctaid, part) => Some((*slot, *part)),
+        Fill::Special(..) | Fill::Word(_) | Fill::Wide(_) => None,
     }
 }
 

@@ -526,6 +526,11 @@ impl Code {
     pub fn new(kind: Kind, line: u32) -> Code {
         Code { kind, guard: NONE, negated: false, d: NONE, e: NONE, a: NONE, b: NONE, c: NONE, imm: 0, line }
     }
+
+    /// Whether a warp whose lanes are all here gives up its turn after this instruction: it leaves, or waits.
+    pub fn ends_turn(&self) -> bool {
+        matches!(self.kind, Kind::Exit | Kind::Barrier { .. }) && self.guard == NONE
+    }
 }
 
 /// What a slot holds before the first instruction.
@@ -554,6 +559,8 @@ pub struct Kernel {
     /// Slots of registers; those above are filled before the first instruction.
     pub registers: u32,
     pub slots: u32,
+    /// Those that were added to what the kernel asks for, to be faster: the last ones.
+    pub renamed: u32,
     pub preds: u32,
     pub fills: Vec<(u32, Fill)>,
     pub shared_bytes: u64,

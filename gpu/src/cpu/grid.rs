@@ -1,6 +1,6 @@
 //! A launch: the blocks of a grid, dealt to the processor's cores.
 //!
-//! Owns: the dealing (an atomic counter, so a free core takes the next block), the instruction budget and the stop.
+//! Owns: the dealing (an atomic counter, so a free core takes the next few blocks), the instruction budget and the stop.
 //! Never: lets chance into the result. Blocks meet in atomic operations only; the fault that is reported is that of the
 //! first block, in the order of the grid, that has one; the budget is spent or not whatever the cores do.
 //! Tests: `gpu/tests/cpu_faults.rs`.
@@ -32,6 +32,12 @@ const CLEARED_PER_INSTRUCTION: u64 = 128;
 /// Registers, shared and local memory of all blocks that run at once: half of what a worker has beside the program's
 /// own memory. Fewer cores work on a kernel of which more would not fit.
 const STATE_BYTES_MAX: u64 = 256 << 20;
+
+/// Times that each core is dealt blocks, about: often enough for all to be done at the same time.
+const DEALS: u64 = 16;
+/// Blocks that follow each other and are dealt at once, at most: they often use neighbouring memory, which cores would
+/// take from each other.
+const DEALT_MAX: u64 = 64;
 
 /// One launch, ready to go.
 pub struct Launch<'a, 'g> {
@@ -99,6 +105,11 @@ impl Launch<'_, '_> {
         Ok(room.min(self.cores as u64).min(self.extents.blocks()).max(1))
     }
 
+    /// Blocks that a core takes at a time.
+    fn dealt(&self) -> u64 {
+        (self.extents.blocks() / (DEALS * self.cores as u64)).clamp(1, DEALT_MAX)
+    }
+
     fn budget(&self) -> Result<(), Fault> {
         match self.fuel {
             Some(limit) if self.spent.load(Relaxed) > limit => Err(Fault::Fuel { limit }),
@@ -119,8 +130,12 @@ impl Launch<'_, '_> {
         // Counted here, and added to what all cores have spent now and then, since they would wait for each other. What
         // a block that broke has spent is not missed: nothing runs after it.
         let mut unreported = 0;
+        let (mut number, mut end) = (0, 0);
         loop {
-            let number = next.fetch_add(1, Relaxed);
+            if number == end {
+                number = next.fetch_add(self.dealt(), Relaxed);
+                end = number + self.dealt();
+            }
             if number >= self.extents.blocks() || number > failure.first.load(Relaxed) {
                 self.spent.fetch_add(unreported, Relaxed);
                 return;
@@ -162,6 +177,7 @@ impl Launch<'_, '_> {
                     return;
                 }
             }
+            number += 1;
         }
     }
 }

@@ -89,21 +89,21 @@ impl Frame {
         }
     }
 
-    /// Clears the first `slots` slots, the predicates and the carry flag: what a thread starts with is defined here,
-    /// though PTX leaves it open, so that a run can be repeated.
+    /// Clears the first `slots` slots and the predicates: what a thread starts with is defined here, though PTX leaves it
+    /// open, so that a run can be repeated.
     pub fn clear(&mut self, slots: usize) {
         self.slots[..slots].fill(Slot([0; LANES]));
         self.preds.fill(0);
-        self.carry = 0;
     }
 
-    /// The same for some slots only, where nothing reads the others before they are written.
-    pub fn clear_some(&mut self, slots: &[u32]) {
+    /// The same for some slots only, and the predicates or not, where nothing reads the others before they are written.
+    pub fn clear_some(&mut self, slots: &[u32], preds: bool) {
         for slot in slots {
             self.slots[*slot as usize] = Slot([0; LANES]);
         }
-        self.preds.fill(0);
-        self.carry = 0;
+        if preds {
+            self.preds.fill(0);
+        }
     }
 
     /// The slots and the predicates, for machine code.

@@ -10,7 +10,7 @@
 use super::{
     code::{Barrier, BoolOp, Code, Kernel, Kind, NONE},
     collective, compare, convert, float, int,
-    jit::{Context, Native, Outcome, Region, Unit},
+    jit::{BAILED, Context, Native, Region, Seat, Unit},
     lanes::{ALL, BIT, Frame, LANES, Lane, lanes_of, map1, store, test2},
     matrix,
     memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
@@ -55,7 +55,7 @@ pub struct Warp {
     pub frame: Frame,
     pub pc: u32,
     /// Lanes of the running group.
-    mask: u32,
+    pub mask: u32,
     /// Lanes that have not left.
     pub live: u32,
     /// The other groups, the one at the lowest address last.
@@ -69,6 +69,8 @@ pub struct Warp {
     /// Instructions to be interpreted before machine code is tried again, and how often it gave up in a row.
     patience: u32,
     bails: u32,
+    /// Whether its frame knows which block it is in.
+    pub placed: bool,
 }
 
 /// What a warp sees of its block.
@@ -101,17 +103,15 @@ impl Warp {
             split: false,
             patience: 0,
             bails: 0,
+            placed: false,
         }
     }
 
-    /// Back to the first instruction with these lanes.
-    pub fn start(&mut self, registers: u32, unit: Option<&Unit>, lanes: u32) {
-        match unit {
-            Some(unit) => self.frame.clear_some(&unit.early_slots),
-            None => self.frame.clear(registers as usize),
-        }
-        (self.split, self.patience, self.bails) = (false, 0, 0);
-        self.pc = 0;
+    /// Puts the warp to an instruction with these lanes; its registers stay as they are.
+    pub fn start(&mut self, pc: u32, lanes: u32) {
+        self.frame.carry = 0;
+        (self.split, self.patience, self.bails, self.placed) = (false, 0, 0, false);
+        self.pc = pc;
         self.mask = lanes;
         self.live = lanes;
         self.others.clear();
@@ -177,6 +177,39 @@ impl Warp {
         Ok(())
     }
 
+    /// Whether this warp stands at an instruction with all its lanes, and may run machine code there.
+    pub fn is_together_at(&self, pc: u32) -> bool {
+        self.state == State::Ready && self.pc == pc && !self.split && self.patience == 0
+    }
+
+    /// Takes over what machine code has done with the warp. Gives the instructions it executed.
+    pub fn came_to(&mut self, seat: &Seat, region: &Region) -> u32 {
+        if seat.pc == BAILED || seat.executed == 0 {
+            // What was undone once will often be again: the next tries come later and later.
+            self.patience = region.total << self.bails.min(8);
+            self.bails += 1;
+            return 0;
+        }
+        self.pc = seat.pc;
+        self.bails = 0;
+        seat.executed
+    }
+
+    /// Executes the instruction that ends the turn of a warp whose lanes are together.
+    pub fn end_turn(&mut self, i: &Code) {
+        match i.kind {
+            Kind::Barrier { what, negate } => {
+                self.frame.mask = self.mask;
+                self.state = State::Waiting(self.wait(i, what, negate));
+                self.pc += 1;
+            }
+            _ => {
+                self.exit(self.mask);
+                self.state = State::Done;
+            }
+        }
+    }
+
     /// Runs a region of machine code, if it may run now. Gives the instructions it executed; `None`: it did nothing.
     fn native(&mut self, native: &Native, context: &mut Context, left: u32) -> Option<u32> {
         let region = &native.region;
@@ -187,24 +220,13 @@ impl Warp {
         if self.split && !self.is_uniform(region) {
             return None;
         }
-        (context.slots, context.preds) = self.frame.pointers();
-        (context.mask, context.budget) = (self.mask, left);
-        context.first_thread(self.first_thread);
-        // SAFETY: the context was made for this block and kernel and now points to this warp's frame, which like the
+        context.budget = left;
+        let mut seat = context.seat(&mut self.frame, self.mask, self.first_thread);
+        // SAFETY: the context was made for this block and kernel and the seat for this warp's frame, which like the
         // block is borrowed mutably; the unit is borrowed, so alive.
-        match unsafe { native.call(context) } {
-            Outcome::At(pc) if context.executed > 0 => {
-                self.pc = pc;
-                self.bails = 0;
-                Some(context.executed)
-            }
-            Outcome::At(_) | Outcome::Bailed => {
-                // What was undone once will often be again: the next tries come later and later.
-                self.patience = region.total << self.bails.min(8);
-                self.bails += 1;
-                None
-            }
-        }
+        unsafe { native.call(context, std::slice::from_mut(&mut seat)) };
+        let executed = self.came_to(&seat, region);
+        (executed > 0).then_some(executed)
     }
 
     /// Whether the registers that a region keeps once for all lanes are the same in all active ones.

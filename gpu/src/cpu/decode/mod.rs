@@ -124,6 +124,7 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
         parts: Vec::new(),
         registers: 0,
         slots: 0,
+        renamed: 0,
         preds: 0,
         fills: Vec::new(),
         shared_bytes: 0,

@@ -3,18 +3,21 @@
 //! Owns: what happens before, between and after them.
 //!
 //! ```text
-//! for each pass with active lanes: load live registers, run, write back what is live at the exit
-//! then once: what had to wait (shadow, uniform registers, predicates), stores
+//! for each warp:
+//!     for each pass with active lanes: load live registers, run, write back what is live at the exit
+//!     then once: what had to wait (shadow, uniform registers, predicates), stores
 //! ```
 //!
 //! All passes must leave by the same exit after the same number of instructions, or the region bails. Results that
 //! overwrite what the region began with wait in the shadow as long as it may bail. A wide region has one pass, so nothing
-//! waits in it: it writes back where it ends and where it settles.
+//! waits in it: it writes back where it ends and where it settles. After a warp that has come to the end of its turn the next one
+//! follows; one that has not goes on elsewhere before any other may run.
 //! Never: translates an instruction; that is `emit/`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 mod finish;
 mod settle;
+mod turns;
 
 use super::{
     class::Classes,
@@ -69,6 +72,10 @@ struct Builder<'a, 'f> {
     shadows: HashMap<Reg, u32>,
     loads: bool,
     next: Block,
+    /// Which of the seats has its turn.
+    index: Value,
+    /// Where the seat after it gets its own.
+    follow: Block,
 }
 
 /// Translates a region; `None` if an instruction has no translation after all.
@@ -85,7 +92,10 @@ pub fn build(
     ops.b.append_block_params_for_function_params(entry);
     ops.b.switch_to_block(entry);
     let context = ops.b.block_params(entry)[0];
-    let (bail, next) = (ops.b.create_block(), ops.b.create_block());
+    let (turn, bail, next, follow) =
+        (ops.b.create_block(), ops.b.create_block(), ops.b.create_block(), ops.b.create_block());
+    let seat = ops.b.append_block_param(turn, I64);
+    let index = ops.b.append_block_param(turn, I32);
     let shared = Shared {
         pass: ops.b.declare_var(I32),
         count: ops.b.declare_var(I32),
@@ -99,7 +109,9 @@ pub fn build(
         flow,
         classes,
         context,
+        seat,
         vars: HashMap::new(),
+        ends: HashMap::new(),
         bases: HashMap::new(),
         pass: None,
         bail,
@@ -133,8 +145,10 @@ pub fn build(
         shadows: HashMap::new(),
         loads,
         next,
+        index,
+        follow,
     };
-    let region = builder.region();
+    let region = builder.region(turn);
     let mut b = builder.e.ops.b;
     b.seal_all_blocks();
     b.finalize(config);
@@ -154,7 +168,10 @@ impl Builder<'_, '_> {
         self.e.flow.widths[reg as usize] == 2
     }
 
-    fn region(&mut self) -> Option<Region> {
+    fn region(&mut self, turn: Block) -> Option<Region> {
+        let (seats, first) = (self.e.field(Field::Seats), self.e.ops.b.ins().iconst(I32, 0));
+        self.e.ops.b.ins().jump(turn, &[seats.into(), first.into()]);
+        self.e.ops.b.switch_to_block(turn);
         let shadow = self.enter();
         let head = self.e.ops.b.create_block();
         let (zero, none) = (self.e.ops.b.ins().iconst(I32, 0), self.e.ops.b.ins().iconst(I32, -1));
@@ -178,10 +195,10 @@ impl Builder<'_, '_> {
         for n in 0..self.exits.len() {
             self.finish(n)?;
         }
-        self.e.ops.b.switch_to_block(self.bail());
+        self.e.ops.b.switch_to_block(self.e.bail);
         let [resume, executed] = self.shared.settled.map(|var| self.e.ops.b.use_var(var));
-        self.e.ops.b.ins().store(own(), executed, self.e.context, Field::Executed.offset());
-        self.e.ops.b.ins().return_(&[resume]);
+        self.give(executed, resume, false);
+        self.turns(turn);
         let even = self.found.iter().filter(|reg| !self.e.classes.fixed(**reg));
         let even_slots =
             even.filter_map(|reg| Some((*reg, self.wide(*reg), self.e.classes.stride(*reg)?))).collect();
@@ -203,10 +220,6 @@ impl Builder<'_, '_> {
     fn resumes(&self, exit: &Exit) -> Vec<u32> {
         let block = &self.e.flow.blocks[exit.block];
         if !exit.stores && exit.pc == block.start { vec![exit.pc] } else { block.next.clone() }
-    }
-
-    fn bail(&self) -> Block {
-        self.e.bail
     }
 
     /// Before all passes: uniform registers, and room for results. Gives the slots of shadow.
@@ -261,10 +274,18 @@ impl Builder<'_, '_> {
     fn pass(&mut self, head: Block) {
         let work = self.e.ops.b.create_block();
         self.e.ops.b.switch_to_block(head);
-        let number = self.e.ops.b.use_var(self.shared.pass);
+        let number = if self.plan.wide {
+            self.e.ops.b.ins().iconst(I32, 0)
+        } else {
+            self.e.ops.b.use_var(self.shared.pass)
+        };
         self.e.begin_pass(number);
-        let bits = self.e.pass().bits;
-        self.e.ops.b.ins().brif(bits, work, &[], self.next, &[]);
+        if self.plan.wide {
+            self.e.ops.b.ins().jump(work, &[]);
+        } else {
+            let bits = self.e.pass().bits;
+            self.e.ops.b.ins().brif(bits, work, &[], self.next, &[]);
+        }
         self.e.ops.b.switch_to_block(work);
         for reg in self.found.clone() {
             if let Some(value) = self.entered.get(&reg) {
@@ -343,6 +364,7 @@ impl Builder<'_, '_> {
         let block = &flow.blocks[b];
         let body = self.body(b);
         self.e.ops.b.switch_to_block(body);
+        self.e.ends.clear();
         let last = &kernel.codes[block.end as usize - 1];
         let diverges = diverges(kernel, self.e.classes, block.end - 1);
         let stores = if self.plan.wide { block.end } else { block.stores };
@@ -400,6 +422,12 @@ impl Builder<'_, '_> {
             Val::One(taken) => return taken,
             Val::Many(masks) => masks,
         };
+        if let Some(ends) = self.e.ends.get(&(self.e.kernel.slots + guard)).copied() {
+            let mixed = self.e.ops.b.ins().bxor(ends.first, ends.last);
+            let mixed = self.e.ops.b.ins().bor(mixed, ends.wraps);
+            self.e.bail_if(mixed);
+            return ends.first;
+        }
         let held = self.e.ops.bits_of(masks);
         let active = self.e.pass().bits;
         let held = self.e.ops.b.ins().band(held, active);
@@ -420,7 +448,7 @@ impl Builder<'_, '_> {
 
     /// The end of a pass at an exit: writes back, and sees that all passes agree.
     fn leave(&mut self, n: usize) {
-        let (_, stub, _) = self.exits[n];
+        let (_, stub, after) = self.exits[n];
         self.e.ops.b.switch_to_block(stub);
         let number = self.e.ops.b.ins().iconst(I32, n as i64);
         let count = self.e.ops.b.use_var(self.shared.count);
@@ -440,10 +468,11 @@ impl Builder<'_, '_> {
         if self.plan.wide {
             let due = self.due(n);
             self.write_now(&due);
+            self.e.ops.b.ins().jump(after, &[]);
         } else {
             self.write_back(n);
+            self.e.ops.b.ins().jump(self.next, &[]);
         }
-        self.e.ops.b.ins().jump(self.next, &[]);
     }
 
     fn write_back(&mut self, n: usize) {
@@ -539,6 +568,9 @@ impl Builder<'_, '_> {
 
     /// On to the next pass, or, after the last, to where the passes left.
     fn advance(&mut self, head: Block) {
+        if self.plan.wide {
+            return;
+        }
         self.e.ops.b.switch_to_block(self.next);
         let done = self.e.ops.b.create_block();
         let number = self.e.ops.b.use_var(self.shared.pass);

@@ -22,6 +22,7 @@ pub struct Classes {
     lazy: Vec<bool>,
     constants: Vec<Option<u64>>,
     fixed: Vec<bool>,
+    block_numbers: Vec<(Reg, u8)>,
     strides: Strides,
     agreeable: Vec<bool>,
 }
@@ -34,19 +35,30 @@ impl Classes {
         let mut fixed = vec![false; registers];
         let mut varying = vec![false; registers];
         let mut lazy = vec![true; registers];
+        let mut block_numbers = Vec::new();
         for (slot, fill) in &kernel.fills {
             fixed[*slot as usize] = true;
             match fill {
                 Fill::Word(v) => constants[*slot as usize] = Some(u64::from(*v)),
                 Fill::Wide(v) => constants[*slot as usize] = Some(*v),
-                Fill::Special(special, _) => {
+                Fill::Special(special, part) => {
+                    if *special == Special::Ctaid {
+                        block_numbers.push((*slot, *part));
+                    }
                     varying[*slot as usize] = differs(*special);
                     lazy[*slot as usize] = false;
                 }
             }
         }
-        let mut classes =
-            Classes { varying, lazy, constants, fixed, strides: Strides::default(), agreeable: Vec::new() };
+        let mut classes = Classes {
+            varying,
+            lazy,
+            constants,
+            fixed,
+            block_numbers,
+            strides: Strides::default(),
+            agreeable: Vec::new(),
+        };
         while classes.spread(kernel, flow) {}
         while classes.settle(kernel, flow) {}
         classes.strides = Strides::of(kernel, flow, &classes, rows);
@@ -88,6 +100,11 @@ impl Classes {
     /// Whether the register is filled before the first instruction and never written.
     pub fn fixed(&self, reg: Reg) -> bool {
         self.fixed[reg as usize]
+    }
+
+    /// Which part of the block's place in the grid the register is. It may not stand in the frame.
+    pub fn block_number(&self, reg: Reg) -> Option<u8> {
+        self.block_numbers.iter().find(|(slot, _)| *slot == reg).map(|(_, part)| *part)
     }
 
     pub fn constant(&self, reg: Reg) -> Option<u64> {

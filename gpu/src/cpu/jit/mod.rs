@@ -3,7 +3,7 @@
 //! Owns: which parts of a kernel become machine code, and the promise that nobody can tell. The interpreter stays in
 //! charge: it schedules warps, splits and joins their lanes, and executes whatever is not translated. Where a warp comes
 //! to the first instruction of a translated *region*, the region's function takes all active lanes through it at once,
-//! four threads a vector register, works on the interpreter's own frame, counts instructions as the interpreter does,
+//! four threads a vector register, then those of the warps after it that stand there too, works on the interpreter's own frame, counts instructions as the interpreter does,
 //! and gives the warp back at the region's end. Memory is checked at every access; a check that fails undoes the region,
 //! or, in one that has written to memory, what came after that, and the interpreter executes the same instructions
 //! again, to serve an access that is unusual and to name one that is wrong. Bits, faults, counts and the order of
@@ -11,6 +11,7 @@
 //!
 //! ```text
 //! effects  what each instruction reads and writes      flow     blocks, liveness
+//! rename   a register for each value of the beginning
 //! class    uniform registers, NaNs left for later      stride   registers that grow evenly from lane to lane
 //! region   what becomes one function
 //! build    a region's function, pass by pass, and (`build/finish`) what it does once after all of them, or
@@ -35,15 +36,17 @@ mod effects;
 mod emit;
 mod flow;
 mod region;
+mod rename;
 mod stride;
 mod tier;
 mod unit;
 
-pub use context::Context;
-pub use region::Region;
+pub use context::{Context, Seat};
+pub use region::{BAILED, Region};
+pub use rename::rename;
 pub use stride::Rows;
 pub use tier::Tier;
-pub use unit::{Native, Outcome, Unit};
+pub use unit::{Native, Unit};
 
 /// Whether machine code can be made for this processor.
 pub fn is_available() -> bool {

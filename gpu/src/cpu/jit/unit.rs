@@ -10,9 +10,9 @@
 use super::{
     build::build,
     class::Classes,
-    context::Context,
+    context::{Context, Seat},
     flow::Flow,
-    region::{BAILED, Plan, Region},
+    region::{Plan, Region},
     stride::Rows,
 };
 use crate::cpu::code::{Kernel, NONE};
@@ -38,27 +38,18 @@ pub struct Native {
     entry: Entry,
 }
 
-/// How a call of a region ended.
-pub enum Outcome {
-    /// At this instruction; the context tells how many were executed.
-    At(u32),
-    /// As if it had not been called.
-    Bailed,
-}
-
 impl Native {
-    /// Runs the region.
+    /// Runs the region for one warp after the other, as long as each ends its turn with it. Gives how many ran: of these
+    /// all but the last have come to an instruction that ends a turn.
     ///
     /// # Safety
-    /// The context's pointers must be those of the warp's own frame and block, as `Warp::native` fills them in, with
-    /// as many slots, predicates and slots of shadow as the kernel and the region say; nobody else may use frame and
-    /// block meanwhile; and the unit must be alive.
-    pub unsafe fn call(&self, context: &mut Context) -> Outcome {
+    /// The seats' pointers must be those of the warps' own frames and the context's those of their block, with as many
+    /// slots, predicates and slots of shadow as the kernel and the region say; nobody else may use frames and block
+    /// meanwhile; and the unit must be alive.
+    pub unsafe fn call(&self, context: &mut Context, seats: &mut [Seat]) -> usize {
+        context.place(seats);
         // SAFETY: the function was made for this signature, and the caller answers for the pointers.
-        match unsafe { (self.entry)(context) } {
-            BAILED => Outcome::Bailed,
-            pc => Outcome::At(pc),
-        }
+        unsafe { (self.entry)(context) as usize }
     }
 }
 
@@ -68,8 +59,9 @@ pub struct Unit {
     regions: Vec<Native>,
     /// Slots of shadow that any region needs.
     pub shadow: u32,
-    /// Slots and predicates that a thread may read before it has written them.
+    /// Slots that a thread may read before it has written them, and whether there are such predicates.
     pub early_slots: Vec<u32>,
+    pub early_preds: bool,
     module: Option<JITModule>,
 }
 
@@ -152,7 +144,8 @@ impl Unit {
             |reg: u32| reg..(reg + if flow.widths[reg as usize] == 1 { 1 } else { 2 }).min(kernel.slots);
         let early = (0..kernel.slots).filter(|reg| live.has(*reg) && !classes[0].fixed(*reg));
         let early_slots = early.flat_map(slots).filter(|slot| !classes[0].fixed(*slot)).collect();
-        Some(Unit { begins, regions, shadow, early_slots, module: Some(module) })
+        let early_preds = (kernel.slots..kernel.slots + kernel.preds).any(|reg| live.has(reg));
+        Some(Unit { begins, regions, shadow, early_slots, early_preds, module: Some(module) })
     }
 
     /// The region that begins at this instruction.

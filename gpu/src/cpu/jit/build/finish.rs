@@ -7,7 +7,6 @@
 
 use super::{
     super::{
-        context::Field,
         effects::Reg,
         emit::{Val, own, vector},
     },
@@ -23,7 +22,7 @@ impl Builder<'_, '_> {
         self.e.ops.b.switch_to_block(after);
         if self.plan.wide {
             let executed = self.e.ops.b.use_var(self.shared.executed);
-            self.give(executed, exit.pc);
+            self.come_to(executed, exit.pc);
             return Some(());
         }
         let due = self.due(n);
@@ -75,21 +74,15 @@ impl Builder<'_, '_> {
                 let on = self.e.ops.b.create_block();
                 self.e.ops.b.ins().jump(on, &[]);
                 self.e.ops.b.switch_to_block(undone);
-                self.give(so_far, n);
+                self.come_to(so_far, n);
                 self.e.ops.b.switch_to_block(on);
                 self.e.bail = bail;
             }
             total = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(block.end - block.stores));
             resume = block.end;
         }
-        self.give(total, resume);
+        self.come_to(total, resume);
         Some(())
-    }
-
-    fn give(&mut self, executed: Value, resume: u32) {
-        self.e.ops.b.ins().store(own(), executed, self.e.context, Field::Executed.offset());
-        let resume = self.e.ops.b.ins().iconst(I32, i64::from(resume));
-        self.e.ops.b.ins().return_(&[resume]);
     }
 
     fn copy_shadow(&mut self, reg: Reg) {

@@ -3,12 +3,12 @@
 //! Owns: their translation; the meaning is that of `cpu/compare.rs`, bit for bit.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Val, int::less};
+use super::{Emitter, Ops, Val, int::less};
 use crate::cpu::code::{BoolOp, Cmp, CmpTy, Code, FloatTy, IntTy, Kind, NONE};
 use cranelift_codegen::ir::{
-    InstBuilder,
+    InstBuilder, Value,
     condcodes::{FloatCC, IntCC},
-    types::{I8, I32},
+    types::{I8, I32, I64},
 };
 
 pub fn translates_compare(cmp: Cmp, ty: CmpTy) -> bool {
@@ -52,6 +52,14 @@ fn float_condition(cmp: Cmp) -> FloatCC {
     }
 }
 
+/// A predicate that changes at most once from lane to lane, unless numbers wrap around: in the first and the last lane.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    pub first: Value,
+    pub last: Value,
+    pub wraps: Value,
+}
+
 impl Emitter<'_, '_> {
     fn compare(&mut self, i: &Code, cmp: Cmp, ty: CmpTy, ftz: bool) -> Option<Val> {
         let wide = match ty {
@@ -91,6 +99,39 @@ impl Emitter<'_, '_> {
         })
     }
 
+    /// What an order between a number that grows evenly and one that is the same in all lanes is in the first and in the
+    /// last lane, and whether lanes wrap around between these. If they do not, and the two agree, all lanes agree.
+    fn ends(&mut self, i: &Code, cmp: Cmp, ty: CmpTy) -> Option<Ends> {
+        let CmpTy::Int(ty @ (IntTy::U32 | IntTy::S32)) = ty else { return None };
+        let signed = ty == IntTy::S32;
+        if matches!(cmp, Cmp::Eq | Cmp::Ne) {
+            return None;
+        }
+        // In 64 bits all of these are signed numbers.
+        let cc = int_condition(cmp, true)?;
+        let ((x, x_by), (y, y_by)) = (self.base(i.a, false)?, self.base(i.b, false)?);
+        if x_by != 0 && y_by != 0 {
+            return None;
+        }
+        let ends = |ops: &mut Ops<'_>, x: Value, by: i64| {
+            let extend = |ops: &mut Ops<'_>, v: Value| {
+                if signed { ops.b.ins().sextend(I64, v) } else { ops.b.ins().uextend(I64, v) }
+            };
+            let first = extend(ops, x);
+            let most = by * (ops.lanes() as i64 - 1);
+            let last = ops.b.ins().iadd_imm_s(first, most);
+            let cut = ops.b.ins().ireduce(I32, last);
+            let back = extend(ops, cut);
+            (first, last, ops.b.ins().icmp(IntCC::NotEqual, back, last))
+        };
+        let (x_first, x_last, x_wraps) = ends(&mut self.ops, x, x_by);
+        let (y_first, y_last, y_wraps) = ends(&mut self.ops, y, y_by);
+        let first = self.ops.b.ins().icmp(cc, x_first, y_first);
+        let last = self.ops.b.ins().icmp(cc, x_last, y_last);
+        let wraps = if x_by != 0 { x_wraps } else { y_wraps };
+        Some(Ends { first, last, wraps })
+    }
+
     fn join(&mut self, op: Option<BoolOp>, x: &Val, y: Option<&Val>) -> Val {
         let (Some(op), Some(y)) = (op, y) else { return x.clone() };
         self.conditions(&[x, y], &mut |ops, v| match op {
@@ -125,6 +166,10 @@ impl Emitter<'_, '_> {
         }
         if i.e != NONE {
             self.write_pred(i, i.e, second);
+        } else if self.classes.agreeable(self.kernel.slots + i.d)
+            && let Some(ends) = self.ends(i, cmp, ty)
+        {
+            self.ends.insert(self.kernel.slots + i.d, ends);
         }
         Some(())
     }

@@ -19,6 +19,7 @@ mod stride;
 pub use ops::{NARROW, Ops, Val, WIDE, scalar, vector};
 pub use stride::may_wrap;
 
+use self::compare::Ends;
 use super::{class::Classes, context::Field, effects::Reg, flow::Flow};
 use crate::cpu::{
     code::{Code, FloatOp, FloatTy, Kernel, Kind, NONE},
@@ -122,7 +123,11 @@ pub struct Emitter<'a, 'f> {
     pub flow: &'a Flow,
     pub classes: &'a Classes,
     pub context: Value,
+    /// The warp's.
+    pub seat: Value,
     pub vars: HashMap<Reg, Vec<Variable>>,
+    /// Of predicates of this block that were made from these.
+    pub ends: HashMap<Reg, Ends>,
     /// Of registers that grow evenly from lane to lane.
     pub bases: HashMap<Reg, Variable>,
     pub pass: Option<Pass>,
@@ -135,7 +140,7 @@ pub fn own() -> MemFlagsData {
     MemFlagsData::trusted()
 }
 
-/// The same, not written while a region runs.
+/// The same, not written while a region runs for a warp.
 pub fn fixed() -> MemFlagsData {
     MemFlagsData::trusted().with_readonly().with_can_move()
 }
@@ -143,7 +148,8 @@ pub fn fixed() -> MemFlagsData {
 impl Emitter<'_, '_> {
     pub fn field(&mut self, field: Field) -> Value {
         let ty = if field.is_wide() { I64 } else { I32 };
-        self.ops.b.ins().load(ty, fixed(), self.context, field.offset())
+        let of = if field.is_of_seat() { self.seat } else { self.context };
+        self.ops.b.ins().load(ty, fixed(), of, field.offset())
     }
 
     /// The variables of a register, declared at first use.
@@ -207,6 +213,10 @@ impl Emitter<'_, '_> {
     /// A special register: filled before the kernel began, never written.
     fn special(&mut self, slot: u32) -> Val {
         let at = slot as i32 * 128;
+        if let Some(part) = self.classes.block_number(slot) {
+            let at = Field::Block.offset() + 4 * i32::from(part);
+            return Val::One(self.ops.b.ins().load(I32, fixed(), self.context, at));
+        }
         if !self.classes.varying(slot) {
             let slots = self.field(Field::Slots);
             return Val::One(self.ops.b.ins().load(I32, fixed(), slots, at));
@@ -253,6 +263,7 @@ impl Emitter<'_, '_> {
         let reg = self.kernel.slots + p;
         let old = if i.guard == NONE { val.clone() } else { self.get(reg) };
         let val = self.guarded_pred(i, val, old);
+        self.ends.remove(&reg);
         self.put(reg, &val);
     }
 
@@ -349,14 +360,27 @@ impl Emitter<'_, '_> {
             Kind::Atomic { area, op, ty } => self.atomic(i, area, op, ty)?,
             Kind::Shuffle(op) => self.shuffle(i, op)?,
             Kind::Vote { op, negate } => self.vote(i, op, negate)?,
-            Kind::Exit => {
-                let leaving = self.guard_bits(i);
-                self.bail_if(leaving);
-            }
+            Kind::Exit => self.stay(i),
             Kind::Nothing => {}
             _ => return None,
         }
         Some(())
+    }
+
+    /// Goes past an exit that nobody takes.
+    fn stay(&mut self, i: &Code) {
+        let Some(ends) = self.ends.get(&(self.kernel.slots + i.guard)).copied() else {
+            let leaving = self.guard_bits(i);
+            return self.bail_if(leaving);
+        };
+        let all = if i.negated {
+            let all = self.ops.b.ins().band(ends.first, ends.last);
+            self.ops.opposite(all)
+        } else {
+            self.ops.b.ins().bor(ends.first, ends.last)
+        };
+        let leaving = self.ops.b.ins().bor(all, ends.wraps);
+        self.bail_if(leaving);
     }
 
     /// The active lanes in which an instruction's guard holds, as bits; nobody's are zero.

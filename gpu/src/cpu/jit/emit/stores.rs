@@ -97,6 +97,10 @@ impl Emitter<'_, '_> {
 
     /// A slot of the frame for the lanes of this pass.
     pub fn frame(&mut self, slot: u32, wide: bool) -> Vec<Value> {
+        if self.classes.fixed(slot) {
+            let value = self.raw(slot, wide);
+            return self.ops.many(&value, wide);
+        }
         let from = if wide { self.pass().wides } else { self.pass().words };
         let at = |n: usize| slot as i32 * 128 + n as i32 * 16;
         (0..self.ops.parts(wide))

@@ -1,0 +1,119 @@
+//! Machine code for several warps of a block at once.
+//!
+//! Owns: which warps run a region in one call, what has become of them, and *step*: as long as all warps of a block, from
+//! its first instruction on, come to the same barrier or to the end, nothing is kept of each one but what its registers
+//! hold. Warps have their turns in the same order as if they ran one by one, and each turn is as long.
+//! Never: executes an instruction but those that end a turn.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{Block, Halt, TURN, lanes};
+use crate::cpu::{
+    code::{Barrier, Code, Fill, Kernel, Kind, NONE},
+    jit::{Context, Native, Seat, Unit},
+};
+
+impl Block<'_, '_> {
+    /// Runs machine code for warp `n` and for those after it that stand there too, one after the other. Gives the first
+    /// one that had no turn, and what the one before it has left of its own.
+    pub(super) fn together(&mut self, n: usize, native: &Native, context: &mut Context) -> (usize, u32) {
+        let pc = self.warps[n].pc;
+        self.seats.clear();
+        for warp in self.warps[n..].iter_mut().take_while(|warp| warp.is_together_at(pc)) {
+            self.seats.push(context.seat(&mut warp.frame, warp.mask, warp.first_thread));
+        }
+        if self.seats.is_empty() {
+            return (n + 1, TURN);
+        }
+        let ran = self.call(native, context);
+        self.took(n, ran, native)
+    }
+
+    /// Runs a region for the warps in the seats. Gives how many had a turn.
+    fn call(&mut self, native: &Native, context: &mut Context) -> usize {
+        context.budget = TURN;
+        // SAFETY: the context was made for this block and kernel and the seats for the frames of its warps, all of
+        // them borrowed mutably and not touched since; the unit is borrowed, so alive.
+        unsafe { native.call(context, &mut self.seats) }
+    }
+
+    /// Takes over what became of the first warps in the seats, which are those from `n` on.
+    fn took(&mut self, n: usize, ran: usize, native: &Native) -> (usize, u32) {
+        let mut left = TURN;
+        for at in 0..ran {
+            let warp = &mut self.warps[n + at];
+            let executed = warp.came_to(&self.seats[at], &native.region);
+            left = TURN - executed;
+            self.executed += u64::from(executed);
+            let i = &self.kernel.codes[warp.pc as usize];
+            if left > 0 && executed > 0 && i.ends_turn() {
+                warp.end_turn(i);
+                self.executed += 1;
+                left = 0;
+                self.stopped(n + at);
+            }
+        }
+        (n + ran, left)
+    }
+
+    /// Runs the block as long as its warps keep step. Gives the first warp that has not had the turn in which they came
+    /// apart; `None` if they never did and the block has ended.
+    pub(super) fn in_step(
+        &mut self,
+        unit: &Unit,
+        context: &mut Context,
+        on: &mut impl FnMut(u64) -> bool,
+    ) -> Result<Option<usize>, Halt> {
+        let threads = self.extents.threads();
+        self.seats.clear();
+        for warp in &mut self.warps {
+            let mask = lanes(threads, warp.first_thread);
+            self.seats.push(context.seat(&mut warp.frame, mask, warp.first_thread));
+        }
+        let mut pc = 0;
+        loop {
+            let Some(native) = unit.at(pc) else {
+                self.set_up(pc);
+                return Ok(Some(0));
+            };
+            let ran = self.call(native, context);
+            let Some((end, executed)) = self.kept_step(ran) else {
+                self.set_up(pc);
+                let (next, left) = self.took(0, ran, native);
+                let turned = self.rest(next, left, Some(unit), context);
+                return self.after(turned, on).map(Some);
+            };
+            self.executed += executed;
+            self.after(Ok(()), on)?;
+            if self.kernel.codes[end as usize].kind == Kind::Exit {
+                return Ok(None);
+            }
+            pc = end + 1;
+        }
+    }
+
+    /// Where all warps have ended their turns, if all had one and it is the same place, and what they have executed.
+    fn kept_step(&self, ran: usize) -> Option<(u32, u64)> {
+        let end = self.seats[0].pc;
+        let ended = |seat: &Seat| seat.pc == end && (1..TURN).contains(&seat.executed);
+        if ran < self.seats.len() || !self.seats.iter().all(ended) {
+            return None;
+        }
+        let executed = |seat: &Seat| u64::from(seat.executed) + 1;
+        is_for_all(self.kernel, self.kernel.codes.get(end as usize)?)
+            .then(|| (end, self.seats.iter().map(executed).sum()))
+    }
+}
+
+/// Whether an instruction ends the turns of all warps, and all may go on once they have come to it.
+fn is_for_all(kernel: &Kernel, i: &Code) -> bool {
+    let constant = |slot: u32| {
+        let at = kernel.fills.binary_search_by_key(&slot, |(slot, _)| *slot);
+        at.is_ok_and(|at| matches!(kernel.fills[at].1, Fill::Word(_)))
+    };
+    let all = match i.kind {
+        Kind::Exit => true,
+        Kind::Barrier { what: Barrier::Sync, .. } => i.b == NONE && (i.a == NONE || constant(i.a)),
+        _ => false,
+    };
+    all && i.ends_turn()
+}

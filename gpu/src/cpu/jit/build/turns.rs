@@ -1,0 +1,49 @@
+//! The warps of one call, one after the other.
+//!
+//! Owns: the loop over seats, and what a warp leaves in its own.
+//! Never: lets a warp run before the turn of the one before it is over.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{
+    super::{
+        context::{Field, SEAT_SIZE},
+        emit::own,
+    },
+    Builder,
+};
+use crate::cpu::code::Code;
+use cranelift_codegen::ir::{Block, InstBuilder, Value, condcodes::IntCC, types::I32};
+
+impl Builder<'_, '_> {
+    /// The next seat's turn, if there is one.
+    pub(super) fn turns(&mut self, turn: Block) {
+        self.e.ops.b.switch_to_block(self.follow);
+        let done = self.e.ops.b.create_block();
+        let after = self.e.ops.b.ins().iadd_imm_u(self.index, 1);
+        let seat = self.e.ops.b.ins().iadd_imm_u(self.e.seat, SEAT_SIZE);
+        let count = self.e.field(Field::Count);
+        let more = self.e.ops.b.ins().icmp(IntCC::UnsignedLessThan, after, count);
+        self.e.ops.b.ins().brif(more, turn, &[seat.into(), after.into()], done, &[]);
+        self.e.ops.b.switch_to_block(done);
+        self.e.ops.b.ins().return_(&[after]);
+    }
+
+    /// Tells what the warp has come to; then the next one follows, if this one's turn is over.
+    pub(super) fn give(&mut self, executed: Value, resume: Value, over: bool) {
+        self.e.ops.b.ins().store(own(), executed, self.e.seat, Field::Executed.offset());
+        self.e.ops.b.ins().store(own(), resume, self.e.seat, Field::Pc.offset());
+        if over {
+            self.e.ops.b.ins().jump(self.follow, &[]);
+            return;
+        }
+        let ran = self.e.ops.b.ins().iadd_imm_u(self.index, 1);
+        self.e.ops.b.ins().return_(&[ran]);
+    }
+
+    /// The warp goes on at an instruction, which may be one that ends its turn.
+    pub(super) fn come_to(&mut self, executed: Value, pc: u32) {
+        let resume = self.e.ops.b.ins().iconst(I32, i64::from(pc));
+        let over = self.e.kernel.codes.get(pc as usize).is_some_and(Code::ends_turn);
+        self.give(executed, resume, over);
+    }
+}
