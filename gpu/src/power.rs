@@ -11,10 +11,12 @@ use crate::{
 use ion_protocol::{
     BlobHash, Bytes, Millis, Nanos,
     challenge::Shape,
+    codec::{Decode, Encode, bincode_crate},
     fault::Fault,
     hardware::MeasuredPower,
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
 };
+use serde::{Deserialize, Serialize};
 use std::{sync::atomic::AtomicBool, time::Instant};
 
 /// A launch this long is worth reading a rate from.
@@ -29,6 +31,8 @@ const OPS_PER_TURN: u64 = 32;
 const OPS_PER_TURN_F16: u64 = 2 * OPS_PER_TURN;
 /// Largest copy: well beyond any cache, well within any device.
 const COPY_BYTES_MAX: u64 = 256 << 20;
+/// And for a processor, which takes a thousand times as long.
+const PROCESSOR_COPY_BYTES_MAX: u64 = 64 << 20;
 /// What a program moves that shall move nothing: one block's copy.
 const MOVED_BYTES_MIN: u64 = 4_096;
 /// And one that shall: milliseconds of the quickest bus, and little of a processor's time.
@@ -52,35 +56,65 @@ pub fn check(backend: &mut dyn Backend) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The rates of our kernels.
-pub fn measure(backend: &mut dyn Backend) -> Result<MeasuredPower, Fault> {
-    // Both grow their work until it takes long enough, so that a processor and a data centre GPU are both served.
-    let f32_mflops = multiply_adds(backend, KERNELS, OPS_PER_TURN)?;
-    // Cards before the first that has them keep a rate of zero.
-    let f16_mflops = multiply_adds(backend, F16_KERNELS, OPS_PER_TURN_F16).unwrap_or_default();
+/// A measurement, and what it is of: it holds until any of that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[bincode(crate = "bincode_crate")]
+pub struct Measured {
+    /// Device, driver, clocks, and the kernels it was measured with.
+    pub of: String,
+    /// What was found.
+    pub power: MeasuredPower,
+}
+
+impl Measured {
+    /// Whether it is worth keeping: every rate was measured that a card has, f16 apart, which old ones lack.
+    pub fn is_whole(&self) -> bool {
+        let MeasuredPower { f32_mflops, f16_mflops: _, memory_mbps, product_mops, .. } = self.power;
+        let moved = [self.power.to_device_mbps, self.power.from_device_mbps];
+        [f32_mflops, memory_mbps, product_mops].iter().chain(&moved).all(|rate| *rate > 0)
+    }
+}
+
+/// What is known of this device, or else what it does now.
+pub fn measured(backend: &mut dyn Backend, of: &str, known: &[Measured]) -> Measured {
+    let kernels = [KERNELS, F16_KERNELS, challenge::KERNELS].concat();
+    let of = format!("{of}; kernels {}", BlobHash::of(kernels.as_bytes()));
+    let power = match known.iter().find(|known| known.of == of) {
+        Some(known) => known.power,
+        None => measure(backend),
+    };
+    Measured { of, power }
+}
+
+/// The rates of our kernels; zero where one can't be measured, as f16 on cards before the first that has it.
+pub fn measure(backend: &mut dyn Backend) -> MeasuredPower {
+    // All grow their work until it takes long enough, so that a processor and a data centre GPU are both served.
+    let f32_mflops = multiply_adds(backend, KERNELS, OPS_PER_TURN);
+    let f16_mflops = multiply_adds(backend, F16_KERNELS, OPS_PER_TURN_F16);
+    let largest = if backend.engine().is_gpu() { COPY_BYTES_MAX } else { PROCESSOR_COPY_BYTES_MAX };
     let memory_mbps = grow(|size| {
-        let bytes = (size * 4096).clamp(1 << 20, COPY_BYTES_MAX);
+        let bytes = (size * 4096).clamp(1 << 20, largest);
         let first = vec![1; bytes as usize];
         // The first launch may find pages that are not there yet.
         let report = run(backend, twice(copy(bytes)), &first)?;
         Ok((2 * bytes, report.launches.into_iter().min().unwrap_or(report.device_time)))
-    })?;
+    });
     let product_mops = grow(|size| {
         // As wide as a challenge's, so that what is claimed is what is held against the device.
         let rows = (size / 4).clamp(64, PRODUCT_ROWS_MAX) as u32 / 8 * 8;
         let shape = Shape { rows, inner: 1_024 };
         let ops = u64::try_from(shape.operations()).unwrap_or(u64::MAX);
         Ok((ops, run(backend, challenge::program(&[7; 32], &shape), &[])?.device_time))
-    })?;
+    });
     // A processor has its programs' bytes where they are: nothing moves that could be timed.
     let (to_device_mbps, from_device_mbps) = match backend.engine().is_gpu() {
-        true => (moved(backend, Way::In)?, moved(backend, Way::Out)?),
+        true => (moved(backend, Way::In), moved(backend, Way::Out)),
         false => (0, 0),
     };
-    Ok(MeasuredPower { f32_mflops, f16_mflops, memory_mbps, product_mops, to_device_mbps, from_device_mbps })
+    MeasuredPower { f32_mflops, f16_mflops, memory_mbps, product_mops, to_device_mbps, from_device_mbps }
 }
 
-fn multiply_adds(backend: &mut dyn Backend, kernels: &'static str, ops_per_turn: u64) -> Result<u64, Fault> {
+fn multiply_adds(backend: &mut dyn Backend, kernels: &'static str, ops_per_turn: u64) -> u64 {
     grow(|size| {
         let (blocks, turns) = ((size / 256).clamp(4, 4096) as u32, (size / 16).clamp(16, 4096));
         let ops = u64::from(blocks) * u64::from(BLOCK) * turns * ops_per_turn;
@@ -96,7 +130,7 @@ enum Way {
 }
 
 /// What moving a program's bytes adds to its time, whatever the engine does for it.
-fn moved(backend: &mut dyn Backend, way: Way) -> Result<u64, Fault> {
+fn moved(backend: &mut dyn Backend, way: Way) -> u64 {
     grow(|size| {
         let bytes = (size * 65_536).min(MOVED_BYTES_MAX);
         let still = timed(backend, way, MOVED_BYTES_MIN)?;
@@ -119,12 +153,12 @@ fn timed(backend: &mut dyn Backend, way: Way, bytes: u64) -> Result<Nanos, Fault
 }
 
 /// Calls `work` with growing sizes until it takes [`MEASURED`], three times at least, since on a busy machine any one
-/// run may have stood in line; gives 10^6 units a second.
-fn grow(mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> Result<u64, Fault> {
+/// run may have stood in line; gives 10^6 units a second. What fails has grown too large: what was seen before stands.
+fn grow(mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> u64 {
     let mut best = 0;
     let mut size = 256;
     for round in 0..6 {
-        let (units, time) = work(size)?;
+        let Ok((units, time)) = work(size) else { break };
         let rate = u128::from(units) * 1_000 / u128::from(time.0.max(1));
         best = best.max(u64::try_from(rate).unwrap_or(u64::MAX));
         if time >= MEASURED && round >= 2 {
@@ -133,7 +167,7 @@ fn grow(mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> Result<u64,
         // Aim at twice the time, in steps of at most 16: the first runs are slow for reasons of their own.
         size *= (2 * MEASURED.0 / time.0.max(1)).clamp(2, 16);
     }
-    Ok(best)
+    best
 }
 
 fn run(backend: &mut dyn Backend, program: Program, first: &[u8]) -> Result<Report, Fault> {
@@ -211,7 +245,7 @@ mod tests {
         let mut backend = CpuBackend::default();
         check(&mut backend).unwrap();
         let began = Instant::now();
-        let power = measure(&mut backend).unwrap();
+        let power = measure(&mut backend);
         eprintln!("{power:?} in {:?}", began.elapsed());
         // From a slow interpreter on a loaded machine to a processor ten times the size of today's largest.
         let MeasuredPower { f32_mflops, f16_mflops, memory_mbps, product_mops, .. } = power;
@@ -223,7 +257,7 @@ mod tests {
     #[test]
     fn what_moving_adds_to_a_programs_time_is_found_on_any_engine() {
         for way in [Way::In, Way::Out] {
-            assert!(moved(&mut CpuBackend::default(), way).unwrap() > 0);
+            assert!(moved(&mut CpuBackend::default(), way) > 0);
         }
     }
 }

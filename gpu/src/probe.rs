@@ -9,8 +9,13 @@ use crate::{
     cpu::CpuBackend,
     cuda,
     nvml::Card,
-    power,
-    worker::{EngineChoice, frame::write_message, isolation::Isolation, sandbox},
+    power::{self, Measured},
+    worker::{
+        EngineChoice,
+        frame::{Frame, read_frame, write_message},
+        isolation::Isolation,
+        sandbox,
+    },
 };
 use ion_protocol::{
     Bytes, Millis,
@@ -19,7 +24,7 @@ use ion_protocol::{
     limits,
 };
 use serde::Serialize;
-use std::{fmt, fs::File, process::ExitCode};
+use std::{fmt, fs::File, io::Read, process::ExitCode};
 
 /// What a probing child is asked. The processor is asked separately, so that a crashing driver takes nothing else along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub struct Answer {
     pub uuids: Vec<String>,
     /// What the management library says of all cards; `None` without it, or where the processor was asked.
     pub cards: Option<Vec<Card>>,
+    /// What was measured of the cards, now or before.
+    pub measured: Vec<Measured>,
     /// How well a worker of this engine is shut in; `None` where no child was asked.
     pub isolation: Option<Isolation>,
 }
@@ -72,22 +79,30 @@ pub struct ProbeReport {
     pub isolation: Option<Isolation>,
 }
 
-/// The child's side: finds out, says so in one frame, ends.
-pub fn answer(question: Question, mut frames: File) -> ExitCode {
-    let (engine, cuda, devices, uuids, cards) = match question {
+/// The child's side: finds out, says so in one frame, ends. On its standard input comes what is known of the cards; a
+/// processor is measured each time, since it does what others on the machine leave it to do.
+pub fn answer(question: Question, mut known: impl Read, mut frames: File) -> ExitCode {
+    let (engine, found) = match question {
         Question::Cuda => {
-            let found = cuda::survey();
-            (EngineChoice::Cuda { ordinal: 0 }, found.state, found.devices, found.uuids, found.cards)
+            // What can't be read is not known.
+            let known = match read_frame::<Vec<Measured>>(&mut known) {
+                Ok(Some(Frame::Message(known))) => known,
+                Ok(Some(Frame::Bytes(_)) | None) | Err(_) => Vec::new(),
+            };
+            (EngineChoice::Cuda { ordinal: 0 }, cuda::survey(&known))
         }
         Question::Cpu { memory } => {
-            (EngineChoice::Cpu, CudaState::NotAsked, vec![(0, cpu(memory))], vec![String::new()], None)
+            let (devices, uuids) = (vec![(0, cpu(memory))], vec![String::new()]);
+            let (state, measured) = (CudaState::NotAsked, Vec::new());
+            (EngineChoice::Cpu, cuda::Found { state, devices, uuids, cards: None, measured })
         }
     };
+    let cuda::Found { state: cuda, devices, uuids, cards, measured } = found;
     let nvrtc = cuda::nvrtc_present();
     // Last: afterwards nothing can be looked at any more.
     let told = sandbox::measure(engine).and_then(|isolation| {
         let isolation = Some(isolation);
-        write_message(&mut frames, &Answer { cuda, nvrtc, devices, uuids, cards, isolation })
+        write_message(&mut frames, &Answer { cuda, nvrtc, devices, uuids, cards, measured, isolation })
     });
     match told {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,11 +110,11 @@ pub fn answer(question: Question, mut frames: File) -> ExitCode {
     }
 }
 
-/// The processor as a device. Its rates are measured like a GPU's; where that fails they stay zero.
+/// The processor as a device. Its rates are measured like a GPU's.
 fn cpu(memory: Bytes) -> Device {
     let mut backend = CpuBackend::default();
     let engine = backend.engine();
-    let power = power::measure(&mut backend).unwrap_or_default();
+    let power = power::measure(&mut backend);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor_name(&info).unwrap_or(std::env::consts::ARCH).to_owned();
     Device { index: 0, model, engine, capability: CPU_CAPABILITY, memory, power }

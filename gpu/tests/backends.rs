@@ -38,7 +38,7 @@ static DEVICE: Mutex<()> = Mutex::new(());
 /// What there is of devices, measured once.
 fn found() -> &'static Found {
     static FOUND: OnceLock<Found> = OnceLock::new();
-    FOUND.get_or_init(survey)
+    FOUND.get_or_init(|| survey(&[]))
 }
 
 /// Every engine of this machine.

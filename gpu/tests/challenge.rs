@@ -23,7 +23,7 @@ fn engines() -> Vec<Box<dyn Backend>> {
         Box::new(CpuBackend::default().translating_at_once()),
         Box::new(CpuBackend::default().interpreting()),
     ];
-    let found = survey();
+    let found = survey(&[]);
     match found.devices.first() {
         Some((ordinal, _)) => engines.push(Box::new(CudaBackend::open(*ordinal).unwrap())),
         None => eprintln!("skipped: CUDA ({})", found.state),

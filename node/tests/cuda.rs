@@ -8,19 +8,53 @@ mod workers {
 }
 
 use ion_gpu::worker::isolation::Wall;
-use ion_node::workers::{BackendChoice, CudaState, ProbeReport};
+use ion_node::workers::{BackendChoice, CudaState, KeepFree, ProbeReport, WorkersConfig};
 use ion_protocol::{
     Bytes, Millis, NodeId,
     fault::{Blame, Fault},
     hardware::{ComputeCapability, Engine},
     states::States,
 };
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 use workers::{
     programs::{self, endless, out_of_bounds, scale, text},
     rig::{CARD, Cards, ION, Imitation, PARTITIONED, PARTS, Rig, unhurried},
 };
+
+/// What a node finds that keeps its figures in `file`: the rate of the only card.
+async fn rate(settings: &str, file: &Path) -> u64 {
+    let imitation = Imitation::new(settings);
+    let config = WorkersConfig {
+        exe: imitation.program.path().into(),
+        backend: BackendChoice::Cuda,
+        memory_max: Bytes::ZERO,
+        keep_free: KeepFree::NOTHING,
+        measured: Some(file.to_owned()),
+    };
+    ion_node::workers::look(config).await.devices[0].power.f32_mflops
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_is_measured_once_for_each_driver_and_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("measured.json");
+    let first = rate("", &file).await;
+    assert!(first > 0);
+    // A figure that no measurement gives shows which one is used.
+    const MARK: u64 = 123_456_789_012;
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("imitation, GPU-") && kept.contains("CUDA 13000") && kept.contains("1000000 kHz"));
+    std::fs::write(&file, kept.replace(&first.to_string(), &MARK.to_string())).unwrap();
+    assert_eq!(rate("", &file).await, MARK);
+    for other in ["driver=13010", "clock=1200000", "first=7"] {
+        assert_ne!(rate(other, &file).await, MARK, "{other}");
+    }
+    assert_eq!(rate("", &file).await, MARK, "what was known is not forgotten for that");
+}
 
 const HEAD: &str = ".version 6.0\n.target sm_52\n.address_size 64\n";
 

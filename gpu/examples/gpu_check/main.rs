@@ -34,7 +34,7 @@ const SMALL: Size = Size { tuples: 4_000, launches: 10, launch_ms: 1.0, copy: 32
 pub const LIMITS: RunLimits = RunLimits { run: Millis(120_000), memory: Bytes(8 << 30), fuel: None };
 
 fn main() -> ExitCode {
-    let found = survey();
+    let found = survey(&[]);
     let Some((ordinal, device)) = found.devices.first() else {
         eprintln!("no card: {}", found.state);
         return ExitCode::FAILURE;

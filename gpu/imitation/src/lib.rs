@@ -188,6 +188,7 @@ calls! {
         device(ordinal)?;
         let capability = driver().settings.capability as c_int;
         match attribute {
+            13 => put(to, driver().settings.clock as c_int),
             75 => put(to, capability / 10),
             76 => put(to, capability % 10),
             _ => Err(INVALID_VALUE),

@@ -19,6 +19,8 @@ pub struct Settings {
     pub driver: u32,
     /// Compute capability of all devices: 90 is 9.0.
     pub capability: u32,
+    /// Highest clock of its processors, in kHz.
+    pub clock: u32,
     /// What `cuInit` answers.
     pub init: Code,
     /// `at=KERNEL:CODE`: a launch of this kernel ends in this code, and with 0 never.
@@ -44,6 +46,7 @@ impl Settings {
             memory: 2 << 30,
             driver: 13_000,
             capability: 90,
+            clock: 1_000_000,
             init: 0,
             at: None,
             alloc: usize::MAX,
@@ -65,6 +68,7 @@ impl Settings {
             "memory" => self.memory = value.parse().ok()?,
             "driver" => self.driver = value.parse().ok()?,
             "capability" => self.capability = value.parse().ok()?,
+            "clock" => self.clock = value.parse().ok()?,
             "init" => self.init = value.parse().ok()?,
             "at" => {
                 let (kernel, code) = value.split_once(':')?;

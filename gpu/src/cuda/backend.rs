@@ -133,6 +133,14 @@ impl CudaBackend {
         found.ok().map(|uuid| uuid.bytes.map(|byte| byte as u8))
     }
 
+    /// Its highest clocks, of the processors and of the memory, in kHz; zero where the driver does not tell.
+    pub fn clocks(&self) -> [i32; 2] {
+        use sys::CUdevice_attribute as Attribute;
+        let clocks =
+            [Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE, Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE];
+        clocks.map(|clock| self.context.attribute(clock).unwrap_or_default())
+    }
+
     /// Its compute capability.
     pub fn capability(&self) -> ComputeCapability {
         self.capability

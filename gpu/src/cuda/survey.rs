@@ -3,7 +3,7 @@
 use super::{CudaBackend, driver::Trouble};
 use crate::{
     nvml::{self, Card},
-    power,
+    power::{self, Measured},
     probe::CudaState,
     worker::panic_text,
 };
@@ -54,25 +54,33 @@ pub struct Found {
     pub uuids: Vec<String>,
     /// What the management library says of all cards; `None` without it.
     pub cards: Option<Vec<Card>>,
+    /// What was measured of each, or had been before.
+    pub measured: Vec<Measured>,
 }
 
-/// Asks the driver everything and runs a kernel on each device. Only in a child process.
-pub fn survey() -> Found {
+/// Asks the driver everything and runs a kernel on each device; measures those that are not among `known`. Only in a child
+/// process.
+pub fn survey(known: &[Measured]) -> Found {
     let cards = nvml::look();
     let all = cards.as_deref().unwrap_or_default();
-    let (state, devices, uuids) = match driver_version() {
+    let Devices { state, devices, uuids, measured } = match driver_version() {
         Ok(driver) if driver < DRIVER_MIN => none(CudaState::OldDriver { driver }),
-        Ok(driver) => devices(driver, all),
+        Ok(driver) => devices(driver, all, known),
         Err(state) => none(state),
     };
-    Found { state, devices, uuids, cards }
+    Found { state, devices, uuids, cards, measured }
 }
 
-/// How it stands, and the devices with their names.
-type Devices = (CudaState, Vec<(u32, Device)>, Vec<String>);
+/// How it stands, and the devices with their names and what was measured of them.
+struct Devices {
+    state: CudaState,
+    devices: Vec<(u32, Device)>,
+    uuids: Vec<String>,
+    measured: Vec<Measured>,
+}
 
 fn none(state: CudaState) -> Devices {
-    (state, Vec::new(), Vec::new())
+    Devices { state, devices: Vec::new(), uuids: Vec::new(), measured: Vec::new() }
 }
 
 /// Starts the driver through our own look-ups: a foreign library may return numbers that are no code of the driver's,
@@ -135,7 +143,7 @@ fn why_not(error: &libloading::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn devices(driver: u32, cards: &[Card]) -> Devices {
+fn devices(driver: u32, cards: &[Card], known: &[Measured]) -> Devices {
     let count = match super::driver::call(result::device::get_count) {
         Ok(count) => u32::try_from(count).unwrap_or(0),
         Err(Trouble::Code(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
@@ -147,12 +155,15 @@ fn devices(driver: u32, cards: &[Card]) -> Devices {
         return none(CudaState::NoDevice);
     }
     let count = count.min(ion_protocol::limits::DEVICES_MAX as u32);
-    let (mut devices, mut uuids, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-    for (ordinal, found) in all_at_once(count, cards) {
+    let release = release(driver);
+    let (mut devices, mut uuids, mut measured, mut left_out) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (ordinal, found) in all_at_once(count, cards, &release, known) {
         match found {
-            Ok((device, uuid)) => {
+            Ok((device, uuid, found)) => {
                 devices.push((ordinal, Device { index: devices.len() as u16, ..device }));
                 uuids.push(uuid);
+                measured.push(found);
             }
             Err(fault) => left_out.push(format!("device {ordinal}: {fault}")),
         }
@@ -165,14 +176,21 @@ fn devices(driver: u32, cards: &[Card]) -> Devices {
         }
         CudaState::Works { driver, left_out }
     };
-    (state, devices, uuids)
+    Devices { state, devices, uuids, measured }
+}
+
+/// The driver's release, as far as it tells: CUDA's version stays the same over many.
+fn release(driver: u32) -> String {
+    let told = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
+    let first: String = told.lines().next().unwrap_or_default().chars().take(RELEASE_CHARS_MAX).collect();
+    format!("CUDA {driver}, {first}")
 }
 
 /// Every device is opened and measured by a thread of its own: one after the other, those of a large machine would take longer
 /// than a node waits, and what they share they share at work too.
-fn all_at_once(count: u32, cards: &[Card]) -> Vec<(u32, Looked)> {
+fn all_at_once(count: u32, cards: &[Card], release: &str, known: &[Measured]) -> Vec<(u32, Looked)> {
     thread::scope(|scope| {
-        let spawn = |ordinal| (ordinal, scope.spawn(move || device(ordinal, cards)));
+        let spawn = |ordinal| (ordinal, scope.spawn(move || device(ordinal, cards, release, known)));
         let threads: Vec<_> = (0..count).map(spawn).collect();
         let panicked = |panic: Box<dyn Any + Send>| {
             Err(Fault::Driver { message: format!("looking at it panicked: {}", panic_text(&*panic)) })
@@ -192,10 +210,10 @@ fn unseen(card: &Card, seen: &[String]) -> Option<String> {
     (!seen.contains(uuid)).then_some(text)
 }
 
-/// A device with its name, or why it is left out.
-type Looked = Result<(Device, String), Fault>;
+/// A device with its name and what was measured of it, or why it is left out.
+type Looked = Result<(Device, String, Measured), Fault>;
 
-fn device(ordinal: u32, cards: &[Card]) -> Looked {
+fn device(ordinal: u32, cards: &[Card], release: &str, known: &[Measured]) -> Looked {
     let mut backend = CudaBackend::open(ordinal)?;
     let uuid = backend.uuid().map_or(String::new(), |uuid| nvml::uuid_text(uuid, cards));
     if cards.iter().any(|card| card.partitioned && card.uuid == uuid) {
@@ -208,10 +226,15 @@ fn device(ordinal: u32, cards: &[Card]) -> Looked {
     }
     // A device that computes wrongly is left out here; one that can't be measured is offered without figures.
     power::check(&mut backend)?;
-    let power = power::measure(&mut backend).unwrap_or_default();
     let (model, capability) = (backend.model().to_owned(), backend.capability());
-    Ok((Device { index: 0, model, engine: Engine::Cuda, capability, memory, power }, uuid))
+    let [clock, memory_clock] = backend.clocks();
+    let of = format!("{model}, {uuid}; {release}; {clock} kHz, memory {memory_clock} kHz");
+    let found = power::measured(&mut backend, &of, known);
+    let power = found.power;
+    Ok((Device { index: 0, model, engine: Engine::Cuda, capability, memory, power }, uuid, found))
 }
 
+/// Of what a driver tells of its release, as much as is looked at.
+const RELEASE_CHARS_MAX: usize = 128;
 /// Memory of a device that jobs do not get: the contexts of the worker at work and of the next one, ready beside it.
 const RESERVED: Bytes = Bytes(1 << 30);

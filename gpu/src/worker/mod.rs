@@ -108,7 +108,7 @@ pub fn main(args: &[String]) -> ExitCode {
         }
     };
     match task {
-        Task::Probe(question) => probe::answer(question, frames),
+        Task::Probe(question) => probe::answer(question, std::io::stdin(), frames),
         Task::Watch => nvml::watch(frames),
         Task::Serve { engine, memory } => {
             let backend = open(engine).and_then(|backend| {

@@ -213,7 +213,7 @@ pub struct DoctorArgs {
 #[derive(Debug, ClapArgs)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  ion devices\n  ion devices pause 0           what runs is finished\n  ion devices pause 0 --now     what runs is stopped, and runs elsewhere\n  ion devices resume 0\n\nA pause holds until it is taken back, over restarts too."
+    after_help = "Examples:\n  ion devices\n  ion devices pause 0           what runs is finished\n  ion devices pause 0 --now     what runs is stopped, and runs elsewhere\n  ion devices resume 0\n\nA pause holds until it is taken back, over restarts too.\n\nWhat a GPU does is measured once for its driver and clocks, and again after a week; without measured.json in the data directory, at the next start."
 )]
 pub struct DevicesArgs {
     /// What to do with one.

@@ -21,7 +21,13 @@ pub fn doctor(common: &Common, args: DoctorArgs) -> Result<(), CliError> {
         CliError::node(format!("this program's own file can't be found: {error}"), SYSTEM_HINT)
     })?;
     let memory_max = memory_share(MEMORY_PERCENT_DEFAULT);
-    let config = WorkersConfig { exe, backend: asked.backend, memory_max, keep_free: KeepFree::NOTHING };
+    let config = WorkersConfig {
+        exe,
+        backend: asked.backend,
+        memory_max,
+        keep_free: KeepFree::NOTHING,
+        measured: None,
+    };
     let seen = block_on_all(async {
         let (facts, probed) = tokio::join!(Facts::gather(&asked), workers::look(config));
         Ok(Examination::of(&facts, &probed))

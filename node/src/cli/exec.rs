@@ -74,6 +74,7 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
             backend: args.backend.into(),
             memory_max: Bytes::ZERO,
             keep_free: KeepFree::NOTHING,
+            measured: None,
         };
         let (tell, inputs) = mpsc::channel(INPUTS_CAPACITY);
         let (workers, report) = workers::start(config, Arc::new(blobs), tell).await;

@@ -258,7 +258,8 @@ fn engine_config(config: &NodeConfig, network: NetworkId) -> Config {
 fn worker_config(config: &NodeConfig) -> Result<WorkersConfig, NodeError> {
     let exe = std::env::current_exe().map_err(NodeError::OwnProgram)?;
     let memory_max = memory_share(config.memory_percent).min(config.keep_free.of(memory_share(100)));
-    Ok(WorkersConfig { exe, backend: config.backend, memory_max, keep_free: config.keep_free })
+    let measured = Some(config.data_dir.join(workers::measured::FILE));
+    Ok(WorkersConfig { exe, backend: config.backend, memory_max, keep_free: config.keep_free, measured })
 }
 
 fn random_seed() -> u64 {

@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -59,17 +57,7 @@ impl Paused {
     pub fn save(&self) -> io::Result<()> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let text = serde_json::to_vec(&*self.lock())?;
-        let draft = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(crate::files::FILE_MODE)
-            .open(&draft)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.path)?;
-        self.path.parent().map_or(Ok(()), crate::files::sync_dir)
+        crate::files::write_private(&self.path, &text)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<u16>> {

@@ -19,6 +19,7 @@ mod device;
 mod exec;
 mod feed;
 mod job;
+pub mod measured;
 mod outputs;
 mod probe;
 mod watch;
@@ -79,6 +80,8 @@ pub struct WorkersConfig {
     pub memory_max: Bytes,
     /// Memory of each GPU that no job gets.
     pub keep_free: KeepFree,
+    /// Where it is kept what was measured of the cards; `None` to measure and forget.
+    pub measured: Option<PathBuf>,
 }
 
 /// How long a child may take for what.

@@ -3,14 +3,19 @@
 use super::{
     BackendChoice, Patience, WorkersConfig,
     child::{Spawner, how, millis},
-    job_memory,
+    job_memory, measured,
 };
+use crate::clock::wall;
 use ion_gpu::{
+    power::Measured,
     probe::{Answer, CudaState, ProbeReport, Question},
     worker::{EngineChoice, Task, frame},
 };
 use ion_protocol::{codec, hardware::Device};
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 /// Why a probing child gave no answer.
 enum Silence {
@@ -29,8 +34,11 @@ pub async fn probe(
         match config.backend {
             BackendChoice::Cpu => nothing(CudaState::NotAsked),
             BackendChoice::Auto | BackendChoice::Cuda => {
-                let answer = ask(spawner, Question::Cuda, patience).await;
-                answer.unwrap_or_else(|silence| nothing(state(silence, patience)))
+                let known = known(config).await;
+                match ask(spawner, Question::Cuda, &known, patience).await {
+                    Ok(answer) => note(config, answer).await,
+                    Err(silence) => nothing(state(silence, patience)),
+                }
             }
         }
     };
@@ -39,7 +47,7 @@ pub async fn probe(
             BackendChoice::Cuda => Ok(None),
             BackendChoice::Auto | BackendChoice::Cpu => {
                 let question = Question::Cpu { memory: job_memory(config) };
-                ask(spawner, question, patience).await.map(Some)
+                ask(spawner, question, &[], patience).await.map(Some)
             }
         }
     };
@@ -71,9 +79,25 @@ pub async fn probe(
     (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, uuids, cards, isolation }, engines)
 }
 
+/// What was measured of the cards before.
+async fn known(config: &WorkersConfig) -> Vec<Measured> {
+    let Some(file) = config.measured.clone() else { return Vec::new() };
+    tokio::task::spawn_blocking(move || measured::read(&file, wall())).await.unwrap_or_default()
+}
+
+/// Keeps what was measured now.
+async fn note(config: &WorkersConfig, mut answer: Answer) -> Answer {
+    let found = std::mem::take(&mut answer.measured);
+    if let Some(file) = config.measured.clone() {
+        // It is for the next start: whatever goes wrong is told there, in the log.
+        let _ = tokio::task::spawn_blocking(move || measured::note(&file, found, wall())).await;
+    }
+    answer
+}
+
 fn nothing(cuda: CudaState) -> Answer {
-    let (devices, uuids) = (Vec::new(), Vec::new());
-    Answer { cuda, nvrtc: false, devices, uuids, cards: None, isolation: None }
+    let (devices, uuids, measured) = (Vec::new(), Vec::new(), Vec::new());
+    Answer { cuda, nvrtc: false, devices, uuids, cards: None, measured, isolation: None }
 }
 
 fn state(silence: Silence, patience: Patience) -> CudaState {
@@ -92,13 +116,22 @@ fn words(silence: Silence, patience: Patience) -> String {
     }
 }
 
-/// Asks one child and waits for its answer and its end.
-async fn ask(spawner: &Spawner, question: Question, patience: Patience) -> Result<Answer, Silence> {
+/// Asks one child, tells it what is known, and waits for its answer and its end.
+async fn ask(
+    spawner: &Spawner,
+    question: Question,
+    known: &[Measured],
+    patience: Patience,
+) -> Result<Answer, Silence> {
     let answered = timeout(patience.probe, async {
         let mut probe = spawner
             .probe(Task::Probe(question))
             .await
             .map_err(|error| Silence::Crashed(format!("it could not be started: {error}")))?;
+        if let Some(mut stdin) = probe.process.stdin.take() {
+            // A child that died says so by its end.
+            let _ = stdin.write_all(&frame::message_frame(&known.to_vec())).await;
+        }
         // One byte more than an answer can have, so that a flood is seen as one and not read to its end.
         let mut said = Vec::new();
         let most = (frame::HEADER_BYTES + frame::MESSAGE_BYTES_MAX + 1) as u64;

@@ -137,7 +137,8 @@ impl Rig {
     pub async fn start_with(exe: &str, backend: BackendChoice, patience: Patience) -> Self {
         let blobs = Arc::new(TestBlobs::new());
         let memory_max = Bytes(NEXT_MEMORY.fetch_add(2, Ordering::SeqCst));
-        let config = WorkersConfig { exe: exe.into(), backend, memory_max, keep_free: KeepFree::NOTHING };
+        let (keep_free, measured) = (KeepFree::NOTHING, None);
+        let config = WorkersConfig { exe: exe.into(), backend, memory_max, keep_free, measured };
         let (to, inputs) = mpsc::channel(256);
         let (handle, report) = start_with(config.clone(), patience, blobs.clone(), to).await;
         let tenant = NodeId([1; 32]);
