@@ -26,14 +26,15 @@ fn canonical(v: f32) -> u64 {
 }
 
 #[test]
-fn constant_expressions_have_the_values_that_c_gives_them() {
-    let cases: [(&str, i64); 39] = [
+fn constant_expressions_have_the_values_that_an_assembler_gives_them() {
+    let cases: [(&str, i64); 47] = [
         ("3+4*2", 11),
         ("(3+4)*2", 14),
         ("10-4-3", 3),
         ("2*3-4/2", 4),
         ("7 % 4", 3),
-        ("-7 % 4", -3),
+        ("-7 % 4", 1),
+        ("(7 % 4)-4<0", 0),
         ("-7/2", -3),
         ("-7U/2", ((7u64.wrapping_neg()) / 2) as i64),
         ("(.u64)-1/2", i64::MAX),
@@ -42,7 +43,14 @@ fn constant_expressions_have_the_values_that_c_gives_them() {
         ("-1>>1", -1),
         ("0xFFFFFFFFFFFFFFFF>>1", i64::MAX),
         ("1<<4|3", 19),
-        ("1<<64", 0),
+        ("1<<64", 1),
+        ("(1<<3U)-9<0", 1),
+        ("(1U<<3)-9<0", 0),
+        ("(6&3)-4<0", 1),
+        ("(6|1)-9<0", 1),
+        ("~0<0", 0),
+        ("(1?-1:1U)<0", 1),
+        ("-9223372036854775808<0", 0),
         ("-8>>70", -1),
         ("6&3^1", 3),
         ("6^3|8", 13),

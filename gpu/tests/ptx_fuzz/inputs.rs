@@ -79,6 +79,10 @@ fn value(rng: &mut Rng, class: char) -> String {
         (0, 'f') => format!("0f{:08X}", rng.u32(..)),
         (0, 'g') => format!("0d{:016X}", rng.u64(..)),
         (0, 'h' | 'r' | 'd') => format!("{}", rng.i64(..) >> rng.u8(0..64)),
+        (2, 'h' | 'r' | 'd') => {
+            let operators = ["+", "*", "<<", "==", "&&", "|", "^", "-", "/", "?7:"];
+            format!("(~{} {} {})", rng.u8(..), pick(rng, &operators), rng.u8(..))
+        }
         (1, 'r') => pick(rng, &["%tid.x", "%laneid", "%ctaid.x", "%lanemask_lt", "cell"]).to_string(),
         _ => register(rng, class),
     }
@@ -114,7 +118,11 @@ fn operand(rng: &mut Rng, name: &str, mods: &[&str]) -> String {
         rest => class(rest).unwrap_or(first),
     };
     let vector = |rng: &mut Rng| {
-        let parts = if mods.contains(&".v4") { 4 } else { 2 };
+        let parts = match mods.iter().find(|m| m.starts_with(".v")) {
+            Some(&".v8") => 8,
+            Some(&".v4") => 4,
+            _ => 2,
+        };
         let parts: Vec<String> = (0..parts).map(|_| register(rng, first)).collect();
         format!("{{{}}}", parts.join(", "))
     };
@@ -124,13 +132,18 @@ fn operand(rng: &mut Rng, name: &str, mods: &[&str]) -> String {
         "S1" => register(rng, second),
         "PP" if rng.bool() => format!("{}|{}", register(rng, 'p'), register(rng, 'p')),
         "p" if rng.bool() => format!("!{}", register(rng, 'p')),
-        "P" | "PP" | "p" | "q" | "pm" => register(rng, 'p'),
-        "V" | "W" if mods.iter().any(|m| matches!(*m, ".v2" | ".v4")) => vector(rng),
+        "p" if rng.u8(0..8) == 0 => rng.u8(0..2).to_string(),
+        "P" | "PP" | "p" => register(rng, 'p'),
+        "V" | "W" if mods.iter().any(|m| matches!(*m, ".v2" | ".v4" | ".v8")) => vector(rng),
         "m" | "M" if rng.u8(0..6) == 0 => vector(rng),
         "M" | "W" => value(rng, first),
         "m" | "V" => register(rng, first),
         "a" => address(rng, mods),
         "l" => "END".into(),
+        "t" => "T".into(),
+        "h" => register(rng, 'd'),
+        "c" if rng.bool() => register(rng, 'p'),
+        "c" => value(rng, 'r'),
         "y" => register(rng, 'd'),
         "i" => rng.u8(..).to_string(),
         _ if name.starts_with("DP") => {
@@ -146,8 +159,13 @@ impl Form {
     fn write(&self, rng: &mut Rng) -> String {
         let slots = self.slots.iter().filter(|(optional, _)| !optional || rng.bool());
         let chosen: Vec<_> = slots.collect();
-        let mods: Vec<&str> = chosen.into_iter().map(|(_, any)| *pick(rng, any)).collect();
-        let operands = self.operands.iter().filter_map(|name| match name.strip_suffix('?') {
+        let mut mods: Vec<&str> = chosen.into_iter().map(|(_, any)| *pick(rng, any)).collect();
+        if rng.u8(0..8) == 0 {
+            rng.shuffle(&mut mods);
+        }
+        let hinted = mods.contains(&".L2::cache_hint");
+        let taken = self.operands.iter().filter(|name| **name != "h" || hinted);
+        let operands = taken.filter_map(|name| match name.strip_suffix('?') {
             Some(name) => rng.bool().then(|| operand(rng, name, &mods)),
             None => Some(operand(rng, name, &mods)),
         });
@@ -195,6 +213,7 @@ impl Inputs {
             text += &format!(".reg .{word} %{class}<6>;\n");
         }
         text += ".shared .align 8 .b32 cell[16];\n.local .align 8 .b32 room[16];\nld.param.u64 %d0, [x];\n";
+        text += "T: .branchtargets END, END;\n";
         for n in 0..rng.usize(1..16) {
             if rng.u8(0..8) == 0 {
                 text += &format!("L{n}:\n");

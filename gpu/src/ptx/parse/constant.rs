@@ -1,7 +1,8 @@
 //! Constant expressions: where a number may stand, one made of numbers by the operators of C may stand.
 //!
-//! Owns: their grammar and their value, in 64 bits as PTX has it: signed, unsigned where one side is, or f64. A number
-//! written as the bits of an f32 stands alone.
+//! Owns: their grammar and their value, in 64 bits as PTX has it: signed, unsigned where one side is, or f64. Where the
+//! manual leaves a value open it is the one that NVIDIA's assembler computes. A number written as the bits of an f32
+//! stands alone.
 //! Never: recurses: what waits is kept in two stacks, of [`PENDING_MAX`] at most.
 //! Tests: `gpu/tests/cpu_forms.rs`.
 
@@ -319,13 +320,10 @@ fn prefix(operator: Waiting, x: Value) -> Option<Value> {
     })
 }
 
-/// The condition's choice, of the type that both choices have together.
+/// The condition's choice: both have to be integers, or both floating-point numbers.
 fn choose(condition: Value, then: Value, otherwise: Value) -> Option<Value> {
     let chosen = if bits(condition)? != 0 { then } else { otherwise };
-    match (then, otherwise) {
-        (Value::Float(_), Value::Float(_)) | (Value::Signed(_), Value::Signed(_)) => Some(chosen),
-        _ => bits(chosen).map(Value::Unsigned),
-    }
+    (bits(then).is_some() == bits(otherwise).is_some()).then_some(chosen)
 }
 
 fn infix(operator: Waiting, x: Value, y: Value) -> Option<Value> {
@@ -360,26 +358,26 @@ fn of_integers(operator: Waiting, x: Value, y: Value) -> Option<Value> {
     Some(match operator {
         Waiting::LogicalOr => truth(a != 0 || b != 0),
         Waiting::LogicalAnd => truth(a != 0 && b != 0),
-        Waiting::Or => Value::Unsigned(a | b),
-        Waiting::Xor => Value::Unsigned(a ^ b),
-        Waiting::And => Value::Unsigned(a & b),
+        Waiting::Or => typed(a | b),
+        Waiting::Xor => typed(a ^ b),
+        Waiting::And => typed(a & b),
         Waiting::Equal => truth(a == b),
         Waiting::NotEqual => truth(a != b),
         Waiting::Less => truth(order.is_lt()),
         Waiting::LessEqual => truth(order.is_le()),
         Waiting::Greater => truth(order.is_gt()),
         Waiting::GreaterEqual => truth(order.is_ge()),
-        // Amounts of 64 and more shift everything out; the type is that of what is shifted.
-        Waiting::ShiftLeft if left => Value::Signed(if b < 64 { (a << b) as i64 } else { 0 }),
-        Waiting::ShiftLeft => Value::Unsigned(if b < 64 { a << b } else { 0 }),
-        Waiting::ShiftRight if left => Value::Signed(a as i64 >> b.min(63)),
-        Waiting::ShiftRight => Value::Unsigned(if b < 64 { a >> b } else { 0 }),
+        // Of amounts only the lower six bits count; the type is that of what is shifted.
+        Waiting::ShiftLeft if left => Value::Signed((a << (b & 63)) as i64),
+        Waiting::ShiftLeft => Value::Unsigned(a << (b & 63)),
+        Waiting::ShiftRight if left => Value::Signed(a as i64 >> (b & 63)),
+        Waiting::ShiftRight => Value::Unsigned(a >> (b & 63)),
         Waiting::Add => typed(a.wrapping_add(b)),
         Waiting::Sub => typed(a.wrapping_sub(b)),
         Waiting::Mul => typed(a.wrapping_mul(b)),
         Waiting::Div if signed => Value::Signed((b != 0).then(|| (a as i64).wrapping_div(b as i64))?),
-        Waiting::Rem if signed => Value::Signed((b != 0).then(|| (a as i64).wrapping_rem(b as i64))?),
         Waiting::Div => Value::Unsigned(a.checked_div(b)?),
+        // As assemblers have it: of unsigned numbers, whatever the sides are.
         Waiting::Rem => Value::Unsigned(a.checked_rem(b)?),
         _ => return None,
     })
