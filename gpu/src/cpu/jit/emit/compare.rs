@@ -166,7 +166,8 @@ impl Emitter<'_, '_> {
         }
         if i.e != NONE {
             self.write_pred(i, i.e, second);
-        } else if self.classes.agreeable(self.kernel.slots + i.d)
+        } else if i.d != NONE
+            && self.classes.agreeable(self.kernel.slots + i.d)
             && let Some(ends) = self.ends(i, cmp, ty)
         {
             self.ends.insert(self.kernel.slots + i.d, ends);
