@@ -4,7 +4,7 @@
 //! are made on the device from a counter, a quarter of them edges of their type (subnormals, infinities, NaN, powers of two),
 //! a quarter small. Each thread folds the results of its tuples into one number, so that a wrong bit in any shows.
 
-use crate::LIMITS;
+use crate::{LIMITS, cpu_bench::register};
 use ion_gpu::{
     backend::Backend,
     cpu::CpuBackend,
@@ -202,22 +202,6 @@ fn class(ty: Mod) -> &'static str {
     }
 }
 
-/// Moves `%x` into a register of this class, or out of it.
-fn moves(class: &str, name: &str, into: bool) -> String {
-    match (class, into) {
-        ("pred", true) => format!("setp.ne.u64 {name}, %x, 0;\n"),
-        ("pred", false) => format!("selp.u64 %x, 1, 0, {name};\n"),
-        ("b16", true) => format!("cvt.u16.u64 {name}, %x;\n"),
-        ("b16", false) => format!("cvt.u64.u16 %x, {name};\n"),
-        ("b32", true) => format!("cvt.u32.u64 {name}, %x;\n"),
-        ("b32", false) => format!("cvt.u64.u32 %x, {name};\n"),
-        ("f32", true) => format!("cvt.u32.u64 %y, %x; mov.b32 {name}, %y;\n"),
-        ("f32", false) => format!("mov.b32 %y, {name}; cvt.u64.u32 %x, %y;\n"),
-        (_, true) => format!("mov.b64 {name}, %x;\n"),
-        (_, false) => format!("mov.b64 %x, {name};\n"),
-    }
-}
-
 /// 64 values at the edges of a type, as 64 bits of which a register takes the low ones.
 fn edges(ty: Mod) -> Vec<u64> {
     let bits = ty.bits().min(64);
@@ -282,11 +266,11 @@ fn text(instruction: &Instruction) -> String {
              mov.u64 %e, edge{n}; mad.wide.u32 %e, %s, 8, %e; ld.const.u64 %e, [%e];\n\
              setp.eq.u32 %p, %u, 0; selp.b64 %e, %e, %x, %p; shr.u64 %x, %x, %s; setp.eq.u32 %r, %u, 1;\n\
              selp.b64 %x, %x, %e, %r;\n{}",
-            moves(class(*ty), name, true),
+            register(class(*ty), name, true),
             seed = n + 1,
         );
     }
-    text += &format!("{}\n{}", instruction.text, moves(class(instruction.to), "d", false));
+    text += &format!("{}\n{}", instruction.text, register(class(instruction.to), "d", false));
     text += "mul.lo.u64 %h, %h, 0x9E3779B97F4A7C15; add.u64 %h, %h, %x; selp.u64 %x, 1, 0, %q2; add.u64 %h, %h, %x;\n";
     text += &format!(
         "add.u32 %i, %i, 1; setp.lt.u32 %p, %i, {TURNS}; @%p bra L;\nst.global.u64 [%o], %h; ret;\n}}\n"

@@ -4,6 +4,8 @@
 //! loop of the driver's calls; what our copies move of what bare ones do. On an imitation of the driver it runs small, says
 //! so, and judges no figure. Ends with 1 where bits differ, or a card misses a figure.
 
+#[path = "../../tests/cpu_bench/mod.rs"]
+mod cpu_bench;
 mod exact;
 mod figures;
 

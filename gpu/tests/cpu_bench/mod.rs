@@ -227,8 +227,8 @@ impl Bench {
     }
 }
 
-/// Declares a register of `class`, and moves the low bits of `%x` into it or it into `%x`.
-fn register(class: &str, name: &str, load: bool) -> String {
+/// Moves the low bits of `%x` into the register `name` of `class`, or that register into `%x`; `%y` is spoilt.
+pub fn register(class: &str, name: &str, load: bool) -> String {
     match (class, load) {
         ("pred", true) => format!("setp.ne.u64 {name}, %x, 0;\n"),
         ("pred", false) => format!("selp.u64 %x, 1, 0, {name};\n"),
