@@ -3,7 +3,7 @@
 //! Owns: [`Code`] and [`Kernel`]. Never: executes (see `step.rs`) or makes them (see `decode/`).
 //! Tests: through the engine, `gpu/tests/cpu_*.rs`.
 
-use super::{memory::Area, soft::Mode};
+use super::{memory::Area, object::ObjectOp, soft::Mode};
 use crate::ptx::words::{Mod, Special};
 
 /// An operand that is not there.
@@ -499,6 +499,11 @@ pub enum Kind {
     /// given, the rest is zero.
     Copy {
         bytes: u8,
+    },
+    /// A barrier object at `[a + imm]`, with `b`; the state before that, or whether a phase is over, to `d`.
+    Object {
+        area: Area,
+        op: ObjectOp,
     },
     /// Prints the format at the generic address `a` with the arguments at `b`; the result to `d`.
     Print,

@@ -11,7 +11,7 @@
 //! sparse   memory of which only what is touched exists, for replay
 //! reach    what a launch can write at all            pieces   what of a program's memory is where, for that and replay
 //! bare     a launch on memory that somebody else keeps
-//! int, float, approx, convert, compare, transfer, matrix, tensor, collective, print: the instructions
+//! int, float, approx, convert, compare, transfer, matrix, tensor, collective, object, print: the instructions
 //! soft: exact rounding; memory: the addresses
 //! ```
 //!
@@ -35,6 +35,7 @@ mod jit;
 mod lanes;
 mod matrix;
 pub(crate) mod memory;
+mod object;
 pub(crate) mod pieces;
 mod print;
 pub(crate) mod reach;

@@ -184,6 +184,7 @@ impl Roots<'_> {
             | Kind::Mma(_)
             // What is copied from global to shared memory has no root there either: it may point anywhere.
             | Kind::Copy { .. }
+            | Kind::Object { .. }
             | Kind::Print
             | Kind::Fence
             | Kind::Nothing => {}

@@ -25,7 +25,7 @@ pub struct Memory<'a, 'g> {
 
 /// The addresses of all lanes: the base register, which may have 32 bits, and the offset.
 #[inline(always)]
-fn addresses(f: &Frame, i: &Code, narrow: bool) -> [u64; LANES] {
+pub(super) fn addresses(f: &Frame, i: &Code, narrow: bool) -> [u64; LANES] {
     let offset = i.imm as u64;
     if i.a == NONE {
         return [offset; LANES];

@@ -14,7 +14,7 @@ use super::{
     lanes::{ALL, BIT, Frame, LANES, Lane, lanes_of, map1, store, test2},
     matrix,
     memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
-    print, tensor,
+    object, print, tensor,
     transfer::{self, Memory},
 };
 
@@ -162,6 +162,14 @@ impl Warp {
                     self.state = State::Waiting(self.wait(i, what, negate));
                     self.pc += 1;
                     return Ok(());
+                }
+                // Whoever waits for others in a loop lets them have their turns.
+                Kind::Object { op, .. } if op.is_test() => {
+                    self.execute(i, s)?;
+                    self.pc += 1;
+                    if self.frame.preds[i.d as usize] & mask != mask {
+                        left = 0;
+                    }
                 }
                 Kind::Mma(_) => {
                     self.execute(i, s)?;
@@ -443,6 +451,9 @@ impl Warp {
                 return Err(Broken::Assert { lane: f.mask.trailing_zeros() as usize });
             }
             Kind::Fence => std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst),
+            Kind::Object { area, op } => {
+                object::object(&mut memory(s, self.first_thread), f, i, area, op).map_err(Broken::Access)?;
+            }
             Kind::Print => {
                 print::print(&mut memory(s, self.first_thread), f, i).map_err(Broken::Access)?;
             }

@@ -59,6 +59,7 @@ enum Kindof {
     Matrix(Role),
     /// The registers of 8 x 8 matrices.
     Tiles,
+    Nothing,
     Label,
     Table,
     Constant,
@@ -134,6 +135,7 @@ fn read_operand(name: &str) -> Kindof {
         "fc" => Kindof::Matrix(Role::C),
         "fd" => Kindof::Matrix(Role::D),
         "x" => Kindof::Tiles,
+        "_" => Kindof::Nothing,
         "l" => Kindof::Label,
         "t" => Kindof::Table,
         "i" => Kindof::Constant,

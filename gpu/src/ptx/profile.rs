@@ -6,11 +6,11 @@
 //! Tests: `ptx/tests.rs`.
 
 use super::{
-    ir::{Base, Class, Function, Module, Operand, Space, Symbol},
+    ir::{Base, Class, Function, Instruction, Module, Operand, Space, Symbol},
     limits,
     words::{Mod, Op, Special},
 };
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 /// What may be expected of two runs of the same block. Ordered from best to worst.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,10 +123,29 @@ pub fn resources(module: &Module, kernel: &Function) -> Resources {
 pub fn profile(module: &Module, kernel: &Function) -> Profile {
     let functions = reachable(module, kernel);
     let each = functions.iter().flat_map(|f| f.instructions.iter().map(move |i| judge(f, i)));
-    each.max().unwrap_or(Profile::Exact)
+    each.chain(functions.iter().filter_map(|f| shown_state(f))).max().unwrap_or(Profile::Exact)
 }
 
-fn judge(f: &Function, i: &super::ir::Instruction) -> Profile {
+/// The state of a barrier object, which every device keeps in its own way, where more than a test of the object sees it.
+fn shown_state(f: &Function) -> Option<Profile> {
+    let is = |i: &Instruction, mods: &[Mod]| i.op == Op::Mbarrier && i.mods.one_of(mods).is_some();
+    let states: HashSet<u32> = f
+        .instructions
+        .iter()
+        .filter(|i| is(i, &[Mod::Arrive, Mod::ArriveDrop]))
+        .filter_map(|i| match f.operands_of(i).first() {
+            Some(Operand::Register(r)) => Some(*r),
+            _ => None,
+        })
+        .collect();
+    let names = |o: &Operand| matches!(o, Operand::Register(r) if states.contains(r));
+    let others = f.instructions.iter().filter(|i| i.op != Op::Mbarrier || is(i, &[Mod::PendingCount]));
+    let mut seen = others.filter(|i| f.operands_of(i).iter().flat_map(|o| f.parts(o)).any(names));
+    let why = "it looks into a barrier object, whose state depends on the order of warps";
+    seen.next().map(|i| Profile::NotCheckable { line: i.line.0, why })
+}
+
+fn judge(f: &Function, i: &Instruction) -> Profile {
     let line = i.line.0;
     let not = |why| Profile::NotCheckable { line, why };
     let shared = i.mods.one_of(&[Mod::Shared, Mod::SharedCta, Mod::SharedCluster]).is_some();

@@ -6,7 +6,7 @@
 //! ```text
 //! d s     destination, source of the first type      dw sw      twice as wide
 //! d1 s1   of the second type                          du32 su32  of a fixed type
-//! D S1    the register may be wider than the type     d_         destination or `_`
+//! D S1    the register may be wider than the type     d_ _       destination or `_`, only `_`
 //! P PP    predicate, or a pair of them, to set        p q        predicate to read: with, without `!`
 //! DP      destination, with a predicate if wanted     m M        anything `mov` takes, and gives
 //! V W     register or `{...}` to load, to store       a          address
@@ -63,6 +63,8 @@ pub const SETS: &[(&str, &str)] = &[
     ("MMA", ".m16n16k16|.m32n8k16|.m8n32k16"),
     ("MSPACE", ".global|.shared|.shared::cta"),
     ("LAYOUT", ".row|.col"),
+    ("OWN", ".shared|.shared::cta"),
+    ("NEAR", ".cta|.cluster"),
 ];
 
 pub const FORMS: &str = "
@@ -350,6 +352,7 @@ griddepcontrol .launch_dependents|.wait :
 membar .cta|.gl|.sys :
 membar .proxy .alias :
 fence [.sc|.acq_rel|.acquire|.release] SCOPE :
+fence .mbarrier_init .release .cluster :
 fence .proxy .alias :
 fence .proxy .async [.global|.shared::cta|.shared::cluster] :
 bar [.cta] .sync : su32 su32?
@@ -382,6 +385,29 @@ cp .async .ca|.cg .shared|.shared::cta .global [HINT] [AHEAD] : as ag i c? h
 cp .async .commit_group :
 cp .async .wait_group : i
 cp .async .wait_all :
+cp .async .mbarrier .arrive [.noinc] [OWN] .b64 : a
+
+mbarrier .init [OWN] .b64 : a su32
+mbarrier .inval [OWN] .b64 : a
+mbarrier .expect_tx|.complete_tx [SHARED] .b64 : a su32
+mbarrier .expect_tx|.complete_tx .relaxed NEAR [SHARED] .b64 : a su32
+mbarrier .arrive|.arrive_drop [OWN] .b64 : d a su32?
+mbarrier .arrive|.arrive_drop .release|.relaxed NEAR [OWN] .b64 : d a su32?
+mbarrier .arrive|.arrive_drop .expect_tx [OWN] .b64 : d a su32
+mbarrier .arrive|.arrive_drop .expect_tx .release|.relaxed NEAR [OWN] .b64 : d a su32
+mbarrier .arrive|.arrive_drop .noComplete [OWN] .b64 : d a su32
+mbarrier .arrive|.arrive_drop .noComplete .release .cta [OWN] .b64 : d a su32
+mbarrier .arrive|.arrive_drop .shared::cluster .b64 : _ a su32?
+mbarrier .arrive|.arrive_drop .expect_tx .shared::cluster .b64 : _ a su32
+mbarrier .test_wait [OWN] .b64 : P a s
+mbarrier .test_wait .acquire|.relaxed NEAR [OWN] .b64 : P a s
+mbarrier .test_wait .parity [OWN] .b64 : P a su32
+mbarrier .test_wait .parity .acquire|.relaxed NEAR [OWN] .b64 : P a su32
+mbarrier .try_wait [OWN] .b64 : P a s su32?
+mbarrier .try_wait .acquire|.relaxed NEAR [OWN] .b64 : P a s su32?
+mbarrier .try_wait .parity [OWN] .b64 : P a su32 su32?
+mbarrier .try_wait .parity .acquire|.relaxed NEAR [OWN] .b64 : P a su32 su32?
+mbarrier .pending_count .b64 : du32 s
 
 ldmatrix .sync .aligned .m8n8 .x1|.x2|.x4 [.trans] [.shared|.shared::cta] .b16 : x a
 stmatrix .sync .aligned .m8n8 .x1|.x2|.x4 [.trans] [.shared|.shared::cta] .b16 : a x

@@ -36,7 +36,7 @@ words! {
         Exit = "exit", Fence = "fence", Fma = "fma", Fns = "fns", Griddepcontrol = "griddepcontrol",
         Isspacep = "isspacep", Ld = "ld", Ldmatrix = "ldmatrix", Ldu = "ldu", Lg2 = "lg2",
         Lop3 = "lop3", Mad = "mad", Mad24 = "mad24", Madc = "madc", Match = "match", Max = "max",
-        Membar = "membar", Min = "min", Mma = "mma", Mov = "mov", Movmatrix = "movmatrix", Mul = "mul",
+        Mbarrier = "mbarrier", Membar = "membar", Min = "min", Mma = "mma", Mov = "mov", Movmatrix = "movmatrix", Mul = "mul",
         Mul24 = "mul24", Nanosleep = "nanosleep", Neg = "neg", Not = "not", Or = "or", Popc = "popc",
         Prefetch = "prefetch", Prefetchu = "prefetchu", Prmt = "prmt", Rcp = "rcp",
         Red = "red", Redux = "redux", Rem = "rem", Ret = "ret", Rsqrt = "rsqrt", Sad = "sad", Selp = "selp",
@@ -89,6 +89,10 @@ words! {
         Noftz = "noftz", V8 = "v8",
         // asynchronous copies
         Async = "async", CommitGroup = "commit_group", WaitGroup = "wait_group", WaitAll = "wait_all",
+        // barrier objects
+        Init = "init", Inval = "inval", ArriveDrop = "arrive_drop", NoComplete = "noComplete", ExpectTx = "expect_tx",
+        CompleteTx = "complete_tx", TestWait = "test_wait", TryWait = "try_wait", Parity = "parity",
+        PendingCount = "pending_count", MbarrierMod = "mbarrier", Noinc = "noinc", MbarrierInit = "mbarrier_init",
         // matrices
         Row = "row", Col = "col", Load = "load", Store = "store", MmaOp = "mma", A = "a", B = "b", C = "c", D = "d",
         Trans = "trans", X1 = "x1", X2 = "x2", X4 = "x4", M8n8 = "m8n8", M8n8k4 = "m8n8k4", M8n8k16 = "m8n8k16",
@@ -243,8 +247,9 @@ impl Mod {
 pub(super) fn refused(name: &str) -> Option<&'static str> {
     const TEXTURES: &str = "textures and surfaces are bound by host code, which a program does not have";
     const TENSOR: &str = "only the tensor-core instructions up to sm_80 are covered; use mma.sync or wmma";
-    const BULK: &str =
-        "bulk copies and their barriers are not covered; use cp.async, or ld and st with bar.sync";
+    const BULK: &str = "bulk copies are not covered; use cp.async, or ld and st";
+    const BARRIER: &str =
+        "barrier objects of other blocks are not covered; use one of this block's shared memory";
     const CLUSTER: &str = "thread-block clusters are not covered; use one block";
     const VIDEO: &str = "video instructions are not covered; use bfe, dp4a and prmt";
     const VECTOR: &str = "asynchronous and multicast memory operations are not covered; use st, red and atom";
@@ -254,12 +259,13 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
     Some(match op {
         "tex" | "tld4" | "txq" | "istypep" | "suld" | "sust" | "sured" | "suq" => TEXTURES,
         "wgmma" | "tcgen05" | "mma" | "wmma" | "ldmatrix" | "stmatrix" => TENSOR,
-        "mbarrier" | "tensormap" | "cp" => BULK,
+        "tensormap" | "cp" => BULK,
+        "mbarrier" => BARRIER,
         "multimem" => VECTOR,
         "st" | "red" if second == "async" || second == "bulk" => VECTOR,
         "mapa" | "getctarank" | "clusterlaunchcontrol" | "setmaxnreg" => CLUSTER,
         "barrier" if second == "cluster" => CLUSTER,
-        "fence" | "membar" if name.contains(".proxy") || name.contains(".mbarrier_init") => BULK,
+        "fence" | "membar" if name.contains(".proxy") => BULK,
         "prefetch" if name.contains(".tensormap") => BULK,
         "alloca" | "stacksave" | "stackrestore" => "dynamic stack memory is not covered; use .local",
         "pmevent" => "performance counters belong to the provider",

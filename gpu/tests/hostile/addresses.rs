@@ -176,7 +176,7 @@ const MATRICES: &[(&str, &str, Ends)] = &[
     ),
     (
         "a copy from nowhere",
-        "mov.u32 %r5, s; cp.async.ca.shared.global [%r5], [64], 4;",
+        "mov.u32 %r5, s; mov.u64 %d1, 64; cp.async.ca.shared.global [%r5], [%d1], 4;",
         Ends::OutOfBounds("global"),
     ),
     (
@@ -188,6 +188,26 @@ const MATRICES: &[(&str, &str, Ends)] = &[
         "a copy across the end",
         "mov.u32 %r5, s; cp.async.ca.shared.global [%r5+40], [%d0], 8;",
         Ends::OutOfBounds("shared"),
+    ),
+    ("a barrier object at an odd place", "mbarrier.init.shared.b64 [s+4], 1;", Ends::Misaligned("shared")),
+    ("a barrier object over the end", "mbarrier.arrive.shared.b64 %d2, [s+40];", Ends::OutOfBounds("shared")),
+    (
+        "a barrier object before all",
+        "mov.u32 %r5, -8; mbarrier.inval.shared.b64 [%r5];",
+        Ends::OutOfBounds("shared"),
+    ),
+    ("a barrier object in global memory", "mbarrier.arrive.b64 %d2, [%d0];", Ends::OutOfBounds("generic")),
+    (
+        "a barrier object in local memory",
+        "cvta.local.u64 %d1, l; mbarrier.test_wait.parity.b64 %p1, [%d1], 0;",
+        Ends::OutOfBounds("generic"),
+    ),
+    ("copies that arrive nowhere", "cp.async.mbarrier.arrive.noinc.b64 [%d0];", Ends::OutOfBounds("generic")),
+    (
+        "a barrier object whose counts wrap",
+        "mbarrier.arrive.shared.b64 %d2, [s], -1; mbarrier.arrive_drop.shared.b64 %d2, [s], 0x7fffffff;\n\
+         mbarrier.init.shared.b64 [s], -1; mbarrier.expect_tx.shared.b64 [s], -1; mbarrier.complete_tx.shared.b64 [s], 5;",
+        Ends::Well,
     ),
     (
         "a copy of odd places",
@@ -248,7 +268,7 @@ fn disguised() -> Vec<Case> {
         ),
         ("null", "mov.u64 %d1, 0;", "ld.u32 %r1, [%d1];", Ends::OutOfBounds("global")),
         ("null and a little", "mov.u64 %d1, 4096;", "st.global.u32 [%d1], 1;", Ends::OutOfBounds("global")),
-        ("an absolute address", "", "ld.global.u32 %r1, [64];", Ends::OutOfBounds("global")),
+        ("an absolute address", "", "ld.local.u32 %r1, [64];", Ends::OutOfBounds("local")),
         (
             "one lane astray",
             "setp.eq.u32 %p0, %r0, 32; selp.b64 %d1, 1024, 0, %p0; add.u64 %d1, %d1, %d0;",

@@ -25,6 +25,12 @@ const LOOPS: &[(&str, &str, u32, u32)] = &[
     ("a loop of atomics on one place", "L: atom.global.add.u32 %r1, [%d0], 1; bra L;", 4, 256),
     ("a loop of stores", "L: st.global.u32 [%d0], %r0; bra L;", 4, 256),
     ("a loop of votes", "L: setp.eq.u32 %p0, %r0, 3; vote.sync.ballot.b32 %r1, %p0, -1; bra L;", 1, 32),
+    (
+        "a barrier object for which nobody comes",
+        ".shared .b64 s; mbarrier.init.shared.b64 [s], 1000; L: mbarrier.try_wait.parity.shared.b64 %p0, [s], 0; @!%p0 bra L;",
+        4,
+        64,
+    ),
     ("a loop of fences", "L: membar.sys; bra L;", 2, 64),
     ("a sleeper", "L: nanosleep.u32 4294967295; bra L;", 2, 64),
     // A lane takes the lock and then waits for the lanes that try to.

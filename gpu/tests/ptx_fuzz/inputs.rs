@@ -83,7 +83,6 @@ fn value(rng: &mut Rng, class: char) -> String {
             let operators = ["+", "*", "<<", "==", "&&", "|", "^", "-", "/", "?7:"];
             format!("(~{} {} {})", rng.u8(..), pick(rng, &operators), rng.u8(..))
         }
-        (1, 'r') => pick(rng, &["%tid.x", "%laneid", "%ctaid.x", "%lanemask_lt", "cell"]).to_string(),
         _ => register(rng, class),
     }
 }
@@ -127,6 +126,7 @@ fn operand(rng: &mut Rng, name: &str, mods: &[&str]) -> String {
         format!("{{{}}}", parts.join(", "))
     };
     match name {
+        "_" => "_".into(),
         "d_" if rng.bool() => "_".into(),
         "D" => register(rng, first),
         "S1" => register(rng, second),
@@ -136,8 +136,11 @@ fn operand(rng: &mut Rng, name: &str, mods: &[&str]) -> String {
         "P" | "PP" | "p" => register(rng, 'p'),
         "V" | "W" if mods.iter().any(|m| matches!(*m, ".v2" | ".v4" | ".v8")) => vector(rng),
         "m" | "M" if rng.u8(0..6) == 0 => vector(rng),
-        "M" | "W" => value(rng, first),
-        "m" | "V" => register(rng, first),
+        "m" if first == 'r' && rng.bool() => {
+            pick(rng, &["%tid.x", "%laneid", "%ctaid.x", "%lanemask_lt", "cell"]).to_string()
+        }
+        "m" | "W" => value(rng, first),
+        "M" | "V" => register(rng, first),
         "a" => address(rng, mods),
         "l" => "END".into(),
         "t" => "T".into(),

@@ -399,6 +399,8 @@ impl<'a> Site<'_, 'a, '_> {
                 self.push(Kind::WarpSync).b = b;
             }
             Op::Bar | Op::Barrier => self.barrier(),
+            Op::Mbarrier => self.object(),
+            Op::Cp if self.has(Mod::MbarrierMod) => self.object(),
             Op::Cp => self.copy_async(),
             Op::Ldmatrix | Op::Stmatrix => self.tiles(),
             Op::Movmatrix => self.plain(Kind::TileTranspose, Mod::U32),

@@ -10,6 +10,7 @@
 mod further;
 mod instruction;
 mod moves;
+mod object;
 mod tensor;
 mod transfer;
 

@@ -34,7 +34,7 @@ impl Site<'_, '_, '_> {
     }
 
     /// Area, base slot, offset and whether the base has 32 bits.
-    fn address(&mut self, n: usize) -> (Area, u32, i64, bool) {
+    pub(super) fn address(&mut self, n: usize) -> (Area, u32, i64, bool) {
         let mut area = self.named_area().unwrap_or(Area::Generic);
         let Operand::Address(base, offset) = self.operand(n) else { return (area, NONE, 0, false) };
         match base {

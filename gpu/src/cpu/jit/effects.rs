@@ -5,9 +5,12 @@
 //! Never: says what an instruction means.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use crate::cpu::code::{
-    AtomOp, AtomTy, Barrier, BitOp, CarryOp, CmpTy, Code, FloatTy, IntOp, IntTy, Kernel, Kind, NONE,
-    ReduceOp, VoteOp,
+use crate::cpu::{
+    code::{
+        AtomOp, AtomTy, Barrier, BitOp, CarryOp, CmpTy, Code, FloatTy, IntOp, IntTy, Kernel, Kind, NONE,
+        ReduceOp, VoteOp,
+    },
+    object::ObjectOp,
 };
 
 /// Registers of a thread that hold one matrix, at most: `wmma` has eight of them, `mma` fewer.
@@ -271,6 +274,11 @@ fn operands(kernel: &Kernel, i: &Code, out: &mut Effects) {
             }
         }
         Kind::Copy { .. } => out.typed(i, [true, true, false], false),
+        Kind::Object { op, .. } => {
+            out.read(i.a, i.c != 1);
+            out.read(i.b, op == ObjectOp::Test { parity: false });
+            if op.is_test() { set_pred(out, i.d) } else { out.write(i.d, true) }
+        }
         Kind::Print => out.typed(i, [true, true, false], false),
         Kind::Assert => {
             out.read(i.a, true);

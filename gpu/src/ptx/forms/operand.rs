@@ -61,21 +61,28 @@ impl Checker<'_> {
         holds(ok, || "a .pred register".into())
     }
 
+    /// Whether the instruction may name this special register among its sources, as only few do.
+    fn reads_special(&self, special: Special) -> bool {
+        let integers = self.mods.as_slice().iter().all(|m| !m.is_float());
+        special == Special::WarpSize || self.op == Op::Mov || (self.op == Op::Cvt && integers)
+    }
+
     fn source(&self, operand: &Operand, ty: Mod, wider: bool) -> Expected {
         let (kind, bits) = ty.kind().unwrap_or((Kind::Bits, 32));
         let expected = || format!("a .{} value", ty.text());
         match operand {
             Operand::Register(r) => self.register(*r, ty, wider).map_err(|_| expected()),
             Operand::Int(_) => holds(matches!(kind, Kind::Bits | Kind::Unsigned | Kind::Signed), expected),
-            Operand::F32(_) | Operand::F64(_) => {
-                holds(matches!(kind, Kind::Float | Kind::Bits) && bits >= 32, expected)
-            }
-            Operand::Special(s, _) => {
+            // As bits, a number is as wide as it is spelt.
+            Operand::F32(_) => holds(kind == Kind::Float && bits >= 32 || ty == Mod::B32, expected),
+            Operand::F64(_) => holds(kind == Kind::Float && bits >= 32 || ty == Mod::B64, expected),
+            Operand::Special(s, _) if self.reads_special(*s) => {
                 let whole = matches!(kind, Kind::Bits | Kind::Unsigned | Kind::Signed);
-                // A special register is as wide as it is; only its low bytes may be stored.
+                // A special register is as wide as it is; only its low bytes may be converted.
                 let part = wider && bits < 32 && s.bits() == 32;
                 holds(s.reads_as(ty) || (whole && part), expected)
             }
+            Operand::Special(..) => Err("a register: `mov` reads a special one".into()),
             _ => Err(expected()),
         }
     }
@@ -107,7 +114,8 @@ impl Checker<'_> {
             },
             Kindof::Predicate => match operand {
                 Operand::Register(r) | Operand::Not(r) => self.predicate(*r),
-                Operand::Int(_) | Operand::Special(Special::ExplicitCluster, _) => Ok(()),
+                Operand::Int(_) => Ok(()),
+                Operand::Special(Special::ExplicitCluster, _) if self.op == Op::Mov => Ok(()),
                 _ => Err("a .pred register".into()),
             },
             Kindof::MovTo => self.mov_to(operand),
@@ -125,6 +133,7 @@ impl Checker<'_> {
                 };
                 self.registers(operand, count, Mod::B32)
             }
+            Kindof::Nothing => holds(*operand == Operand::Sink, || "`_`".into()),
             Kindof::Label => holds(matches!(operand, Operand::Label(_)), || "a label".into()),
             Kindof::Table => holds(matches!(operand, Operand::Table(_)), || {
                 "the label of a `.branchtargets` before it".into()
@@ -221,6 +230,8 @@ impl Checker<'_> {
             match part {
                 Operand::Sink if load && vector => {}
                 Operand::Register(r) => self.register(*r, ty, true)?,
+                // An assembler reads a special register only where it makes a vector.
+                Operand::Special(s, _) if !load && vector && s.reads_as(ty) => {}
                 _ if !load => self.source(part, ty, true)?,
                 _ => return Err(format!("a .{} register", ty.text())),
             }
@@ -281,7 +292,9 @@ impl Checker<'_> {
     fn address(&self, operand: &Operand, space: Option<Space>) -> Expected {
         let Operand::Address(base, _) = operand else { return Err("an address in `[]`".into()) };
         match base {
-            Base::Absolute => Ok(()),
+            Base::Absolute => holds(space == Some(Space::Local), || {
+                "a register or a variable: only .local has numbers for addresses".into()
+            }),
             Base::Symbol(s) => self.same_space(*s, space),
             Base::Register(r) => {
                 let class = self.scope.class(*r);

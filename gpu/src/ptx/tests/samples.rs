@@ -171,6 +171,7 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
             };
             vector(count, Mod::B32, 4)
         }
+        "_" => "_".into(),
         "l" => "END".into(),
         "t" => "CHOICES".into(),
         "y" => "%d2".into(),

@@ -100,6 +100,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::TilesStore { .. }
         | Kind::TileTranspose
         | Kind::Copy { .. }
+        | Kind::Object { .. }
         | Kind::Print
         | Kind::Fence => false,
     }
