@@ -1,4 +1,4 @@
-//! What is passed in registers, chosen from lists of labels, declared as vectors or within bodies.
+//! What is passed in registers, called by address, chosen from lists of labels, declared as vectors or within bodies.
 
 mod cpu_bench;
 
@@ -57,6 +57,73 @@ fn registers_and_numbers_are_passed_to_functions() {
     check(declared, "call (r2), twice, (r1);", |_, n| n + 2);
 }
 
+const TAKEN: &str = ".func (.param .b32 r) one (.param .b32 a)\n{ .reg .b32 x; ld.param.b32 x, [a]; add.u32 x, x, 1; st.param.b32 [r], x; ret; }\n\
+    .func (.param .b32 r) two (.param .b32 a)\n{ .reg .b32 x; ld.param.b32 x, [a]; mul.lo.u32 x, x, 2; st.param.b32 [r], x; ret; }\n\
+    .func (.param .b32 r) three (.param .b32 a)\n{ .reg .b32 x; .reg .pred q; ld.param.b32 x, [a]; setp.lt.u32 q, x, 9; @q bra S; xor.b32 x, x, 3; S: st.param.b32 [r], x; ret; }\n\
+    .func nothing ()\n{ ret; }\n.global .align 8 .u64 table[4] = {one, two, three, nothing};\n";
+
+/// Each thread calls what its place in a table holds, which kernels before and after the functions may do.
+#[test]
+fn functions_are_called_by_address() {
+    let each = |n: u32| [n + 1, 2 * n, if n < 9 { n } else { n ^ 3 }][n as usize % 3];
+    let index =
+        "rem.u32 r3, r1, 3; { .reg .b64 d; mov.u64 d, table; mad.wide.u32 d, r3, 8, d; ld.global.u64 d, [d];";
+    let passed = ".param .b32 a; .param .b32 b; st.param.b32 [a], r1;";
+    check(
+        TAKEN,
+        &format!(
+            "P: .callprototype (.param .b32 _) _ (.param .b32 _);\n{index} {passed} call (b), d, (a), P; ld.param.b32 r2, [b]; }}"
+        ),
+        |_, n| each(n),
+    );
+    check(TAKEN, &format!("P: .calltargets one, two, three;\n{index} call (r2), d, (r1), P; }}"), |_, n| {
+        each(n)
+    });
+    // Those that do not call keep what they had.
+    let guarded = format!(
+        "P: .calltargets three, two, one;\n{index} mov.u32 r2, 5; setp.lt.u32 p0, r1, 20; @p0 call (r2), d, (r1), P; }}"
+    );
+    check(TAKEN, &guarded, |_, n| if n < 20 { each(n) } else { 5 });
+    let chosen = "P: .callprototype (.reg .u32 _) _ (.reg .u32 _);\n{ .reg .b64 d, e; mov.u64 d, one; mov.b64 e, two; setp.gt.u32 p0, r1, 40;\n\
+        selp.b64 d, d, e, p0; call (r2), d, (r1), P; call (r2), e, (r2), P; }";
+    check(TAKEN, chosen, |_, n| 2 * if n > 40 { n + 1 } else { 2 * n });
+    let nothing = "P: .callprototype _ ();\n{ .reg .b64 d; mov.u64 d, nothing; mov.u32 r2, 8; call d, P; }";
+    check(TAKEN, nothing, |_, _| 8);
+    // A kernel before the functions, and a function that calls by address.
+    let before = format!(
+        ".visible .entry other()\n{{ ret; }}\n{TAKEN}.func (.reg .u32 r) apply (.reg .b64 f, .reg .u32 a)\n\
+         {{ P: .calltargets one, three;\ncall (r), f, (a), P; call (r), f, (r), P; ret; }}\n"
+    );
+    check(&before, "{ .reg .b64 d; mov.u64 d, one; call (r2), apply, (d, r1); }", |_, n| n + 2);
+}
+
+/// Addresses at which no function of the called kind is end in a fault that tells the address and the line.
+#[test]
+fn calls_of_wild_addresses_are_faults() {
+    let proto = "P: .callprototype (.param .b32 _) _ (.param .b32 _);\n";
+    for address in ["0", "1", "-1", "0x7f00000000000000", "0x7f00000000000011"] {
+        let body = format!("{proto}{{ .reg .b64 d; mov.u64 d, {address}; call (r2), d, (r1), P; }}");
+        let fault = bench(TAKEN, &body).run().expect_err(address).to_string();
+        assert!(fault.contains("generic") && fault.contains("line"), "{address}: {fault}");
+    }
+    for (take, call) in [
+        // Of another kind; not among those named; data.
+        ("mov.u64 d, nothing;", proto),
+        ("mov.u64 d, three;", "P: .calltargets one, two;\n"),
+        ("mov.u64 d, table;", proto),
+        ("mov.u64 d, one; add.u64 d, d, 1;", proto),
+    ] {
+        let body = format!("{call}{{ .reg .b64 d; {take} call (r2), d, (r1), P; }}");
+        let fault = bench(TAKEN, &body).run().expect_err(take).to_string();
+        assert!(fault.contains("generic"), "{take}: {fault}");
+    }
+    // A function is no memory.
+    for access in ["ld.u32 r2, [d];", "st.global.u32 [d], r1;"] {
+        let body = format!("{{ .reg .b64 d; mov.u64 d, one; {access} }}");
+        bench(TAKEN, &body).run().expect_err(access);
+    }
+}
+
 #[test]
 fn a_branch_chooses_from_a_list_of_labels() {
     let body = "TS: .branchtargets A, B, C, B;\nand.b32 r3, r1, 3; mov.u32 r2, 0; brx.idx r3, TS;\n\
@@ -108,6 +175,24 @@ fn what_does_not_fit_is_refused_with_its_place() {
         (".func g (.param .b8 a[8]) { ret; }", "call g, (r0);", "another kind of parameters"),
         (".func g (.reg .pred a) { ret; }", "", "expected a register type"),
         (".func g (.reg .v2 .u32 a) { ret; }", "", "expected a register type"),
+        (TAKEN, "P: .calltargets one, two;\n call (r2), r1, (r1), P;", "a .b64 register and a prototype"),
+        (TAKEN, "call (r2), at, (r1);", "a .b64 register and a prototype"),
+        (TAKEN, "P: .calltargets one, two;\n call (r2), at, P;", "0 parameters; expected 1"),
+        (TAKEN, "P: .calltargets one, two;\n call (r2), one, (r1), P;", "a .b64 register and a prototype"),
+        (TAKEN, "P: .calltargets one, nothing;", "found `nothing`, expected a function with the results"),
+        (TAKEN, "P: .calltargets k;", "`k` is not run here: a kernel starts no other kernels"),
+        (TAKEN, "P: .calltargets two;\nP: .calltargets one;", "`P` is declared twice"),
+        (TAKEN, "P: .callprototype (.param .b32 _) one (.param .b32 _);", "`_` in place of a name"),
+        (TAKEN, "P: .callprototype (.reg .b32 _, .reg .b32 _) _ ();", "one at most"),
+        (TAKEN, "mov.u32 r2, one;", "does not take a function"),
+        (TAKEN, "add.u64 at, at, one;", "does not take a function"),
+        (TAKEN, "mov.u64 at, k;", "`k` is not run here"),
+        (".func g (.param .b32 _) { ret; }", "", "found `_`, expected a parameter's name"),
+        (
+            ".func h (.reg .u64 f, .reg .u32 a) { P: .callprototype _ (.reg .u64 _, .reg .u32 _);\ncall f, (f, a), P; ret; }",
+            "{ .reg .b64 d; mov.u64 d, h; call h, (d, r1); }",
+            "name what it is of by .calltargets",
+        ),
         ("", "brx.idx r1, NONE;", "register or variable `NONE` is not declared"),
         ("", "TS: .branchtargets A;\nbrx.idx r1, TS;", "label `A` is not declared"),
         ("", "brx.idx r1, TS;\nTS: .branchtargets A;\nA:", "`TS` is not declared"),

@@ -71,7 +71,7 @@ fn what_is_not_covered_is_named_with_its_place() {
             "fence.proxy.tensormap::generic.release.gpu;",
             "`fence.proxy.tensormap::generic.release.gpu` is not run",
         ),
-        ("p0 : .callprototype (.param .b32 _) _ (.param .b32 _);", "indirect calls are not covered"),
+        (".callprototype (.param .b32 _) _ (.param .b32 _);", "is not run here: only registers"),
         (
             "mbarrier.arrive.release.sys.b64 %d0, [%d0];",
             "`mbarrier.arrive.release.sys.b64` is not run here: barrier",
@@ -124,7 +124,11 @@ fn what_is_not_covered_is_named_with_its_place() {
         ),
         (".extern .func (.param .b32 r) vprintf(.param .b64 f);", "the parameters it has on every device"),
         (".global .u32 g = h;", "variable `h` is not declared"),
-        (".func f() {}\n.global .u64 g = f;", "addresses of functions are not covered"),
+        (".func f() {}\n.global .u64 g = f+8;", "found a part of a function, expected its name alone"),
+        (
+            ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n.global .u64 g = vprintf;",
+            "is called by its name",
+        ),
         (".global .u32 h;\n.global .u32 g = h;", "found an address, expected a .u32 value"),
         (".global .u32 h;\n.global .u8 g[9] = {0xFF(h), 0xFF00(h)};", "all eight bytes of the address"),
     ] {

@@ -445,6 +445,8 @@ pub enum Kind {
         negate: bool,
     },
     Trap,
+    /// A call of the address `a`, where no function of its kind is.
+    Astray,
     /// The generic addresses of message, file and function in `a`, `b`, `d`, the line in `c`, if given.
     Assert,
     /// Further integer operations.

@@ -175,6 +175,7 @@ impl Roots<'_> {
             | Kind::Exit
             | Kind::Barrier { .. }
             | Kind::Trap
+            | Kind::Astray
             | Kind::Assert
             | Kind::Narrow(_)
             | Kind::XorSign { .. }

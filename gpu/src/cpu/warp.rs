@@ -445,6 +445,16 @@ impl Warp {
                 matrix::transfer(&mut memory(s, self.first_thread), f, i).map_err(Broken::Access)?;
             }
             Kind::Trap => return Err(Broken::Trap { lane: f.mask.trailing_zeros() as usize }),
+            Kind::Astray => {
+                let lane = f.mask.trailing_zeros() as usize;
+                let address = f.wides(i.a)[lane];
+                return Err(Broken::Access(BadAccess {
+                    lane,
+                    area: Area::Generic,
+                    address,
+                    misaligned: false,
+                }));
+            }
             Kind::Assert => {
                 let words = print::assertion(&mut memory(s, self.first_thread), f, i);
                 s.private.assertion = words;

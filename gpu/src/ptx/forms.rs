@@ -326,6 +326,7 @@ impl Scope<'_> {
             Operand::Label(_) => "a label".into(),
             Operand::Table(_) => "a list of labels".into(),
             Operand::Function(_) => "a function".into(),
+            Operand::Prototype(_) => "a prototype".into(),
             Operand::Vector(_, n) => format!("a vector of {n}"),
             Operand::List(..) => "a list".into(),
             Operand::Sink => "`_`".into(),

@@ -7,7 +7,10 @@
 //! Limits: those of `limits.rs`, checked while reading.
 //! Tests: `ptx/tests.rs`.
 
-use super::words::{Mod, Op, Special};
+use super::{
+    calls::Calls,
+    words::{Mod, Op, Special},
+};
 
 /// A line of the source text. Where something stood is not part of what it is: all lines are equal.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +30,7 @@ pub struct Module {
     pub target: u32,
     pub variables: Vec<Variable>,
     pub functions: Vec<Function>,
+    pub calls: Calls,
 }
 
 /// State spaces of variables and parameters.
@@ -66,13 +70,20 @@ pub struct Variable {
     pub pointers: Vec<Pointer>,
 }
 
-/// The address of another variable as a first value.
+/// What an address among first values is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pointed {
+    /// A variable of the module, in .global or .const.
+    Variable(u32),
+    Function(u32),
+}
+
+/// The address of another variable, or of a function, as a first value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pointer {
     /// Byte of the variable at which its eight bytes begin.
     pub at: u64,
-    /// The variable of the module, in .global or .const.
-    pub variable: u32,
+    pub to: Pointed,
     pub generic: bool,
     pub offset: i64,
 }
@@ -168,6 +179,8 @@ pub struct Function {
     pub reqntid: Option<[u32; 3]>,
     /// Labels that `brx.idx` chooses from.
     pub tables: Vec<Vec<u32>>,
+    /// What calls by address may be of.
+    pub prototypes: Vec<Prototype>,
     /// Registers in order of first use.
     pub registers: Vec<Class>,
     pub variables: Vec<Variable>,
@@ -176,6 +189,13 @@ pub struct Function {
     pub instructions: Vec<Instruction>,
     pub operands: Vec<Operand>,
     pub line: Line,
+}
+
+/// Which functions a call by address may lead to: those of a shape whose address is taken somewhere, or some by name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prototype {
+    Shape { returns: Vec<Param>, params: Vec<Param> },
+    Targets(Vec<u32>),
 }
 
 /// Modifiers that one instruction may carry: the longest covered form, `wmma.mma.xor.popc...`, has twelve.
@@ -283,6 +303,8 @@ pub enum Operand {
     /// A list of labels.
     Table(u32),
     Function(u32),
+    /// What a call by address may be of.
+    Prototype(u32),
     /// `{a, b}`: `operands[first..first + count]`.
     Vector(u32, u8),
     /// `(a, b)` of a call.

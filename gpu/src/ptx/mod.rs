@@ -9,6 +9,7 @@
 //! Tests: `ptx/tests.rs`; hostile texts in `gpu/tests/ptx_hostile.rs`, random ones in
 //! `gpu/tests/ptx_fuzz`; meaning in `gpu/tests/cpu_*.rs`.
 
+pub mod calls;
 pub mod error;
 mod exact;
 mod forms;

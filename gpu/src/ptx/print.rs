@@ -9,7 +9,10 @@
 
 use super::{
     exact,
-    ir::{Base, Class, Function, Instruction, Module, Operand, Param, Pointer, SINK, Symbol, Variable},
+    ir::{
+        Base, Class, Function, Instruction, Module, Operand, Param, Pointed, Pointer, Prototype, SINK,
+        Symbol, Variable,
+    },
     words::{Mod, Op, Special},
 };
 use ion_protocol::BlobHash;
@@ -64,6 +67,10 @@ impl Printer<'_> {
         let module = self.module;
         put!(self, ".version {}.{}\n.target sm_{}\n", module.version.0, module.version.1, module.target);
         put!(self, ".address_size 64\n");
+        // A variable that holds a function's address comes after the function.
+        let mut pointers = module.variables.iter().flat_map(|v| &v.pointers);
+        let early = pointers.any(|p| matches!(p.to, Pointed::Function(_)));
+        self.heads(|f| early && !f.kernel);
         for (n, variable) in module.variables.iter().enumerate() {
             self.variable(variable, &format!("$m{n}"));
         }
@@ -71,14 +78,7 @@ impl Printer<'_> {
             put!(self, "{}", exact::ROUTINES);
         }
         // Functions are declared at their place and defined at the end, so that any may call any other.
-        for (n, function) in module.functions.iter().enumerate() {
-            self.head(n, function);
-            if function.kernel {
-                self.body(function);
-            } else {
-                put!(self, ";\n");
-            }
-        }
+        self.heads(|f| !early || f.kernel);
         for (n, function) in module.functions.iter().enumerate() {
             if !function.kernel && !function.external {
                 self.head(n, function);
@@ -86,6 +86,19 @@ impl Printer<'_> {
             }
         }
         self.out
+    }
+
+    /// Functions' heads, and kernels.
+    fn heads(&mut self, which: impl Fn(&Function) -> bool) {
+        let module = self.module;
+        for (n, function) in module.functions.iter().enumerate().filter(|(_, f)| which(f)) {
+            self.head(n, function);
+            if function.kernel {
+                self.body(function);
+            } else {
+                put!(self, ";\n");
+            }
+        }
     }
 
     fn variable(&mut self, v: &Variable, name: &str) {
@@ -132,7 +145,10 @@ impl Printer<'_> {
         if size == 1 {
             put!(self, "0x{:X}(", 0xffu64 << (8 * part));
         }
-        let name = symbol(Symbol::Module(p.variable));
+        let name = match p.to {
+            Pointed::Variable(n) => symbol(Symbol::Module(n)),
+            Pointed::Function(n) => self.function_name(n as usize),
+        };
         if p.generic {
             put!(self, "generic({name})");
         } else {
@@ -154,7 +170,10 @@ impl Printer<'_> {
                 let space = space.map_or(String::new(), |s| format!(" .{}", s.text()));
                 put!(self, " .ptr{space} .align {align}");
             }
-            put!(self, " {prefix}{n}");
+            put!(self, " {prefix}");
+            if prefix != "_" {
+                put!(self, "{n}");
+            }
             if let Some(count) = p.count {
                 put!(self, "[{count}]");
             }
@@ -208,6 +227,9 @@ impl Printer<'_> {
             }
             put!(self, ";\n");
         }
+        for (n, prototype) in f.prototypes.iter().enumerate() {
+            self.prototype(n, prototype);
+        }
         let mut label = 0;
         for n in 0..=f.instructions.len() {
             while f.labels.get(label).is_some_and(|at| *at as usize == n) {
@@ -219,6 +241,28 @@ impl Printer<'_> {
             }
         }
         put!(self, "}}\n");
+    }
+
+    fn prototype(&mut self, n: usize, prototype: &Prototype) {
+        match prototype {
+            Prototype::Shape { returns, params } => {
+                put!(self, "$C{n}: .callprototype ");
+                if !returns.is_empty() {
+                    self.params(returns, "_");
+                    put!(self, " ");
+                }
+                put!(self, "_ ");
+                self.params(params, "_");
+            }
+            Prototype::Targets(list) => {
+                put!(self, "$C{n}: .calltargets");
+                for (n, target) in list.iter().enumerate() {
+                    let name = self.function_name(*target as usize);
+                    put!(self, "{} {name}", if n == 0 { "" } else { "," });
+                }
+            }
+        }
+        put!(self, ";\n");
     }
 
     fn instruction(&mut self, f: &Function, numbers: &[String], i: &Instruction) {
@@ -314,6 +358,7 @@ impl Printer<'_> {
             Operand::Label(n) => put!(self, "$L{n}"),
             Operand::Table(n) => put!(self, "$T{n}"),
             Operand::Function(n) => put!(self, "{}", self.function_name(n as usize)),
+            Operand::Prototype(n) => put!(self, "$C{n}"),
             // Lists do not nest: the parser makes them of simple operands only.
             Operand::Vector(..) | Operand::List(..) | Operand::Sink => put!(self, "_"),
         }

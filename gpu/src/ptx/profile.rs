@@ -6,6 +6,7 @@
 //! Tests: `ptx/tests.rs`.
 
 use super::{
+    calls::Callee,
     ir::{Base, Class, Function, Instruction, Module, Operand, Space, Symbol},
     limits,
     words::{Mod, Op, Special},
@@ -63,25 +64,28 @@ pub struct Resources {
     pub profile: Option<Profile>,
 }
 
-/// The kernel and every function it calls, each once.
+/// The kernel and every function it may call, each once.
 pub fn reachable<'a>(module: &'a Module, kernel: &'a Function) -> Vec<&'a Function> {
+    let root = module.functions.iter().position(|f| std::ptr::eq(f, kernel));
     let mut seen = vec![false; module.functions.len()];
-    let mut found = vec![kernel];
+    let mut groups = vec![false; module.calls.groups()];
+    let mut found: Vec<usize> = root.into_iter().collect();
     let mut next = 0;
-    while let Some(function) = found.get(next).copied() {
+    while let Some(n) = found.get(next).copied() {
         next += 1;
-        for instruction in function.instructions.iter().filter(|i| i.op == Op::Call) {
-            for operand in function.operands_of(instruction) {
-                let Operand::Function(n) = operand else { continue };
-                if let Some(callee) = module.functions.get(*n as usize)
-                    && !std::mem::replace(&mut seen[*n as usize], true)
-                {
-                    found.push(callee);
-                }
-            }
+        let function = &module.functions[n];
+        for callee in function.instructions.iter().filter_map(|i| module.calls.callee(n, function, i)) {
+            let callees = match &callee {
+                Callee::Function(f) => std::slice::from_ref(f),
+                Callee::Group(g) if std::mem::replace(&mut groups[*g as usize], true) => &[],
+                Callee::Group(g) => module.calls.members(*g),
+            };
+            found.extend(
+                callees.iter().map(|f| *f as usize).filter(|f| !std::mem::replace(&mut seen[*f], true)),
+            );
         }
     }
-    found
+    found.into_iter().map(|n| &module.functions[n]).collect()
 }
 
 /// Variables of the module that some function of `functions` names.

@@ -109,10 +109,21 @@ const REGISTERS: &str = ".version 8.0\n.target sm_80\n.address_size 64\n\
     A: call (_, x), f, (r0, 0d3FF0000000000000, 4); mov.v2.f32 w1, {x, x};\nB: ld.global.u32 r2, [kept+4]; add.u32 r1, r1, r2;\n\
     st.global.u32 [d], r1; st.global.v2.f32 [d+8], w1; ret;\n}\n";
 
+/// Functions called by address: out of a table, by a list, and one that does so itself.
+const ADDRESSES: &str = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry first()\n{ ret; }\n\
+    .func (.param .b32 r) f(.param .b32 a)\n{ .reg .b32 x; ld.param.b32 x, [a]; st.param.b32 [r], x; ret; }\n.func g()\n{ ret; }\n\
+    .global .align 8 .u64 table[3] = {0, f, g};\n.global .align 8 .u8 bytes[16] = {0xFF(f), 0xFF00(f), 0xFF0000(f), 0xFF000000(f),\n\
+    0xFF00000000(f), 0xFF0000000000(f), 0xFF000000000000(f), 0xFF00000000000000(f)};\n\
+    .func (.reg .u32 s) apply(.reg .b64 h, .reg .u32 a)\n{ T: .calltargets f;\ncall (s), h, (a), T; ret; }\n\
+    .visible .entry k(.param .u64 out)\n{\n.reg .b64 d, e; .reg .b32 n; .reg .pred p; P: .callprototype (.param .b32 _) _ (.param .b32 _);\n\
+    Q: .callprototype _ ();\nmov.u64 d, table; ld.global.u64 e, [d+8]; mov.u32 n, 3; setp.eq.u64 p, e, 0;\n\
+    { .param .b32 a; .param .b32 b; st.param.b32 [a], n; call (b), e, (a), P; ld.param.b32 n, [b]; }\n\
+    @p call (n), e, (n), P; mov.u64 d, g; call d, Q; call (n), apply, (e, n); ret;\n}\n";
+
 /// Whole modules too: calls, and the routines of the exact form at each of their places.
 #[test]
 fn whole_modules_are_taken_by_an_assembler() {
-    let modules = [read(CALLS), read(REGISTERS)];
+    let modules = [read(CALLS), read(REGISTERS), read(ADDRESSES)];
     for module in &modules {
         assert_eq!(read(&print(module)), *module);
     }

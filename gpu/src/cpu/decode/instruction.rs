@@ -19,6 +19,8 @@ use crate::{
 /// One instruction at its place.
 pub(super) struct Site<'d, 'a, 'u> {
     pub decoder: &'d mut Decoder<'a>,
+    /// Of the module's functions, this one.
+    pub index: usize,
     pub function: &'a Function,
     pub unit: &'u Unit,
     pub instruction: &'a Instruction,
@@ -116,6 +118,7 @@ impl<'a> Site<'_, 'a, '_> {
                 let address = self.decoder.symbol(self.function, self.unit, *s).wrapping_add(*offset as u64);
                 self.decoder.constant(address, ty.bits() == 64)
             }
+            Operand::Function(n) => self.decoder.constant(super::function_address(*n), true),
             other => self.decoder.constant(immediate(other, ty), ty.bits() == 64),
         }
     }

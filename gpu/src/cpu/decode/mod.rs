@@ -17,7 +17,7 @@ mod transfer;
 use super::code::{Code, Fill, Kernel, Kind, NONE, Part};
 use crate::ptx::{
     self, Function, Module,
-    ir::{Base, Class, Operand, Space, Symbol, Variable},
+    ir::{Base, Class, Operand, Pointed, Space, Symbol, Variable},
     limits::aligned,
     words::{Mod, Special},
 };
@@ -72,12 +72,27 @@ pub fn pointers(module: &Module, space: Space, addresses: Addresses) -> Vec<(u64
     of_space
         .flat_map(|(n, variable)| variable.pointers.iter().map(move |pointer| (n, pointer)))
         .map(|(n, pointer)| {
-            let to = pointer.variable as usize;
-            let base = if globals[to].is_some() { addresses.global } else { addresses.constant };
-            let address = base.wrapping_add(offset(to)).wrapping_add(pointer.offset as u64);
+            let address = match pointer.to {
+                Pointed::Function(f) => function_address(f),
+                Pointed::Variable(to) => {
+                    let to = to as usize;
+                    let base = if globals[to].is_some() { addresses.global } else { addresses.constant };
+                    base.wrapping_add(offset(to)).wrapping_add(pointer.offset as u64)
+                }
+            };
             (offset(n) + pointer.at, address.to_le_bytes())
         })
         .collect()
+}
+
+/// Addresses of functions are far from all memory, so that nothing can be read or written there.
+const FUNCTIONS: u64 = 0x7f << 56;
+/// Bytes from one function's address to the next.
+const FUNCTION_STEP: u64 = 16;
+
+/// The address that calls know a function of the module by.
+fn function_address(n: u32) -> u64 {
+    FUNCTIONS + FUNCTION_STEP * (u64::from(n) + 1)
 }
 
 /// Where one function keeps its things. Lanes that are in different calls of it at once are different threads, and
@@ -243,7 +258,7 @@ impl<'a> Decoder<'a> {
                 Some(g) => (unit.registers[g.register as usize], g.negated),
                 None => (NONE, false),
             };
-            let mut site = instruction::Site { decoder: self, function, unit: &unit, instruction: i };
+            let mut site = instruction::Site { decoder: self, index, function, unit: &unit, instruction: i };
             site.decode()?;
             self.read += 1;
             if self.kernel.codes.len().max(self.read) > EXPANDED_MAX {

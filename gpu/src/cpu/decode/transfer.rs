@@ -7,6 +7,7 @@ use crate::{
         memory::Area,
     },
     ptx::{
+        calls::Callee,
         ir::{Function, Param},
         words::Op,
     },
@@ -221,21 +222,62 @@ impl Site<'_, '_, '_> {
         self.come_together(around);
     }
 
-    /// Copies the arguments, writes out the callee's body, and copies the results.
+    /// Writes out the callee; where the call is by address, each function that it may be of, behind a comparison.
     pub(super) fn call(&mut self) -> Result<(), Refused> {
-        let (returned, callee, given) = (self.operand(0), self.operand(1), self.operand(2));
-        let Operand::Function(index) = callee else { return Ok(()) };
-        let index = *index as usize;
+        let index = match self.operand(1) {
+            Operand::Function(index) => *index as usize,
+            Operand::Register(r) => return self.call_by_address(*r),
+            _ => return Ok(()),
+        };
         let module = self.decoder.module;
         let target = &module.functions[index];
         if target.external {
-            let given: Vec<Operand> = self.function.parts(given).to_vec();
-            let returned: Vec<Operand> = self.function.parts(returned).to_vec();
+            let given: Vec<Operand> = self.function.parts(self.operand(2)).to_vec();
+            let returned: Vec<Operand> = self.function.parts(self.operand(0)).to_vec();
             return self.external(target, &given, &returned);
         }
+        let around = self.go_round();
+        self.write_out(index)?;
+        self.come_together(around);
+        Ok(())
+    }
+
+    fn call_by_address(&mut self, register: u32) -> Result<(), Refused> {
+        let module = self.decoder.module;
+        let callee = module.calls.callee(self.index, self.function, self.instruction);
+        let Some(Callee::Group(group)) = callee else {
+            return Ok(());
+        };
+        let around = self.go_round();
+        let (address, other) = (self.register(register), self.decoder.fresh_predicate());
+        let mut done = Vec::new();
+        for callee in module.calls.members(group) {
+            let it = self.decoder.constant(super::function_address(*callee), true);
+            let ty = CmpTy::Int(IntTy::U64);
+            let code = self.push(Kind::Setp { cmp: Cmp::Ne, ty, join: None, negate: false, ftz: false });
+            (code.d, code.a, code.b) = (other, address, it);
+            (self.decoder.guard, self.decoder.negated) = (other, false);
+            self.push(Kind::Branch(0));
+            let next = self.decoder.kernel.codes.len() - 1;
+            self.decoder.guard = NONE;
+            self.write_out(*callee as usize)?;
+            self.push(Kind::Branch(0));
+            done.push(self.decoder.kernel.codes.len() - 1);
+            self.come_together(Some(next));
+        }
+        self.push(Kind::Astray).a = address;
+        done.into_iter().for_each(|branch| self.come_together(Some(branch)));
+        self.come_together(around);
+        Ok(())
+    }
+
+    /// Copies the arguments, writes out the callee's body, and copies the results.
+    fn write_out(&mut self, index: usize) -> Result<(), Refused> {
+        let (returned, given) = (self.operand(0), self.operand(2));
+        let module = self.decoder.module;
+        let target = &module.functions[index];
         let unit = std::rc::Rc::clone(&self.decoder.units[&index]);
         let line = self.decoder.line;
-        let around = self.go_round();
         for (part, param) in self.function.parts(given).iter().zip(&target.params) {
             let from = self.variable(part);
             self.copy(from, unit.params + u64::from(param.offset), param);
@@ -246,7 +288,6 @@ impl Site<'_, '_, '_> {
             let to = self.variable(part);
             self.copy(unit.returns + u64::from(param.offset), to, param);
         }
-        self.come_together(around);
         Ok(())
     }
 

@@ -280,6 +280,7 @@ fn operands(kernel: &Kernel, i: &Code, out: &mut Effects) {
             if op.is_test() { set_pred(out, i.d) } else { out.write(i.d, true) }
         }
         Kind::Print => out.typed(i, [true, true, false], false),
+        Kind::Astray => out.read(i.a, true),
         Kind::Assert => {
             out.read(i.a, true);
             out.read(i.b, true);

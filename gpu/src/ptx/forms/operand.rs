@@ -175,6 +175,9 @@ impl Checker<'_> {
         let ty = self.ty(Ty::Nth(0));
         match operand {
             Operand::Vector(..) => self.packed(operand, ty),
+            Operand::Function(_) => {
+                holds(ty.bits() == 64 && !ty.is_float(), || "a .u64 `mov` for an address".into())
+            }
             Operand::Symbol(..) => {
                 let ok = ty.bits() >= 32 && !ty.is_float();
                 holds(ok, || "a .u32 or .u64 `mov` for an address".into())

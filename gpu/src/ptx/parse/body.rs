@@ -40,6 +40,8 @@ struct Body<'a> {
     labels: HashMap<(u32, &'a str), Local>,
     /// Lists of branch targets, by their labels.
     tables: HashMap<(u32, &'a str), u32>,
+    /// What calls by address may be of, by their labels.
+    prototypes: HashMap<(u32, &'a str), u32>,
     /// Where a table's labels come to stand: table, place, scope, name and place in the text.
     targets: Vec<(u32, u32, u32, &'a str, At)>,
     /// Registers that hold results: the result's number and the register.
@@ -73,6 +75,7 @@ impl<'a> Parser<'a> {
             ranges: HashMap::new(),
             labels: HashMap::new(),
             tables: HashMap::new(),
+            prototypes: HashMap::new(),
             targets: Vec::new(),
             results: Vec::new(),
             layout: self.results.get(&index).cloned().unwrap_or_default(),
@@ -114,10 +117,13 @@ impl<'a> Parser<'a> {
                     let (name, at) = self.word("an instruction or a label")?;
                     if !self.eat(b':')? {
                         self.instruction(name, at, None, function, &mut body)?;
-                    } else if self.tok.tok == Tok::Dot("branchtargets") {
-                        self.branch_targets(name, at, function, &mut body)?;
-                    } else {
-                        self.label(name, at, function, &mut body)?;
+                        continue;
+                    }
+                    match self.tok.tok {
+                        Tok::Dot("branchtargets") => self.branch_targets(name, at, function, &mut body)?,
+                        Tok::Dot("callprototype") => self.call_prototype(name, at, function, &mut body)?,
+                        Tok::Dot("calltargets") => self.call_targets(name, at, function, &mut body)?,
+                        _ => self.label(name, at, function, &mut body)?,
                     }
                 }
                 _ => return self.unexpected("an instruction, a label, a directive or `}`"),
@@ -150,6 +156,9 @@ impl<'a> Parser<'a> {
         let returns = returns.iter().enumerate().map(|(n, p)| (p, Symbol::Return(n as u32)));
         for ((name, at, register), symbol) in params.chain(returns) {
             let local = register.map_or(Local::Symbol(symbol), |class| Local::Unused(class, 1));
+            if *name == "_" {
+                return Err(Refusal::unexpected(*at, "`_`", "a parameter's name"));
+            }
             body.declare(name, local, *at)?;
             if register.is_some() {
                 self.enter_register(name, *at, symbol, function, body)?;
@@ -201,10 +210,6 @@ impl<'a> Parser<'a> {
             }
             "loc" | "file" => self.skip_line(),
             "pragma" => self.skip_pragma(),
-            "callprototype" | "calltargets" => {
-                let why = "indirect calls are not covered; call the function by its name";
-                Err(Refusal::unsupported(at, self.tok.text, why))
-            }
             _ => {
                 let why = "only registers and variables are declared in a body";
                 Err(Refusal::unsupported(at, self.tok.text, why))
@@ -368,6 +373,9 @@ impl<'a> Parser<'a> {
         }
         let scope = forms::Scope { function, variables: &self.module.variables };
         forms::check(op, &mut mods, &body.operands, &scope, at, &body.mod_places, &body.places)?;
+        if let [_, Operand::Function(n)] = body.operands[..] {
+            self.addressable(n, body.places[1])?;
+        }
         self.expect(b';')?;
         if op == Op::Ret && !body.results.is_empty() {
             return self.go_to_end(guard, function, body, at);

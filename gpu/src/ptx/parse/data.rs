@@ -3,7 +3,7 @@
 use super::{FormalName, Global, Parsed, Parser, data_type};
 use crate::ptx::{
     error::{At, Refusal},
-    ir::{Class, Operand, Param, Pointer, Space, Variable},
+    ir::{Class, Operand, Param, Pointed, Pointer, Space, Variable},
     lex::Tok,
     limits,
     words::Mod,
@@ -321,11 +321,14 @@ impl<'a> Parser<'a> {
             self.expect(b')')?;
         }
         let offset = if self.is(b'+') || self.is(b'-') { self.offset()? } else { 0 };
-        let variable = match self.names.get(name) {
-            Some(Global::Variable(n)) => *n,
-            Some(Global::Function(_)) => {
-                let why = "addresses of functions are not covered; call them by name";
-                return Err(Refusal::unsupported(at, name, why));
+        let variable = match self.names.get(name).copied() {
+            Some(Global::Variable(n)) => n,
+            Some(Global::Function(n)) => {
+                self.addressable(n, at)?;
+                if generic || offset != 0 {
+                    return Err(Refusal::unexpected(at, "a part of a function", "its name alone"));
+                }
+                return Ok(Pointer { at: at_byte, to: Pointed::Function(n), generic, offset });
             }
             None => return Err(Refusal::undeclared(at, "variable", name)),
         };
@@ -333,7 +336,7 @@ impl<'a> Parser<'a> {
             let why = "the address of shared memory is not known before a launch; take it with mov";
             return Err(Refusal::unsupported(at, name, why));
         }
-        Ok(Pointer { at: at_byte, variable, generic, offset })
+        Ok(Pointer { at: at_byte, to: Pointed::Variable(variable), generic, offset })
     }
 
     /// `( .param .u64 a, .param .align 8 .b8 b[16] )`. Names are entered when the body begins.
@@ -375,9 +378,16 @@ impl<'a> Parser<'a> {
             Class::F32 => Mod::F32,
             Class::F64 => Mod::F64,
         };
-        let (name, _) = self.word("a parameter's name")?;
+        let name = self.formal_name()?;
         let param = Param { element, align: element.bits() / 8, count: None, pointer: None, offset: 0 };
         Ok((param, (name, at, Some(class))))
+    }
+
+    /// A parameter's name; in a prototype `_` stands for it.
+    fn formal_name(&mut self) -> Parsed<&'a str> {
+        let Tok::Word(name) = self.tok.tok else { return self.unexpected("a parameter's name") };
+        self.bump()?;
+        Ok(name)
     }
 
     fn param(&mut self, at: At) -> Parsed<(Param, FormalName<'a>)> {
@@ -407,7 +417,7 @@ impl<'a> Parser<'a> {
             }
             pointer = Some((space, to));
         }
-        let (name, _) = self.word("a parameter's name")?;
+        let name = self.formal_name()?;
         let mut count = None;
         if self.eat(b'[')? {
             count = Some(self.int(limits::PARAM_BYTES_MAX, "bytes of parameters")?.max(1) as u32);

@@ -1,7 +1,7 @@
 //! Text to a checked [`Module`], statement by statement.
 //!
 //! Owns: the grammar of the module level (this file), of variables and parameters (`data.rs`) and of bodies
-//! (`body.rs`), and of numbers (`constant.rs`). Every instruction is held against the covered forms as it is read.
+//! (`body.rs`), and of numbers (`constant.rs`); the order of functions and of their calls (`order.rs`). Every instruction is held against the covered forms as it is read.
 //! Never: panics, recurses, or stores tokens; memory is bounded by `limits::MEMORY_PER_TEXT_BYTE_MAX`.
 //! Limits: `limits.rs`.
 //! Tests: `ptx/tests.rs`, and hostile texts in `gpu/tests/ptx_hostile.rs`.
@@ -9,13 +9,15 @@
 mod body;
 mod constant;
 mod data;
+mod order;
 
 use super::{
+    calls::Calls,
     error::{At, Refusal},
-    ir::{Class, Function, Line, Module, Operand, Param, Space},
+    ir::{Class, Function, Line, Module, Param, Space},
     lex::{Lexer, Tok, Token},
     limits, print,
-    words::{Kind, Mod, Op},
+    words::{Kind, Mod},
 };
 use std::collections::HashMap;
 
@@ -59,7 +61,13 @@ pub fn parse(text: &str) -> Result<Module, Refusal> {
     if text.len() as u64 > limits::MODULE_BYTES_MAX {
         return Err(Refusal::limit(start, "bytes in a module", limits::MODULE_BYTES_MAX));
     }
-    let module = Module { version: (0, 0), target: 0, variables: Vec::new(), functions: Vec::new() };
+    let module = Module {
+        version: (0, 0),
+        target: 0,
+        variables: Vec::new(),
+        functions: Vec::new(),
+        calls: Calls::default(),
+    };
     let tok = Token { tok: Tok::End, at: start, text: "" };
     let mut parser = Parser {
         lexer: Lexer::new(text),
@@ -162,7 +170,9 @@ impl<'a> Parser<'a> {
                 "it is declared but has no body; put it into the module",
             ));
         }
-        self.refuse_recursion()
+        order::functions_first(&mut self.module);
+        self.module.calls = Calls::of(&self.module);
+        order::refuse_recursion(&self.module)
     }
 
     fn header(&mut self) -> Parsed<()> {
@@ -304,6 +314,7 @@ impl<'a> Parser<'a> {
             maxntid: None,
             reqntid: None,
             tables: Vec::new(),
+            prototypes: Vec::new(),
             registers: Vec::new(),
             variables: Vec::new(),
             labels: Vec::new(),
@@ -395,46 +406,6 @@ impl<'a> Parser<'a> {
                         self.tok.text,
                         "leave it out of the kernel's head",
                     ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Calls are carried out by copying bodies, so they may not form a circle. Walks with its own stack.
-    fn refuse_recursion(&self) -> Parsed<()> {
-        const NEW: u8 = 0;
-        const OPEN: u8 = 1;
-        const DONE: u8 = 2;
-        let functions = &self.module.functions;
-        let mut state = vec![NEW; functions.len()];
-        for root in 0..functions.len() {
-            let mut stack = vec![(root, 0usize)];
-            while let Some((n, next)) = stack.pop() {
-                if next == 0 && state[n] != NEW {
-                    continue;
-                }
-                state[n] = OPEN;
-                let function = &functions[n];
-                let rest = function.instructions.get(next..).unwrap_or(&[]);
-                let Some(step) = rest.iter().position(|i| i.op == Op::Call) else {
-                    state[n] = DONE;
-                    continue;
-                };
-                let at = next + step;
-                stack.push((n, at + 1));
-                let callee = function.operands_of(&function.instructions[at]).iter().find_map(|o| match o {
-                    Operand::Function(f) => Some(*f as usize),
-                    _ => None,
-                });
-                let Some(callee) = callee else { continue };
-                if state[callee] == OPEN {
-                    let line = function.instructions[at].line.0;
-                    let why = "recursive calls are not covered; use a loop";
-                    return Err(Refusal::unsupported(At { line, column: 1, length: 1 }, "call", why));
-                }
-                if state[callee] == NEW {
-                    stack.push((callee, 0));
                 }
             }
         }

@@ -86,6 +86,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::Activemask
         | Kind::Barrier { .. }
         | Kind::Trap
+        | Kind::Astray
         | Kind::Assert
         | Kind::Word(_)
         | Kind::Narrow(_)

@@ -6,7 +6,7 @@
 //! Tests: `gpu/tests/cpu_calls.rs`.
 
 use super::*;
-use crate::ptx::ir::Variable;
+use crate::ptx::ir::{Prototype, Variable};
 
 /// The type that copies a parameter: what `ld` and `st` know of its size.
 fn copied_as(element: Mod) -> Mod {
@@ -33,6 +33,8 @@ fn refuse<T>(at: At, found: &str, expected: &str) -> Parsed<T> {
     Err(Refusal { at, what })
 }
 
+const CALLEE: &str =
+    "a function declared before, by its name, or a .b64 register and a prototype, with their lists";
 const RESULTS: &str = "results";
 const PARAMETERS: &str = "parameters";
 /// Beyond the places in a list: where several results are handed over at once, by their bytes.
@@ -42,7 +44,8 @@ const JOINED: usize = limits::PARAMS_MAX as usize;
 type Copies = Vec<(Base, i64, Operand, Mod)>;
 
 impl<'a> Parser<'a> {
-    /// `call (ret), name, (a, b)`: a function declared before. The lists are `function.operands[start..]`.
+    /// `call (ret), name, (a, b)`: a function declared before; or `call (ret), %rd1, (a, b), prototype`. The lists are
+    /// `function.operands[start..]`.
     pub(super) fn call(
         &mut self,
         mods: Mods,
@@ -56,26 +59,37 @@ impl<'a> Parser<'a> {
             return refuse(at, "these modifiers", "`.uni` or nothing");
         }
         let empty = Operand::List(0, 0);
-        let (returned, callee, given) = match body.operands.as_slice() {
-            [r @ Operand::List(..), Operand::Function(f), a @ Operand::List(..)] => (*r, *f, *a),
-            [r @ Operand::List(..), Operand::Function(f)] => (*r, *f, empty),
-            [Operand::Function(f), a @ Operand::List(..)] => (empty, *f, *a),
-            [Operand::Function(f)] => (empty, *f, empty),
-            _ => {
-                let expected =
-                    "a function declared before, by its name, with its lists: indirect calls are not covered";
-                return refuse(at, "these operands", expected);
-            }
+        let (operands, prototype) = match body.operands.as_slice() {
+            [operands @ .., p @ Operand::Prototype(_)] => (operands, Some(*p)),
+            operands => (operands, None),
         };
-        let target = &self.module.functions[callee as usize];
-        if target.kernel {
-            return refuse(at, "a kernel", "a .func");
-        }
-        let (results, params) = (target.returns.clone(), target.params.clone());
+        let (returned, callee, given) = match operands {
+            [r @ Operand::List(..), callee, a @ Operand::List(..)] => (*r, *callee, *a),
+            [r @ Operand::List(..), callee] => (*r, *callee, empty),
+            [callee, a @ Operand::List(..)] => (empty, *callee, *a),
+            [callee] => (empty, *callee, empty),
+            _ => return refuse(at, "these operands", CALLEE),
+        };
+        let (results, params, layout) = match (callee, prototype) {
+            (Operand::Function(f), None) => {
+                let target = &self.module.functions[f as usize];
+                if target.kernel {
+                    return refuse(at, "a kernel", "a .func");
+                }
+                (target.returns.clone(), target.params.clone(), self.results.get(&f).cloned())
+            }
+            (Operand::Register(r), Some(Operand::Prototype(p)))
+                if function.registers[r as usize] == Class::B64 =>
+            {
+                let (results, params) = self.called(&function.prototypes[p as usize]);
+                (results, params, None)
+            }
+            _ => return refuse(at, "these operands", CALLEE),
+        };
         let [mut returned, mut given] = [returned, given].map(|list| function.parts(&list).to_vec());
         self.operands -= (function.operands.len() - start) as u64;
         function.operands.truncate(start);
-        let after = match self.results.get(&callee).cloned() {
+        let after = match layout {
             Some(layout) => self.joined_results(&mut returned, &layout, &results, function, body, at)?,
             None => self.variables_of(RESULTS, &mut returned, &results, function, body, at)?,
         };
@@ -98,7 +112,9 @@ impl<'a> Parser<'a> {
             if parts.is_empty() { empty } else { Operand::List(first, parts.len() as u8) }
         });
         let guard = if round.is_some() { None } else { guard };
-        self.emit(Op::Call, mods, guard, &[lists[0], Operand::Function(callee), lists[1]], function, at)?;
+        let operands = [lists[0], callee, lists[1], prototype.unwrap_or(empty)];
+        let operands = &operands[..3 + usize::from(prototype.is_some())];
+        self.emit(Op::Call, mods, guard, operands, function, at)?;
         for (base, offset, register, element) in after {
             self.copy(Op::Ld, element, [register, Operand::Address(base, offset)], function, at)?;
         }
@@ -107,6 +123,17 @@ impl<'a> Parser<'a> {
             function.labels.push(function.instructions.len() as u32);
         }
         Ok(())
+    }
+
+    /// Results and parameters of what a call by address may lead to.
+    fn called(&self, prototype: &Prototype) -> (Vec<Param>, Vec<Param>) {
+        match prototype {
+            Prototype::Shape { returns, params } => (returns.clone(), params.clone()),
+            Prototype::Targets(list) => {
+                let first = list.first().map(|f| &self.module.functions[*f as usize]);
+                first.map_or_else(Default::default, |f| (f.returns.clone(), f.params.clone()))
+            }
+        }
     }
 
     /// Makes every part of a list a `.param` variable, and gives what is to be copied.

@@ -46,6 +46,12 @@ impl<'a> Parser<'a> {
                     None => self.simple(function, body),
                 }
             }
+            Tok::Word(name) if op == Op::Call => {
+                match body.walk(body.scope, |s| body.prototypes.get(&(s, name)).copied()) {
+                    Some(prototype) => self.bump().map(|_| Operand::Prototype(prototype)),
+                    None => self.simple(function, body),
+                }
+            }
             _ => self.simple(function, body),
         }
     }
