@@ -7,7 +7,7 @@
 
 use crate::{
     backend::RunLimits,
-    ptx::{self, Canonical, Function, Module, ir::Param, ir::Space, words::Kind},
+    ptx::{self, Function, Module, ir::Param, ir::Space, words::Kind},
 };
 use ion_protocol::{
     BlobHash, Bytes,
@@ -36,8 +36,6 @@ pub fn no_compiler(name: &str, _: &str) -> Result<String, Fault> {
 pub struct LoadedModule {
     pub name: String,
     pub module: Module,
-    /// The only text that a driver may see.
-    pub canonical: Canonical,
 }
 
 /// A program of which everything that can be checked beforehand has been.
@@ -163,9 +161,7 @@ fn load_module(module: &ion_protocol::job::Module, sources: &mut Sources<'_>) ->
     if module.source == Source::ExactPtx {
         parsed = ptx::exact(&parsed).map_err(refused)?;
     }
-    let module = parsed;
-    let canonical = ptx::canonical(&module);
-    Ok(LoadedModule { name, module, canonical })
+    Ok(LoadedModule { name, module: parsed })
 }
 
 fn kernel<'a>(modules: &'a [LoadedModule], launch: &Launch) -> Result<&'a Function, Fault> {

@@ -3,9 +3,10 @@
 //!
 //! Owns: [`replay`], and by it [`replay_between`], which checks blocks of any launch where the memory between launches is
 //! committed to. A block of a kernel whose profile is exact is a function of the memory it reads, so one that reads
-//! only what no other block of its launch writes must write the delivered bytes. The interpreter runs the chosen
-//! blocks of the **last** launch in memory of which only what they touch exists; launches before it are run whole if
-//! that costs little ([`EARLIER_INSTRUCTIONS_MAX`]; less where there is another way, see [`replay_either`]).
+//! only what no other block of its launch writes must write the delivered bytes. The chosen blocks of the **last**
+//! launch are run in memory of which only what they touch exists (`cpu/sparse.rs`): as machine code where the process has
+//! that of the kernel, or has interpreted so much of it that making it pays. Launches before it are run whole if that
+//! costs little ([`EARLIER_INSTRUCTIONS_MAX`]; less where there is another way, see [`replay_either`]).
 //!
 //! What the answers mean:
 //! * `Equal`: every byte that a chosen block wrote to an output is the delivered one. A provider that falsified a share

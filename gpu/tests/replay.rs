@@ -5,7 +5,8 @@ mod cpu_bench;
 
 use cpu_bench::{Bench, LIMITS, by_value, bytes_of_f32, bytes_of_u32, f32_arg, u32_arg, u32s, u64_arg};
 use ion_gpu::{
-    backend::RunLimits,
+    backend::{Backend, RunLimits},
+    cpu::CpuBackend,
     replay::{Origin, replay},
 };
 use ion_protocol::{
@@ -14,7 +15,10 @@ use ion_protocol::{
     fault::Fault,
     job::{Phase, Program, Step},
 };
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
 
 const MATMUL: &str = include_str!("../kernels/matmul.ptx");
 const SAXPY: &str = include_str!("../kernels/saxpy.ptx");
@@ -163,6 +167,86 @@ fn only_what_is_touched_is_read() {
     assert!(matches!(found, Err(Fault::Memory { .. })), "{found:?}");
 }
 
+/// What was found, and all that was read for it.
+type Asked = (Finding, BTreeSet<(bool, u64, usize)>);
+
+fn asked(bench: &Bench, program: &Program, delivered: &[Vec<u8>], blocks: &[u64]) -> Asked {
+    let loaded = bench.load(program.clone()).unwrap();
+    let mut asked = BTreeSet::new();
+    let mut read = |origin, from: u64, into: &mut [u8]| {
+        asked.insert((matches!(origin, Origin::Output(_)), from, into.len()));
+        let all = match origin {
+            Origin::Input(buffer) => &bench.buffers[usize::from(buffer)],
+            Origin::Output(buffer) => &delivered[usize::from(buffer)],
+            Origin::States => panic!("there are none"),
+        };
+        into.copy_from_slice(&all[from as usize..from as usize + into.len()]);
+        Ok(())
+    };
+    let found = replay(&loaded, blocks, &LIMITS, &AtomicBool::new(false), &mut read).unwrap();
+    (found, asked)
+}
+
+/// Where a kernel was translated before, its blocks are run again as machine code. What is found is the same, of true and
+/// of false deliveries, and so is what is read for it.
+#[test]
+fn machine_code_is_watched_as_the_interpreter_is() {
+    let pages = 6 << 12;
+    let bodies = [
+        "ld.global.u32 %v, [%x]; add.u32 %v, %v, %i; st.global.u32 [%y], %v;",
+        "ld.global.u32 %v, [%y]; mad.lo.u32 %v, %v, 3, %i; st.global.u32 [%y], %v; ld.global.u32 %u, [%y]; st.global.u32 [%y], %u;",
+        "st.global.u32 [%y], %i; sub.u32 %t, %i, 32; mad.wide.u32 %at, %t, 4, %y0; setp.lt.u32 %p, %i, 32;\n\
+         @%p ret; ld.global.u32 %v, [%at]; add.u32 %v, %v, 1; st.global.u32 [%y], %v;",
+        "ld.global.u32 %v, [%y0]; st.global.u32 [%y], %v;",
+        "ld.global.u32 %v, [%y0+1020]; ld.global.u32 %u, [%x0+70000]; add.u32 %v, %v, %u; st.global.u32 [%y], %v;",
+        "st.global.u32 [g], %i; ld.global.u32 %v, [g+4]; st.global.u32 [%y], %v;",
+        "ld.global.u32 %v, [%x]; and.b32 %v, %v, 4095; mad.wide.u32 %at, %v, 20, %x0; ld.global.u32 %v, [%at]; st.global.u32 [%y], %v;",
+        "st.global.u32 [%y], %b; setp.lt.u32 %p, %i, 255; @%p st.global.u32 [%y+4], %b;",
+        "st.global.u32 [%y0], %b;",
+        "ld.global.u32 %v, [%y]; ld.global.u32 %u, [%y0+1020]; add.u32 %v, %v, %u; add.u32 %v, %v, 1; st.global.u32 [%y], %v;",
+        "mov.u32 %v, 0; mov.u32 %u, %i;\nL: mad.wide.u32 %at, %u, 4, %x0; ld.global.u32 %t, [%at]; add.u32 %v, %v, %t;\n\
+         add.u32 %u, %u, 1500; setp.lt.u32 %p, %u, 24000; @%p bra L; st.global.u32 [%y], %v;",
+        "mad.wide.u32 %at, %t, 4, %x0; ld.global.v2.u32 {%v, %u}, [%x0+16376]; ld.global.u32 %t, [%at+16320];\n\
+         add.u32 %v, %v, %u; add.u32 %v, %v, %t; st.global.u32 [%y], %v;",
+        "mad.wide.u32 %at, %t, 4, %x0; ld.global.u32 %v, [%at+98200]; st.global.u32 [%y], %v;",
+        "ld.global.u8 %v, [%y+1]; st.global.u8 [%y+2], %v; ld.global.u16 %v, [%y+2]; st.global.u32 [%y], %v;",
+    ];
+    for (n, body) in bodies.into_iter().enumerate() {
+        let (mut bench, _) = small(body);
+        // A name of its own, so that nobody else has had it translated.
+        bench.kernel = format!("watched_{n}");
+        bench.text = bench.text.replace("entry k(", &format!("entry {}(", bench.kernel));
+        bench.buffers[0] =
+            (0..pages).flat_map(|n: u32| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let mut program = bench.program();
+        program.buffers[0].output = false;
+        let ran = CpuBackend::with_cores(1).interpreting().run(
+            bench.load(program.clone()).unwrap(),
+            &LIMITS,
+            &AtomicBool::new(false),
+            &mut |_| {},
+        );
+        let truth = ran.map_or(vec![7; 1024], |report| report.outputs[0].bytes.clone());
+        let mut lie = truth.clone();
+        lie[3 * 128 + 9] ^= 4;
+        let cases = [truth, lie].map(|delivered| [Vec::new(), delivered]);
+        let all = || {
+            let of = |delivered| {
+                [&[3][..], &[0, 7], &[2, 3, 4]].map(|blocks| asked(&bench, &program, delivered, blocks))
+            };
+            [of(&cases[0]), of(&cases[1])]
+        };
+        let interpreted = all();
+        let _ = CpuBackend::with_cores(1).translating_at_once().run(
+            bench.load(program.clone()).unwrap(),
+            &LIMITS,
+            &AtomicBool::new(false),
+            &mut |_| {},
+        );
+        assert_eq!(all(), interpreted, "{body}");
+    }
+}
+
 /// The share of falsified deliveries that are caught is 1 - (1 - share)^s, within three standard deviations.
 #[test]
 fn the_catch_rate_is_what_it_must_be() {
@@ -218,6 +302,15 @@ fn what_another_block_wrote_is_told_and_nobody_is_accused() {
     let delivered = honest(&bench, &program);
     let reason = why(found(&bench, &program, &delivered, &[5]));
     assert_eq!(reason, "kernel `k` reads byte 512 of `b1`, which another block wrote, by what was delivered");
+    // What is near to what the block reads of its own is another's all the same.
+    let body = "ld.global.u32 %v, [%y]; ld.global.u32 %u, [%y0+1020]; add.u32 %v, %v, %i; add.u32 %v, %v, %u;\n\
+                st.global.u32 [%y], %v;";
+    let (near, own) = small(body);
+    let reason = why(found(&near, &own, &honest(&near, &own), &[2]));
+    assert_eq!(
+        reason,
+        "kernel `k` reads byte 1020 of `b1`, which another block wrote, by what was delivered"
+    );
     // The same through scratch that is not delivered.
     let mut scratch = program.clone();
     (scratch.buffers[0].output, scratch.buffers[1].output) = (true, false);

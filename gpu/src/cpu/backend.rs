@@ -7,10 +7,9 @@
 use super::{
     bare,
     block::Extents,
-    code::Kernel,
     decode::{Addresses, EXPANDED_MAX, decode},
     grid,
-    jit::{self, Rows, Tier},
+    jit::{self, Ready, Rows},
     memory::{Bytes, Global},
     print::Printed,
 };
@@ -48,7 +47,7 @@ pub struct CpuBackend {
 
 impl Default for CpuBackend {
     fn default() -> Self {
-        let engine = if jit::is_available() { Engine::CpuJit } else { Engine::CpuInterpreter };
+        let engine = jit::engine();
         CpuBackend {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             engine,
@@ -72,13 +71,6 @@ impl CpuBackend {
     pub fn interpreting(self) -> Self {
         CpuBackend { engine: Engine::CpuInterpreter, ..self }
     }
-}
-
-/// A kernel as it is executed.
-struct Ready {
-    kernel: Kernel,
-    /// By [`Rows`]; made when first needed.
-    tiers: [Option<Tier>; 3],
 }
 
 /// Memory of a running program.
@@ -184,22 +176,17 @@ impl<'a> Run<'a> {
         let rows = Rows::of(launch.block);
         if !self.kernels.contains_key(&key) {
             let module = &job.modules()[usize::from(launch.module)];
-            let mut kernel = decode(&module.module, function, addresses[usize::from(launch.module)])
+            let kernel = decode(&module.module, function, addresses[usize::from(launch.module)])
                 .map_err(|refused| refused.fault(&module.name))?;
-            if self.engine == Engine::CpuJit {
-                jit::rename(&mut kernel);
-            }
+            let ready = Ready::new(kernel, self.engine);
             let held: usize = self.kernels.values().map(|ready| ready.kernel.codes.len()).sum();
-            if held + kernel.codes.len() > CODES_KEPT_MAX {
+            if held + ready.kernel.codes.len() > CODES_KEPT_MAX {
                 self.kernels.clear();
             }
-            self.kernels.insert(key, Ready { kernel, tiers: [None, None, None] });
+            self.kernels.insert(key, ready);
         }
-        if self.engine == Engine::CpuJit
-            && let Some(ready) = self.kernels.get_mut(&key)
-            && ready.tiers[rows as usize].is_none()
-        {
-            ready.tiers[rows as usize] = Some(Tier::of(&ready.kernel, rows, self.at_once));
+        if let Some(ready) = self.kernels.get_mut(&key) {
+            ready.prepare(rows, self.at_once);
         }
         let ready = &self.kernels[&key];
         let params = param_block(function, launch, |n| bases.get(usize::from(n)).copied().unwrap_or(0));
@@ -215,7 +202,7 @@ impl<'a> Run<'a> {
         let printed = Mutex::new(Printed::default());
         let grid = grid::Launch {
             kernel: &ready.kernel,
-            tier: ready.tiers[rows as usize].as_ref(),
+            tier: ready.tier(rows),
             global: &global,
             extents: Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes },
             params: &params,

@@ -9,7 +9,7 @@
 use super::lanes::{BIT, LANES};
 use std::{
     alloc::{Layout, alloc_zeroed},
-    sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 /// Each window spans 2^36 bytes; a buffer may have 16 GiB, so at least 48 GiB after it are a gap.
@@ -153,23 +153,69 @@ fn large_pages(bytes: &[u8]) {
     }
 }
 
-/// One piece of global memory as the blocks see it.
+/// One piece of global memory, as somebody else keeps it.
 #[derive(Debug, Clone, Copy)]
-#[repr(C)]
 pub struct Window {
     pub start: *mut u8,
     pub len: u64,
     pub writable: bool,
 }
 
-/// Where the lanes of an access are that fall into one page of sparse memory, and which lanes these are; `None` if the
-/// lowest lane's bytes lie in no piece.
-pub type Lookup<'a> = dyn Fn(&Access<'_>) -> Option<(Places, u32)> + Sync + 'a;
+/// What accesses find of a piece: all of it; in sparse memory the page that was touched last, or nothing. Generated code
+/// reads it.
+#[repr(C)]
+pub struct View {
+    pub start: AtomicPtr<u8>,
+    /// The address of the first byte, as kernels see it.
+    pub base: AtomicU64,
+    pub len: AtomicU64,
+    pub writable: AtomicBool,
+}
+
+impl View {
+    fn of(window: Window, base: u64) -> View {
+        View {
+            start: AtomicPtr::new(window.start),
+            base: AtomicU64::new(base),
+            len: AtomicU64::new(window.len),
+            writable: AtomicBool::new(window.writable),
+        }
+    }
+
+    /// Nothing of a piece. One that can be written never shows anything, so that every access comes by.
+    fn closed(writable: bool) -> View {
+        View::of(Window { start: std::ptr::null_mut(), len: 0, writable }, 0)
+    }
+}
+
+/// Lanes of an access in one page of sparse memory.
+pub struct Found {
+    pub places: Places,
+    pub mask: u32,
+    /// Where the page is in the address space of kernels, and its length.
+    pub base: u64,
+    pub len: u64,
+}
+
+/// Where the lanes of an access are that fall into the page of the lowest; `None` if that lane's bytes lie in no piece.
+pub type Lookup<'a> = dyn Fn(&Access<'_>) -> Option<Found> + Sync + 'a;
+
+/// An access of lanes whose addresses grow evenly.
+#[derive(Debug, Clone, Copy)]
+pub struct Even {
+    pub first: u64,
+    pub stride: u64,
+    /// Bytes from the first lane's first to the last one's last, of lanes that take no part too.
+    pub span: u64,
+    pub size: u64,
+    pub write: bool,
+    pub mask: u32,
+}
 
 /// Global memory of one launch: borrowed pieces, shared by all threads that run blocks.
 pub struct Global<'a> {
-    windows: Vec<Window>,
-    /// What stands behind the windows where blocks run one by one and are watched; then no window is open.
+    views: Vec<View>,
+    /// What stands behind the views where blocks run one by one and are watched.
     sparse: Option<&'a Lookup<'a>>,
     borrowed: std::marker::PhantomData<&'a mut [u8]>,
 }
@@ -181,8 +227,7 @@ unsafe impl Sync for Global<'_> {}
 impl<'a> Global<'a> {
     pub fn new() -> Self {
         // Window 0 is never used, so that small numbers are never addresses.
-        let none = Window { start: std::ptr::null_mut(), len: 0, writable: false };
-        Global { windows: vec![none], sparse: None, borrowed: std::marker::PhantomData }
+        Global { views: vec![View::closed(false)], sparse: None, borrowed: std::marker::PhantomData }
     }
 
     /// Over pieces that somebody else keeps.
@@ -191,32 +236,74 @@ impl<'a> Global<'a> {
     /// All must stay valid for as long as this lives, and be touched meanwhile by atomic operations only.
     pub unsafe fn of(pieces: &[Window]) -> Self {
         let mut global = Self::new();
-        global.windows.extend_from_slice(pieces);
+        pieces.iter().for_each(|piece| global.show(*piece));
         global
     }
 
-    /// Memory of which only what is touched exists.
-    pub fn sparse(lookup: &'a Lookup<'a>) -> Self {
-        Global { sparse: Some(lookup), ..Self::new() }
+    /// Memory of which only what is touched exists. Of pieces that are not `watched`, accesses after the first to a page
+    /// need not come by. For one thread.
+    pub fn sparse(lookup: &'a Lookup<'a>, watched: impl Iterator<Item = bool>) -> Self {
+        let mut global = Global { sparse: Some(lookup), ..Self::new() };
+        global.views.extend(watched.map(View::closed));
+        global
     }
 
     /// Opens a window on `bytes` and gives its address; `None` if there are too many.
     pub fn open(&mut self, bytes: &'a mut Bytes, writable: bool) -> Option<u64> {
-        let index = self.windows.len() as u64;
+        let index = self.views.len() as u64;
         let len = bytes.len() as u64;
         if index >= WINDOWS_MAX || len > 1 << (WINDOW_BITS - 1) {
             return None;
         }
-        self.windows.push(Window { start: bytes.as_mut_ptr(), len, writable });
+        self.show(Window { start: bytes.as_mut_ptr(), len, writable });
         Some(index << WINDOW_BITS)
     }
 
-    pub fn windows(&self) -> &[Window] {
-        &self.windows
+    fn show(&mut self, window: Window) {
+        let base = (self.views.len() as u64) << WINDOW_BITS;
+        self.views.push(View::of(window, base));
     }
 
-    fn window(&self, address: u64) -> Option<&Window> {
-        self.windows.get((address >> WINDOW_BITS) as usize)
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    fn view(&self, address: u64) -> Option<&View> {
+        self.views.get((address >> WINDOW_BITS) as usize)
+    }
+
+    /// An access to sparse memory, whose page is shown from now on if its piece is not watched. One that is written all
+    /// the same is watched from then on.
+    fn brought(&self, access: &Access<'_>) -> Option<Found> {
+        let found = self.sparse?(access)?;
+        let view = self.view(found.base)?;
+        if access.write {
+            view.writable.store(true, Relaxed);
+            view.len.store(0, Relaxed);
+        } else if !view.writable.load(Relaxed) {
+            view.start.store(found.places.start, Relaxed);
+            view.base.store(found.base, Relaxed);
+            view.len.store(found.len, Relaxed);
+        }
+        Some(found)
+    }
+
+    /// Where the first lane's bytes are, if all lanes' and those between lie in one page of sparse memory.
+    pub fn even(&self, even: &Even) -> Option<*mut u8> {
+        let lane = |n: usize| even.first.wrapping_add(even.stride.wrapping_mul(n as u64));
+        let (addresses, mask) = (std::array::from_fn(lane), even.mask);
+        let Even { first, size, write, .. } = *even;
+        let found = self.brought(&Access {
+            area: Area::Global,
+            addresses: &addresses,
+            mask,
+            size,
+            write,
+            first_thread: 0,
+        })?;
+        let skip = first.checked_sub(found.base)?;
+        let inside = found.mask == mask && skip.checked_add(even.span)? <= found.len;
+        inside.then(|| found.places.start.wrapping_add(skip as usize))
     }
 }
 
@@ -327,10 +414,8 @@ fn some_lanes(
         return check(global, private, &there).map_or(bad(area, false), |places| Ok((places, a.mask)));
     }
     let area = if a.area == Area::Generic { Area::Global } else { a.area };
-    if let Some(sparse) = global.sparse
-        && matches!(area, Area::Global | Area::Const)
-    {
-        return sparse(all).map_or(bad(area, false), Ok);
+    if global.sparse.is_some() && matches!(area, Area::Global | Area::Const) {
+        return global.brought(all).map_or(bad(area, false), |found| Ok((found.places, found.mask)));
     }
     check(global, private, a).map_or(bad(area, false), |places| Ok((places, a.mask)))
 }
@@ -341,11 +426,11 @@ fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<P
     let first = a.addresses[a.mask.trailing_zeros() as usize];
     let (start, base, len, stride) = match a.area {
         Area::Global | Area::Const | Area::Generic => {
-            let window = global.window(first)?;
-            if a.write && !window.writable {
+            let view = global.view(first)?;
+            if a.write && !view.writable.load(Relaxed) {
                 return None;
             }
-            (window.start, first >> WINDOW_BITS << WINDOW_BITS, window.len, 0)
+            (view.start.load(Relaxed), view.base.load(Relaxed), view.len.load(Relaxed), 0)
         }
         Area::Shared => (private.shared.as_mut_ptr(), 0, private.shared.len() as u64, 0),
         Area::Local => {

@@ -31,7 +31,7 @@ pub(crate) mod decode;
 mod float;
 pub(crate) mod grid;
 mod int;
-mod jit;
+pub(crate) mod jit;
 mod lanes;
 mod matrix;
 pub(crate) mod memory;

@@ -1,15 +1,23 @@
 //! Global memory of which only what is touched exists, and which remembers who touched what.
 //!
-//! Owns: pages, brought from a source on first touch; for each byte, whether the running block wrote it, read it before
-//! writing it itself, or whether a block before did. After a block its writes are undone ([`Sparse::undo`]), so that
-//! every watched block begins with the same bytes, or kept ([`Sparse::keep`]), where a launch is run whole.
+//! Owns: pages, brought from a source on first touch; for each byte of a piece that the launch can write, whether the
+//! running block wrote it, read it before writing it itself, or whether a block before did. After a block its writes are
+//! undone ([`Sparse::undo`]), so that every watched block begins with the same bytes, or kept ([`Sparse::keep`]), where a
+//! launch is run whole.
+//!
+//! Both engines come here by `cpu/memory.rs`. Of a piece that the launch cannot write nobody needs to know which bytes
+//! were read: its page that was touched last lies open to them, so that machine code runs as it does on whole memory.
+//! Accesses to other pieces come here one by one and are marked, from machine code too (`cpu/jit/context.rs`), which
+//! costs a call, and nothing where memory is whole. Bytes compared before and after would not tell what was read,
+//! nor a byte that was written as it was; and machine code of its own for this would take longer to make than most checks
+//! take as they are.
 //! Never: knows what the bytes are for; `crate::replay` does.
 //! Limits: bytes of pages, given at birth; [`PAGE_BYTES`].
 //! Tests: `gpu/tests/replay.rs`.
 
 use super::{
     lanes::{LANES, lanes_of},
-    memory::{Access, Bytes, Places, WINDOW_BITS},
+    memory::{Access, Bytes, Found, Places, WINDOW_BITS},
 };
 use ion_protocol::fault::Fault;
 use std::{
@@ -148,6 +156,11 @@ impl<'a> Sparse<'a> {
         Sparse(Mutex::new(Inner { pieces, source, places, pages, last, touched, held, held_max, trouble }))
     }
 
+    /// How many pieces there are.
+    pub fn pieces(&self) -> usize {
+        self.inner().pieces.len()
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner<'a>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,7 +171,7 @@ impl<'a> Sparse<'a> {
     }
 
     /// The lanes of an access that fall into the page of the lowest; see [`super::memory::Lookup`].
-    pub fn places(&self, access: &Access<'_>) -> Option<(Places, u32)> {
+    pub fn places(&self, access: &Access<'_>) -> Option<Found> {
         self.inner().places(access)
     }
 
@@ -225,7 +238,7 @@ impl<'a> Sparse<'a> {
 }
 
 impl Inner<'_> {
-    fn places(&mut self, a: &Access<'_>) -> Option<(Places, u32)> {
+    fn places(&mut self, a: &Access<'_>) -> Option<Found> {
         let first = a.addresses[a.mask.trailing_zeros() as usize];
         let piece = u16::try_from((first >> WINDOW_BITS).checked_sub(1)?).ok()?;
         let Piece { len, writable } = *self.pieces.get(usize::from(piece))?;
@@ -253,7 +266,8 @@ impl Inner<'_> {
             }
         }
         page.mark(marks.word, marks.bits, a.write);
-        Some((Places { start: page.bytes.as_mut_ptr(), offsets }, mask))
+        let places = Places { start: page.bytes.as_mut_ptr(), offsets };
+        Some(Found { places, mask, base: base + from, len: page.bytes.len() as u64 })
     }
 
     /// The page, brought here if need be, and noted as touched.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     backend::{Backend, Progress, Report, RunLimits, Stop},
     program::{LoadedModule, LoadedProgram},
-    ptx::ir::Space,
+    ptx::{self, ir::Space},
 };
 use cudarc::driver::{result, sys};
 use ion_protocol::{
@@ -159,8 +159,8 @@ impl CudaBackend {
                 format!("module `{name}` is for sm_{needs}, {} has {}", self.model, self.capability);
             return Err(Fault::NoDevice { message });
         }
-        let text = &module.canonical.text;
-        if let Some(at) = self.kept.iter().position(|(of, _)| of == text) {
+        let text = ptx::canonical(&module.module).text;
+        if let Some(at) = self.kept.iter().position(|(of, _)| *of == text) {
             let found = self.kept.remove(at);
             let compiled = found.1.clone();
             self.kept.push(found);
@@ -173,7 +173,7 @@ impl CudaBackend {
         let compiled =
             Rc::new(Module::compile(&shown).map_err(|(trouble, log)| refused(trouble, &module.name, &log))?);
         if !module.module.variables.iter().any(|variable| variable.space == Space::Global) {
-            self.kept.push((text.clone(), compiled.clone()));
+            self.kept.push((text, compiled.clone()));
             let over = self.kept.len().saturating_sub(KEPT_MAX);
             self.kept.drain(..over);
         }

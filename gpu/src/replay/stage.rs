@@ -11,7 +11,8 @@ use crate::{
         code::Kernel,
         decode::{self, Addresses, layout},
         grid,
-        memory::Global,
+        jit::{self, Ready, Rows},
+        memory::{Access, Global},
         pieces::{addresses, decoded, pieces, pointers},
         reach::{Pieces, writes},
         sparse::{Source, Sparse},
@@ -24,7 +25,11 @@ use ion_protocol::{
     fault::{Fault, Place},
     job::Launch,
 };
-use std::{collections::HashMap, ops::ControlFlow, sync::Mutex};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::ControlFlow,
+    sync::Mutex,
+};
 
 /// Instructions between two looks at the clock.
 const CLOCK_EVERY: u64 = 50_000;
@@ -44,7 +49,7 @@ pub struct Stage<'a> {
     pub sparse: Sparse<'a>,
     /// The piece that each buffer is now: swaps exchange them.
     pub held: Vec<u16>,
-    kernels: HashMap<(u16, &'a str), Kernel>,
+    kernels: HashMap<(u16, &'a str), Ready>,
     stop: Stop<'a>,
 }
 
@@ -104,14 +109,15 @@ impl<'a> Stage<'a> {
     }
 
     fn make_ready(&mut self, launch: &'a Launch) -> Result<(), Fault> {
-        let key = (launch.module, launch.kernel.as_str());
-        if !self.kernels.contains_key(&key) {
-            self.kernels.insert(key, decoded(self.job, launch)?);
-        }
+        let ready = match self.kernels.entry((launch.module, launch.kernel.as_str())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Ready::new(decoded(self.job, launch)?, jit::engine())),
+        };
+        ready.prepare(Rows::of(launch.block), false);
         Ok(())
     }
 
-    fn kernel(&self, launch: &'a Launch) -> &Kernel {
+    fn ready(&self, launch: &'a Launch) -> &Ready {
         &self.kernels[&(launch.module, launch.kernel.as_str())]
     }
 
@@ -119,7 +125,7 @@ impl<'a> Stage<'a> {
     pub fn writes(&mut self, launch: &'a Launch) -> Result<Pieces, Fault> {
         self.make_ready(launch)?;
         let held = |n: u16| self.held.get(usize::from(n)).copied();
-        Ok(writes(self.kernel(launch), &pointers(self.job, launch, held)?))
+        Ok(writes(&self.ready(launch).kernel, &pointers(self.job, launch, held)?))
     }
 
     /// Runs blocks of a launch one after the other, by number, and shows each as it ends until `after` has enough.
@@ -131,16 +137,19 @@ impl<'a> Stage<'a> {
         left: &mut u64,
         mut after: impl FnMut(&Sparse<'a>, u64, Ended) -> Result<ControlFlow<T>, Fault>,
     ) -> Result<Option<T>, Fault> {
-        self.make_ready(launch)?;
-        let kernel = self.kernel(launch);
+        let watched = self.writes(launch)?;
+        let (ready, rows) = (self.ready(launch), Rows::of(launch.block));
+        let kernel = &ready.kernel;
         let address = |n: u16| self.held.get(usize::from(n)).map_or(0, |piece| Sparse::address(*piece));
         let params = param_block(self.job.kernel(launch)?, launch, address);
         let extents = Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes };
-        let lookup = |access: &crate::cpu::memory::Access<'_>| self.sparse.places(access);
-        let global = Global::sparse(&lookup);
-        let mut block = Block::new(kernel, &global, None, extents, &params).map_err(|NoRoom { bytes }| {
-            Fault::Room { message: format!("a block needs {} of shared and local memory", Bytes(bytes)) }
-        })?;
+        let lookup = |access: &Access<'_>| self.sparse.places(access);
+        let pieces = 0..self.sparse.pieces();
+        let global = Global::sparse(&lookup, pieces.map(|piece| watched >> piece & 1 == 1));
+        let mut block =
+            Block::new(kernel, &global, ready.tier(rows), extents, &params).map_err(|NoRoom { bytes }| {
+                Fault::Room { message: format!("a block needs {} of shared and local memory", Bytes(bytes)) }
+            })?;
         for number in numbers {
             let ended = self.block(&mut block, kernel, &extents, number, left)?;
             if let ControlFlow::Break(found) = after(&self.sparse, number, ended)? {

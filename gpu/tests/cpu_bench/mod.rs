@@ -22,6 +22,7 @@ const ON_CUDA: &str = "ION_ON_CUDA";
 pub const LIMITS: RunLimits = RunLimits { run: Millis(60_000), memory: Bytes(1 << 30), fuel: None };
 
 /// One launch with its buffers; every buffer is delivered.
+#[derive(Clone)]
 pub struct Bench {
     pub text: String,
     pub kernel: String,

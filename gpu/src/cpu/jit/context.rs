@@ -6,7 +6,7 @@
 
 use crate::cpu::{
     lanes::{Frame, Slot},
-    memory::{Global, Private, Window},
+    memory::{Even, Global, Private, View},
 };
 use std::mem::offset_of;
 
@@ -16,8 +16,11 @@ use std::mem::offset_of;
 pub struct Context {
     /// Room for results while it is not known whether they hold.
     pub shadow: *mut u8,
-    pub windows: *const Window,
-    pub window_count: u64,
+    pub views: *const View,
+    pub view_count: u64,
+    /// All of global memory, for [`reach`], and what that found.
+    global: *const Global<'static>,
+    reached: *mut u8,
     pub shared: *mut u8,
     pub shared_len: u64,
     pub params: *mut u8,
@@ -54,8 +57,10 @@ impl Context {
     pub fn of(global: &Global<'_>, private: &mut Private, shadow: &mut [Slot], block: [u32; 3]) -> Context {
         Context {
             shadow: shadow.as_mut_ptr().cast(),
-            windows: global.windows().as_ptr(),
-            window_count: global.windows().len() as u64,
+            views: global.views().as_ptr(),
+            view_count: global.views().len() as u64,
+            global: std::ptr::from_ref(global).cast(),
+            reached: std::ptr::null_mut(),
             shared: private.shared.as_mut_ptr(),
             shared_len: private.shared.len() as u64,
             params: private.params.as_mut_ptr(),
@@ -84,8 +89,9 @@ impl Context {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     Shadow,
-    Windows,
-    WindowCount,
+    Views,
+    ViewCount,
+    Reached,
     Shared,
     SharedLen,
     Params,
@@ -122,8 +128,9 @@ impl Field {
     pub fn offset(self) -> i32 {
         let offset = match self {
             Field::Shadow => offset_of!(Context, shadow),
-            Field::Windows => offset_of!(Context, windows),
-            Field::WindowCount => offset_of!(Context, window_count),
+            Field::Views => offset_of!(Context, views),
+            Field::ViewCount => offset_of!(Context, view_count),
+            Field::Reached => offset_of!(Context, reached),
             Field::Shared => offset_of!(Context, shared),
             Field::SharedLen => offset_of!(Context, shared_len),
             Field::Params => offset_of!(Context, params),
@@ -143,17 +150,40 @@ impl Field {
     }
 }
 
-/// The layout of a [`Window`].
-pub struct WindowLayout {
+/// The layout of a [`View`].
+pub struct ViewLayout {
     pub size: i64,
     pub start: i32,
+    pub base: i32,
     pub len: i32,
     pub writable: i32,
 }
 
-pub const WINDOW: WindowLayout = WindowLayout {
-    size: size_of::<Window>() as i64,
-    start: offset_of!(Window, start) as i32,
-    len: offset_of!(Window, len) as i32,
-    writable: offset_of!(Window, writable) as i32,
+pub const VIEW: ViewLayout = ViewLayout {
+    size: size_of::<View>() as i64,
+    start: offset_of!(View, start) as i32,
+    base: offset_of!(View, base) as i32,
+    len: offset_of!(View, len) as i32,
+    writable: offset_of!(View, writable) as i32,
 };
+
+/// Called by generated code where even addresses of global memory failed its check: whether sparse memory has them. `how`
+/// is the size of a lane's access, twice, and one more if it writes. Leaves where the first lane's bytes are, or null.
+///
+/// # Safety
+/// The context must be that of a region that is running.
+pub unsafe extern "C" fn reach(
+    context: *mut Context,
+    first: u64,
+    stride: u64,
+    span: u64,
+    how: u32,
+    mask: u32,
+) {
+    // SAFETY: the caller's promise; the context is not used elsewhere until this returns.
+    let context = unsafe { &mut *context };
+    // SAFETY: whoever made the context borrows the memory for as long as the region runs.
+    let global = unsafe { &*context.global };
+    let even = Even { first, stride, span, size: u64::from(how / 2), write: how % 2 == 1, mask };
+    context.reached = global.even(&even).unwrap_or(std::ptr::null_mut());
+}

@@ -6,7 +6,8 @@
 //! four threads a vector register, then those of the warps after it that stand there too, works on the interpreter's own frame, counts instructions as the interpreter does,
 //! and gives the warp back at the region's end. Memory is checked at every access; a check that fails undoes the region,
 //! or, in one that has written to memory, what came after that, and the interpreter executes the same instructions
-//! again, to serve an access that is unusual and to name one that is wrong. Bits, faults, counts and the order of
+//! again, to serve an access that is unusual and to name one that is wrong. Where memory is brought piece by piece and
+//! watched, a check that fails asks whoever keeps it ([`context::reach`]) before that. Bits, faults, counts and the order of
 //! everything visible are therefore those of the interpreter.
 //!
 //! ```text
@@ -43,12 +44,13 @@ mod unit;
 
 pub use context::{Context, Seat};
 pub use region::{BAILED, Region};
-pub use rename::rename;
 pub use stride::Rows;
-pub use tier::Tier;
+pub use tier::{Ready, Tier};
 pub use unit::{Native, Unit};
 
-/// Whether machine code can be made for this processor.
-pub fn is_available() -> bool {
-    unit::isa().is_some()
+use ion_protocol::hardware::Engine;
+
+/// What this processor runs kernels with: machine code, if it can be made for it.
+pub fn engine() -> Engine {
+    if unit::isa().is_some() { Engine::CpuJit } else { Engine::CpuInterpreter }
 }

@@ -10,7 +10,7 @@
 use super::{
     build::build,
     class::Classes,
-    context::{Context, Seat},
+    context::{Context, Seat, reach},
     flow::Flow,
     region::{Plan, Region},
     stride::Rows,
@@ -18,8 +18,11 @@ use super::{
 use crate::cpu::code::{Kernel, NONE};
 use cranelift_codegen::{
     Context as Function,
-    ir::{AbiParam, types},
-    isa::OwnedTargetIsa,
+    ir::{
+        AbiParam, InstBuilder, Signature,
+        types::{I32, I64},
+    },
+    isa::{CallConv, OwnedTargetIsa},
     settings::{self, Configurable},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -102,6 +105,7 @@ impl Unit {
         // For narrow and for wide regions.
         let classes = [Rows::Ragged, Rows::Passes].map(|below| Classes::of(kernel, &flow, below < rows));
         let mut module = JITModule::new(JITBuilder::with_isa(isa()?, default_libcall_names()));
+        let reach = define_reach(&mut module)?;
         let mut found: Vec<(u32, FuncId, Region)> = Vec::new();
         let (mut open, mut seen) = (vec![0u32], vec![false; kernel.codes.len() + 1]);
         let mut total = 0;
@@ -114,7 +118,7 @@ impl Unit {
                 .filter(|plan| total + plan.total <= UNIT_CODES_MAX);
             let made = plan.and_then(|plan| {
                 total += plan.total;
-                define(&mut module, kernel, &flow, &classes[usize::from(plan.wide)], &plan)
+                define(&mut module, kernel, &flow, &classes[usize::from(plan.wide)], &plan, reach)
             });
             match made {
                 Some((id, region)) => {
@@ -155,22 +159,49 @@ impl Unit {
     }
 }
 
+/// The way from regions to [`reach`], which keeps all registers as they are: calls are rare, and what is around them is
+/// not to be slower for it.
+fn define_reach(module: &mut JITModule) -> Option<FuncId> {
+    let mut plain = module.make_signature();
+    plain.params.extend([I64, I64, I64, I64, I32, I32].map(AbiParam::new));
+    let signature = Signature { call_conv: CallConv::PreserveAll, ..plain.clone() };
+    let mut function = Function::new();
+    function.func.signature = signature.clone();
+    let mut builder = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut function.func, &mut builder);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let plain = b.import_signature(plain);
+    let to = b.ins().iconst(I64, reach as *const () as i64);
+    let params = b.block_params(entry).to_vec();
+    b.ins().call_indirect(plain, to, &params);
+    b.ins().return_(&[]);
+    b.seal_all_blocks();
+    b.finalize(module.target_config());
+    let id = module.declare_anonymous_function(&signature).ok()?;
+    module.define_function(id, &mut function).ok()?;
+    Some(id)
+}
+
 fn define(
     module: &mut JITModule,
     kernel: &Kernel,
     flow: &Flow,
     classes: &Classes,
     plan: &Plan,
+    reach: FuncId,
 ) -> Option<(FuncId, Region)> {
     let mut signature = module.make_signature();
-    signature.params.push(AbiParam::new(types::I64));
-    signature.returns.push(AbiParam::new(types::I32));
+    signature.params.push(AbiParam::new(I64));
+    signature.returns.push(AbiParam::new(I32));
     let mut function = Function::new();
     function.func.signature = signature.clone();
     let mut builder = FunctionBuilderContext::new();
     let config = module.target_config();
+    let reach = module.declare_func_in_func(reach, &mut function.func);
     let b = FunctionBuilder::new(&mut function.func, &mut builder);
-    let region = build(b, config, kernel, flow, classes, plan)?;
+    let region = build(b, config, kernel, flow, classes, plan, reach)?;
     let id = module.declare_anonymous_function(&signature).ok()?;
     module.define_function(id, &mut function).ok()?;
     Some((id, region))

@@ -5,10 +5,10 @@
 //! them one by one or names the fault.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, Val, scalar, vector};
+use super::{Emitter, Ops, Val, own, scalar, vector};
 use crate::cpu::{
     code::{Code, NONE, Part},
-    jit::context::{Field, WINDOW},
+    jit::context::{Field, VIEW},
     memory::{Area, WINDOW_BITS},
 };
 use cranelift_codegen::ir::{
@@ -59,6 +59,10 @@ impl Places {
     }
 }
 
+fn is_global(area: Area) -> bool {
+    matches!(area, Area::Global | Area::Const | Area::Generic)
+}
+
 /// Guest memory: checked before, and shared with other threads.
 fn guest() -> MemFlagsData {
     MemFlagsData::trusted()
@@ -107,9 +111,34 @@ impl Emitter<'_, '_> {
         if narrow { self.ops.b.ins().uextend(I64, sum) } else { sum }
     }
 
-    /// Checks the first and the last lane of a pass whose addresses grow evenly, in steps of its size: then all are
-    /// within the piece, aligned, and none has wrapped around. Gives where the first lane's bytes are.
+    /// Where the first lane's bytes are of a pass whose addresses grow evenly, in steps of its size. Where the check of
+    /// global memory fails, sparse memory may have them all the same.
     pub fn check_even(&mut self, area: Area, first: Value, stride: i64, size: i64, write: bool) -> Value {
+        if !is_global(area) {
+            return self.within(area, first, stride, size, write);
+        }
+        let (missed, done) = (self.ops.b.create_block(), self.ops.b.create_block());
+        let at = self.ops.b.append_block_param(done, I64);
+        let bail = std::mem::replace(&mut self.bail, missed);
+        let inside = self.within(area, first, stride, size, write);
+        self.bail = bail;
+        self.ops.b.ins().jump(done, &[inside.into()]);
+        self.ops.b.switch_to_block(missed);
+        self.ops.b.set_cold_block(missed);
+        let span = stride * (self.ops.lanes() as i64 - 1) + size;
+        let [stride, span] = [stride, span].map(|n| self.ops.b.ins().iconst(I64, n));
+        let how = self.ops.b.ins().iconst(I32, size * 2 + i64::from(write));
+        let bits = self.pass().bits;
+        self.ops.b.ins().call(self.reach, &[self.context, first, stride, span, how, bits]);
+        let found = self.ops.b.ins().load(I64, own(), self.context, Field::Reached.offset());
+        self.ops.b.ins().brif(found, done, &[found.into()], bail, &[]);
+        self.ops.b.switch_to_block(done);
+        at
+    }
+
+    /// Checks the first and the last lane of a pass whose addresses grow evenly: then all are within the piece, aligned,
+    /// and none has wrapped around.
+    fn within(&mut self, area: Area, first: Value, stride: i64, size: i64, write: bool) -> Value {
         let piece = self.piece(area, &Val::One(first), write);
         let size_value = self.ops.konst(I64, size as u64);
         let room = self.ops.b.ins().isub(piece.len, size_value);
@@ -196,11 +225,11 @@ impl Emitter<'_, '_> {
                 let start = self.field(Field::Local);
                 Piece { start, base: zero, len, stride: stride as i64 }
             }
-            Area::Global | Area::Const | Area::Generic => self.window(addresses, write),
+            Area::Global | Area::Const | Area::Generic => self.view(addresses, write),
         }
     }
 
-    fn window(&mut self, addresses: &Val, write: bool) -> Piece {
+    fn view(&mut self, addresses: &Val, write: bool) -> Piece {
         let any = match addresses {
             Val::One(one) => *one,
             // Joined, the addresses of one window give its number; what is not of it shows in the check.
@@ -208,22 +237,22 @@ impl Emitter<'_, '_> {
         };
         let by = self.ops.b.ins().iconst(I32, i64::from(WINDOW_BITS));
         let index = self.ops.b.ins().ushr(any, by);
-        let count = self.field(Field::WindowCount);
+        let count = self.field(Field::ViewCount);
         let beyond = self.ops.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, count);
         self.bail_if(beyond);
-        let size = self.ops.b.ins().iconst(I64, WINDOW.size);
+        let size = self.ops.b.ins().iconst(I64, VIEW.size);
         let at = self.ops.b.ins().imul(index, size);
-        let windows = self.field(Field::Windows);
-        let window = self.ops.b.ins().iadd(windows, at);
+        let views = self.field(Field::Views);
+        let view = self.ops.b.ins().iadd(views, at);
         if write {
-            let writable = self.ops.b.ins().load(I8, fixed_within(), window, WINDOW.writable);
+            let writable = self.ops.b.ins().load(I8, fixed_within(), view, VIEW.writable);
             let zero = self.ops.b.ins().iconst(I8, 0);
             let locked = self.ops.b.ins().icmp(IntCC::Equal, writable, zero);
             self.bail_if(locked);
         }
-        let start = self.ops.b.ins().load(I64, fixed_within(), window, WINDOW.start);
-        let len = self.ops.b.ins().load(I64, fixed_within(), window, WINDOW.len);
-        let base = self.ops.b.ins().ishl(index, by);
+        let start = self.ops.b.ins().load(I64, fixed_within(), view, VIEW.start);
+        let len = self.ops.b.ins().load(I64, fixed_within(), view, VIEW.len);
+        let base = self.ops.b.ins().load(I64, fixed_within(), view, VIEW.base);
         Piece { start, base, len, stride: 0 }
     }
 
@@ -239,6 +268,11 @@ impl Emitter<'_, '_> {
 
     /// Checks an access of `size` bytes at the given addresses; goes to the interpreter if a lane fails.
     pub fn check(&mut self, area: Area, addresses: Val, size: i64, write: bool, active: &Val) -> Places {
+        if let Val::One(one) = addresses
+            && is_global(area)
+        {
+            return Places::even(self.check_even(area, one, 0, size, write), 0);
+        }
         let masks = match (&addresses, active) {
             (Val::Many(_), Val::Many(masks)) => Some(self.ops.widen_all(masks, true)),
             _ => None,
@@ -435,7 +469,8 @@ impl Emitter<'_, '_> {
     }
 }
 
-/// Windows stay as they are while a launch runs; the check before the load may not be moved after it.
+/// Views stay as they are while a launch runs; those of sparse memory change to other pages, but what they showed holds.
+/// The check before the load may not be moved after it.
 fn fixed_within() -> MemFlagsData {
     MemFlagsData::trusted().with_readonly()
 }

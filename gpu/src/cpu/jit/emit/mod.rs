@@ -26,7 +26,7 @@ use crate::cpu::{
     memory::Area,
 };
 use cranelift_codegen::ir::{
-    Block, InstBuilder, MemFlagsData, Value,
+    Block, FuncRef, InstBuilder, MemFlagsData, Value,
     types::{I8, I32, I32X4, I64},
 };
 use cranelift_frontend::Variable;
@@ -135,6 +135,8 @@ pub struct Emitter<'a, 'f> {
     pub pass: Option<Pass>,
     /// Where to go when the interpreter has to do it.
     pub bail: Block,
+    /// Asks sparse memory; see `super::context::reach`.
+    pub reach: FuncRef,
 }
 
 /// Frame and context, which nothing but the region itself touches.
