@@ -65,6 +65,10 @@ pub trait Backend {
     /// The engine and device in one line, for people.
     fn label(&self) -> String;
 
+    /// Does ahead of the run what takes nothing from a program that another process runs on the device meanwhile: none of it
+    /// uses its processors. Memory is taken only with `fill`. The program that is run next must be this one.
+    fn prepare(&mut self, job: &mut LoadedProgram, limits: &RunLimits, fill: bool) -> Result<(), Fault>;
+
     /// Runs the program to its end, a fault, a limit, or until `cancel` is set, which is looked at often.
     fn run(
         &mut self,

@@ -6,17 +6,18 @@ mod cpu_bench;
 
 use cpu_bench::{Bench, by_value, bytes_of_f32, bytes_of_u32, f32_arg, f32s, u32_arg, u32s};
 use ion_gpu::{
-    backend::Backend,
+    backend::{Backend, Output},
     cpu::CpuBackend,
     cuda::{CudaBackend, Found, survey},
     power,
+    program::LoadedProgram,
     states::Recorded,
 };
 use ion_protocol::{
-    Bytes,
+    Bytes, Millis,
     fault::Fault,
     hardware::Engine,
-    job::{Arg, Launch, Phase, Step},
+    job::{Arg, Init, Launch, Phase, Program, Step},
     sheet::{self, Sheet},
 };
 use std::{
@@ -54,7 +55,7 @@ fn engines() -> Vec<Box<dyn Backend>> {
 }
 
 /// Runs a program on every engine and gives the outputs, which must be the same on all.
-fn outputs_everywhere(bench: &Bench, program: ion_protocol::job::Program) -> Vec<Vec<u8>> {
+fn outputs_everywhere(bench: &Bench, program: Program) -> Vec<Vec<u8>> {
     let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut first: Option<(String, Vec<Vec<u8>>)> = None;
     for mut engine in engines() {
@@ -325,6 +326,112 @@ fn modules_are_kept_for_the_next_job_and_their_variables_are_not() {
     }
 }
 
+/// A kernel that adds to what it is given; on the imitation it ends only once a copy has ended that was queued after it.
+const MEETS: &str = ".version 7.8\n.target sm_70\n.address_size 64\n\
+    .visible .entry meets(.param .u64 x)\n{\n.reg .b32 %a; .reg .b64 %d;\n\
+    ld.param.u64 %d, [x]; ld.global.u32 %a, [%d]; add.u32 %a, %a, 1; st.global.u32 [%d], %a; ret;\n}\n";
+
+/// Two buffers, each with one launch of that kernel or its like, in turn.
+fn two_that_meet(last: u32) -> (Bench, Program) {
+    let mut bench = Bench::new(MEETS, "meets").grid([1; 3], [1; 3]);
+    bench.limits.run = Millis(20_000);
+    bench.text += &MEETS[MEETS.find(".visible").unwrap()..].replace("meets", "plain");
+    bench.buffers = vec![bytes_of_u32(&[10]), bytes_of_u32(&[last])];
+    bench.args = vec![Arg::Buffer(0)];
+    let mut program = bench.program();
+    let Step::Launch(first) = program.phases[0].steps[0].clone() else { panic!("a launch") };
+    program.phases[0].steps.push(Step::Launch(Launch { args: vec![Arg::Buffer(1)], ..first }));
+    (bench, program)
+}
+
+/// What a later launch needs is copied in while an earlier one runs, and what an earlier one made is copied out while the last
+/// one does: else the kernel that waits for a copy beside it would not end in time.
+#[test]
+fn copies_go_beside_the_kernels() {
+    for waits in [0, 1] {
+        let (bench, mut program) = two_that_meet(20);
+        let Step::Launch(other) = &mut program.phases[0].steps[1 - waits] else { panic!("a launch") };
+        other.kernel = "plain".into();
+        assert_eq!(outputs_everywhere(&bench, program), [bytes_of_u32(&[11]), bytes_of_u32(&[21])]);
+    }
+}
+
+/// A program is brought to the device while another one's kernel runs there, which ends only with that; and it takes nothing of
+/// the device's processors before its own turn: no launch, no clearing.
+#[test]
+fn the_next_program_is_copied_beside_the_kernel_of_the_one_before() {
+    if env::var_os(INSIDE).is_none() {
+        return;
+    }
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let computed = || imitation_says(b"imitation_computed\0");
+    let (ordinal, _) = found().devices[0];
+    let (bench, mut next) = two_that_meet(30);
+    let mut first = next.clone();
+    first.phases[0].steps.truncate(1);
+    first.buffers.truncate(1);
+    next.phases[0].steps.remove(0);
+    let outputs = std::thread::scope(|scope| {
+        let before = computed();
+        let running = scope.spawn(|| {
+            let mut backend = CudaBackend::open(ordinal).unwrap();
+            outputs_of(&mut backend, bench.load(first).unwrap(), &bench)
+        });
+        let mut backend = CudaBackend::open(ordinal).unwrap();
+        // Both were opened with a launch each; the next is the program's.
+        while computed() < before + 3 && !running.is_finished() {
+            std::thread::yield_now();
+        }
+        backend.prepare(&mut bench.load(next.clone()).unwrap(), &bench.limits, true).unwrap();
+        running.join().unwrap()
+    });
+    assert_eq!(outputs[0].bytes, bytes_of_u32(&[11]));
+    let mut backend = CudaBackend::open(ordinal).unwrap();
+    let before = computed();
+    backend.prepare(&mut bench.load(next).unwrap(), &bench.limits, true).unwrap();
+    assert_eq!(computed(), before);
+}
+
+/// What begins with zeros has them, whatever was there before.
+#[test]
+fn memory_is_cleared_before_a_kernel_sees_it() {
+    let bench = Bench::new(COUNTS, "counts").grid([1; 3], [1; 3]).buffer(vec![0; 4096]);
+    let mut program = bench.program();
+    program.buffers[0].init = Init::Zero;
+    let out = u32s(&outputs_everywhere(&bench, program)[0]);
+    assert_eq!((out[0], out[1..].iter().max()), (1, Some(&0)));
+}
+
+/// What is done for a program before its turn is not done in it, and changes nothing of what comes out.
+#[test]
+fn a_program_is_prepared_before_its_turn() {
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut bench = saxpy_bench(&floats(16, 300), &floats(17, 300));
+    bench.args[1] = f32_arg(1.5);
+    let mut program = bench.program();
+    program.phases[0].steps.insert(0, Step::Swap { a: 0, b: 1 });
+    let expected = outputs_of(&mut CpuBackend::default(), bench.load(program.clone()).unwrap(), &bench);
+    for mut engine in engines() {
+        for fill in [false, true, true] {
+            let mut loaded = bench.load(program.clone()).unwrap();
+            engine.prepare(&mut loaded, &bench.limits, fill).unwrap();
+            let before = env::var_os(INSIDE).map(|_| imitation_says(b"imitation_compiled\0"));
+            assert_eq!(outputs_of(&mut *engine, loaded, &bench), expected, "{}", engine.label());
+            let after = env::var_os(INSIDE).map(|_| imitation_says(b"imitation_compiled\0"));
+            assert_eq!(before, after, "nothing was left to compile");
+        }
+        // What was prepared for one program is nothing of the next.
+        let plain = saxpy_bench(&floats(18, 300), &floats(19, 300));
+        let outputs = outputs_of(&mut *engine, plain.load(plain.program()).unwrap(), &plain);
+        let right = outputs_of(&mut CpuBackend::default(), plain.load(plain.program()).unwrap(), &plain);
+        assert_eq!(outputs, right);
+    }
+}
+
+fn outputs_of(engine: &mut dyn Backend, loaded: LoadedProgram, bench: &Bench) -> Vec<Output> {
+    engine.run(loaded, &bench.limits, &AtomicBool::new(false), &mut |_| {}).unwrap().outputs
+}
+
 /// A number that the imitation counts.
 fn imitation_says(what: &[u8]) -> u64 {
     // SAFETY: the library is loaded already; the call takes nothing and gives a number.
@@ -401,6 +508,7 @@ fn on_an_imitation_of_the_driver() {
     let inside = Command::new(env::current_exe().unwrap())
         .args(["--nocapture", "--test-threads", "1"])
         .env(INSIDE, "")
+        .env(cuda_imitation::VARIABLE, "meet=meets")
         .env("LD_LIBRARY_PATH", folder.path())
         .output()
         .unwrap();

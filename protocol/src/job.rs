@@ -289,7 +289,9 @@ impl JobSpec {
                 format!("a memory limit of at least {memory}"),
             ));
         }
-        Ok(())
+        // Last, since only what has passed the rest is surely small enough to be written out for this.
+        let bytes = crate::codec::encode(self).len();
+        bounded("the job", "bytes of specification", bytes as u64, limits::SPEC_BYTES_MAX as u64)
     }
 
     /// What a receipt says was computed: a hash over the program, which names every module and input by hash.

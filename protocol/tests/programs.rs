@@ -165,3 +165,14 @@ fn code_and_buffers_are_bounded() {
     let memory = refusal(|spec| spec.limits.memory = Bytes(63));
     assert!(memory.contains("a memory limit of at least 64"), "{memory}");
 }
+
+/// Each of its parts is within its bounds, and the whole is more than a worker's frame holds.
+#[test]
+fn the_whole_is_bounded() {
+    let found = refusal(|spec| {
+        let phase = &mut spec.program.phases[0];
+        phase.steps = vec![phase.steps[0].clone(); limits::STEPS_MAX];
+        spec.program.phases = vec![phase.clone(); 64];
+    });
+    assert!(found.contains("bytes of specification; expected at most 98304"), "{found}");
+}

@@ -257,12 +257,12 @@ fn every_reason_to_refuse_is_told_as_what_it_is() {
 }
 
 #[test]
-fn the_queue_is_bounded_and_one_program_runs_a_device_at_a_time() {
+fn the_queue_is_bounded_and_one_program_runs_a_device_and_one_is_next() {
     let mut desk = Desk::provider_with(Config { queue_max: 2, ..Config::default() }, 1);
     for n in [1, 3, 4, 5] {
         order_from(&mut desk, n, 1);
         match n {
-            1 => drop(work(&desk)),
+            1 | 3 => drop(work(&desk)),
             5 => assert_eq!(desk.refusal(), RefusalReason::Busy { queued: 2 }),
             _ => assert!(!desk.has(|effect| matches!(effect, Effect::Work { .. }))),
         }

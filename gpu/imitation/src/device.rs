@@ -14,7 +14,7 @@ use ion_gpu::{
     ptx,
 };
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Condvar, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
@@ -37,6 +37,9 @@ pub struct Device {
     broken: AtomicU32,
     /// Bytes that were freed without having been cleared.
     pub residue: AtomicU64,
+    /// Copies that were queued on any stream, and the latest of these that has ended.
+    copies: Mutex<[u64; 2]>,
+    copied: Condvar,
 }
 
 /// An allocation; its position is its window. One that was freed is empty.
@@ -60,7 +63,33 @@ impl Device {
             streams: Mutex::default(),
             broken: AtomicU32::new(0),
             residue: AtomicU64::new(0),
+            copies: Mutex::default(),
+            copied: Condvar::new(),
         }
+    }
+
+    /// The number of a copy that is queued now.
+    pub fn queue_copy(&self) -> u64 {
+        let [queued, _] = &mut *lock(&self.copies);
+        *queued += 1;
+        *queued
+    }
+
+    /// How many copies have been queued.
+    pub fn copies_queued(&self) -> u64 {
+        lock(&self.copies)[0]
+    }
+
+    pub fn end_copy(&self, number: u64) {
+        let [_, ended] = &mut *lock(&self.copies);
+        *ended = number.max(*ended);
+        self.copied.notify_all();
+    }
+
+    /// Waits until a copy with a higher number has ended.
+    pub fn await_copy_after(&self, number: u64) {
+        let copies = lock(&self.copies);
+        drop(self.copied.wait_while(copies, |[_, ended]| *ended <= number));
     }
 
     /// Nothing works any more after a kernel's fault.
@@ -160,10 +189,9 @@ impl Device {
 /// A loaded module.
 pub struct Module {
     pub device: &'static Device,
-    parsed: ptx::Module,
     /// Where its global and its constant variables begin; 0 where there are none.
     variables: [u64; 2],
-    pub functions: Mutex<Vec<&'static Function>>,
+    functions: Vec<&'static Function>,
 }
 
 /// A kernel of a loaded module.
@@ -207,35 +235,50 @@ impl Module {
             // SAFETY: the range was just allocated, and nothing else knows of it.
             unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to as *mut u8, values.len()) };
         }
-        Ok(Self { device, parsed, variables, functions: Mutex::default() })
+        let mut module = Self { device, variables, functions: Vec::new() };
+        // What its compiler cannot do shows now, as a driver's does.
+        match parsed.kernels().map(|kernel| Function::of(device, &parsed, kernel, variables)).collect() {
+            Ok(functions) => {
+                module.functions = functions;
+                Ok(module)
+            }
+            Err(refused) => {
+                module.unload().map_err(|code| (code, String::new()))?;
+                Err(refused)
+            }
+        }
     }
 
     /// A kernel by name; the same one each time.
     pub fn function(&self, name: &str) -> Result<&'static Function, Code> {
-        let mut held = lock(&self.functions);
-        if let Some(function) = held.iter().find(|function| function.name == name) {
-            return Ok(function);
-        }
-        let kernel = self.parsed.kernel(name).ok_or(NOT_FOUND)?;
-        let bare = Bare::new(&self.parsed, kernel, self.variables).map_err(|_| INVALID_PTX)?;
-        let shared = shared_bytes(&self.parsed, &ptx::reachable(&self.parsed, kernel));
-        let function = Function {
-            device: self.device,
-            name: name.to_owned(),
-            kernel: bare,
-            params: kernel.params.iter().map(|p| (p.offset as usize, p.bytes() as usize)).collect(),
-            param_bytes: kernel.param_bytes() as usize,
-            shared: u32::try_from(shared).map_err(|_| INVALID_HANDLE)?,
-            shared_allowed: AtomicU32::new(0),
-        };
-        // It is never freed: launches on their way may outlive the module.
-        let function = &*Box::leak(Box::new(function));
-        held.push(function);
-        Ok(function)
+        self.functions.iter().find(|function| function.name == name).copied().ok_or(NOT_FOUND)
     }
 
     /// Frees the variables.
     pub fn unload(&self) -> Result<(), Code> {
         self.variables.iter().filter(|at| **at > 0).try_for_each(|at| self.device.take(*at).map(|_| ()))
+    }
+}
+
+impl Function {
+    /// It is never freed: launches on their way may outlive the module.
+    fn of(
+        device: &'static Device,
+        parsed: &ptx::Module,
+        kernel: &ptx::Function,
+        variables: [u64; 2],
+    ) -> Result<&'static Self, (Code, String)> {
+        let bare = Bare::new(parsed, kernel, variables).map_err(|fault| (INVALID_PTX, fault.to_string()))?;
+        let shared = shared_bytes(parsed, &ptx::reachable(parsed, kernel));
+        let function = Function {
+            device,
+            name: kernel.name.clone(),
+            kernel: bare,
+            params: kernel.params.iter().map(|p| (p.offset as usize, p.bytes() as usize)).collect(),
+            param_bytes: kernel.param_bytes() as usize,
+            shared: u32::try_from(shared).map_err(|_| (INVALID_HANDLE, String::new()))?,
+            shared_allowed: AtomicU32::new(0),
+        };
+        Ok(Box::leak(Box::new(function)))
     }
 }

@@ -297,20 +297,24 @@ calls! {
 
     fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, stream: *mut c_void) {
         let to = current()?.range(address, bytes)?;
+        COMPUTED.fetch_add(1, Ordering::SeqCst);
         shared_of::<Stream>(stream)?.push(Work::Fill { to, value, bytes });
         Ok(())
     }
 
     fn cuMemcpyHtoDAsync_v2(address: u64, from: *const c_void, bytes: usize, stream: *mut c_void) {
-        let to = current()?.range(address, bytes)?;
-        shared_of::<Stream>(stream)?.push(Work::Copy { from: from as usize, to, bytes });
+        let device = current()?;
+        let to = device.range(address, bytes)?;
+        let number = device.queue_copy();
+        shared_of::<Stream>(stream)?.push(Work::Copy { from: from as usize, to, bytes, number });
         Ok(())
     }
 
     fn cuMemcpyDtoHAsync_v2(to: *mut c_void, address: u64, bytes: usize, stream: *mut c_void) {
-        let from = current()?.range(address, bytes)?;
+        let device = current()?;
+        let from = device.range(address, bytes)?;
         let stream = shared_of::<Stream>(stream)?;
-        stream.push(Work::Copy { from, to: to as usize, bytes });
+        stream.push(Work::Copy { from, to: to as usize, bytes, number: device.queue_copy() });
         let within = |(start, len): &(usize, usize)| (*start..=start + len - bytes.min(*len)).contains(&to.addr());
         if !lock(&driver().pinned).iter().any(within) {
             stream.drain();
@@ -400,7 +404,10 @@ calls! {
             unsafe { std::ptr::copy_nonoverlapping(*params.add(n), block[*at..].as_mut_ptr(), *bytes) };
         }
         let extents = [[gx, gy, gz], [bx, by, bz]];
-        stream.push(Work::Launch(Arc::new(Launch { function, extents, shared, params: block })));
+        COMPUTED.fetch_add(1, Ordering::SeqCst);
+        let copies_before = device.copies_queued();
+        let launch = Launch { function, extents, shared, params: block, copies_before };
+        stream.push(Work::Launch(Arc::new(launch)));
         Ok(())
     }
 
@@ -446,6 +453,15 @@ static COMPILED: AtomicU64 = AtomicU64::new(0);
 #[unsafe(no_mangle)]
 pub extern "C" fn imitation_compiled() -> u64 {
     COMPILED.load(Ordering::SeqCst)
+}
+
+/// What was queued for a device's processors: launches, and memory to be filled.
+static COMPUTED: AtomicU64 = AtomicU64::new(0);
+
+/// How much of that there was: no call of the driver's, but a test's.
+#[unsafe(no_mangle)]
+pub extern "C" fn imitation_computed() -> u64 {
+    COMPUTED.load(Ordering::SeqCst)
 }
 
 /// Graphs that were launched.

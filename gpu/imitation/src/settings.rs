@@ -25,6 +25,8 @@ pub struct Settings {
     pub init: Code,
     /// `at=KERNEL:CODE`: a launch of this kernel ends in this code, and with 0 never.
     pub at: Option<(String, Code)>,
+    /// A launch of this kernel ends only once a copy has ended that was queued after it: where copies wait for kernels, never.
+    pub meet: Option<String>,
     /// Allocations of more bytes than this fail, whatever is free.
     pub alloc: usize,
     /// The device of this number computes wrongly: a bit is wrong after every launch.
@@ -49,6 +51,7 @@ impl Settings {
             clock: 1_000_000,
             init: 0,
             at: None,
+            meet: None,
             alloc: usize::MAX,
             wrong: None,
             graphs: 1,
@@ -74,6 +77,7 @@ impl Settings {
                 let (kernel, code) = value.split_once(':')?;
                 self.at = Some((kernel.to_owned(), code.parse().ok()?));
             }
+            "meet" => self.meet = Some(value.to_owned()),
             "alloc" => self.alloc = value.parse().ok()?,
             "wrong" => self.wrong = Some(value.parse().ok()?),
             "graphs" => self.graphs = value.parse().ok()?,

@@ -28,6 +28,8 @@ pub enum Work {
         from: usize,
         to: usize,
         bytes: usize,
+        /// Its place among all copies of the device.
+        number: u64,
     },
     Launch(Arc<Launch>),
     /// The event's nth mark.
@@ -43,6 +45,8 @@ pub struct Launch {
     pub extents: [[u32; 3]; 2],
     pub shared: u32,
     pub params: Vec<u8>,
+    /// Copies that had been queued before it.
+    pub copies_before: u64,
 }
 
 /// A mark in a stream, again and again.
@@ -174,9 +178,10 @@ impl Stream {
                 // SAFETY: the range was checked when this was queued, and freeing waits for the streams.
                 unsafe { std::ptr::write_bytes(*to as *mut u8, *value, *bytes) };
             }
-            Work::Copy { from, to, bytes } if alive => {
+            Work::Copy { from, to, bytes, number } if alive => {
                 // SAFETY: as above for the device's side; the caller keeps the host's until the stream has passed this.
                 unsafe { std::ptr::copy(*from as *const u8, *to as *mut u8, *bytes) };
+                self.device.end_copy(*number);
             }
             Work::Launch(launch) if alive => match launch.run(self.device) {
                 Ok(()) => self.device.err(),
@@ -199,6 +204,9 @@ impl Launch {
         let windows = device.windows();
         // SAFETY: freeing waits for the streams; copies of other streams are the program's own race, as on a card.
         let ran = unsafe { self.function.kernel.launch(&windows, self.extents, self.shared, &self.params) };
+        if device.settings.meet.as_ref() == Some(&self.function.name) {
+            device.await_copy_after(self.copies_before);
+        }
         // A driver prints by itself.
         ran.map(|text| print!("{text}")).map_err(|fault| code(&fault))
     }

@@ -231,6 +231,11 @@ impl Backend for CpuBackend {
         self.engine.label("")
     }
 
+    /// Nothing: whatever it did would take the processor from the program that runs.
+    fn prepare(&mut self, _: &mut LoadedProgram, _: &RunLimits, _: bool) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn run(
         &mut self,
         mut job: LoadedProgram,

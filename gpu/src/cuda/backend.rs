@@ -3,7 +3,7 @@
 use super::{
     copies::Staging,
     driver::{self, Context, Event, Module, Stream, Trouble, fault},
-    run::Run,
+    run::{Ahead, Run},
 };
 use crate::{
     backend::{Backend, Progress, Report, RunLimits, Stop},
@@ -39,6 +39,8 @@ pub struct CudaBackend {
     /// Modules without variables that a kernel could have changed, and their text; the newest last. Compiling one takes a
     /// driver longer than small jobs run.
     kept: Vec<(String, Rc<Module>)>,
+    /// What was made ready for the next run.
+    ahead: Option<Ahead>,
 }
 
 /// What programs run with, made once: none of it holds anything of theirs but what the next copy overwrites.
@@ -87,7 +89,15 @@ impl CudaBackend {
         let _ =
             driver::call(|| result::ctx::set_limit(sys::CUlimit::CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES));
         let desk = Some(Desk::make()?);
-        Ok(Self { context, model, capability, memory: Bytes(memory as u64), desk, kept: Vec::new() })
+        Ok(Self {
+            context,
+            model,
+            capability,
+            memory: Bytes(memory as u64),
+            desk,
+            kept: Vec::new(),
+            ahead: None,
+        })
     }
 
     /// Runs an empty kernel.
@@ -151,6 +161,19 @@ impl CudaBackend {
         self.memory
     }
 
+    fn take_desk(&mut self) -> Result<Desk, Fault> {
+        match self.desk.take() {
+            Some(desk) => Ok(desk),
+            None => Desk::make().map_err(|trouble| fault(trouble, "the device")),
+        }
+    }
+
+    /// All of a program's modules, on the current device.
+    fn modules(&mut self, job: &LoadedProgram) -> Result<Vec<Rc<Module>>, Fault> {
+        self.context.make_current().map_err(|trouble| fault(trouble, "the device"))?;
+        job.modules().iter().map(|module| self.compile(module)).collect()
+    }
+
     fn compile(&mut self, module: &LoadedModule) -> Result<Rc<Module>, Fault> {
         let has = u32::from(self.capability.major) * 10 + u32::from(self.capability.minor);
         if module.module.target > has {
@@ -190,6 +213,21 @@ impl Backend for CudaBackend {
         Engine::Cuda.label(&self.model)
     }
 
+    fn prepare(&mut self, job: &mut LoadedProgram, limits: &RunLimits, fill: bool) -> Result<(), Fault> {
+        let mut ahead = Ahead { modules: self.modules(job)?, buffers: Vec::new() };
+        if fill {
+            let (never, launches) = (AtomicBool::new(false), job.program().launches());
+            // The time of the run has not begun; whoever waits for this ends the process when it is too long.
+            let stop = Stop::new(&never, Millis(u64::MAX));
+            let mut unheard = |_| {};
+            let run = Run::new(self.take_desk()?, Ahead::default(), stop, &mut unheard, launches);
+            let (desk, buffers) = run.ahead(job, limits)?;
+            (self.desk, ahead.buffers) = (Some(desk), buffers);
+        }
+        self.ahead = Some(ahead);
+        Ok(())
+    }
+
     fn run(
         &mut self,
         job: LoadedProgram,
@@ -198,14 +236,12 @@ impl Backend for CudaBackend {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Report, Fault> {
         let stop = Stop::new(cancel, limits.run);
-        let at_device = |trouble| fault(trouble, "the device");
-        self.context.make_current().map_err(at_device)?;
-        let modules = job.modules().iter().map(|module| self.compile(module)).collect::<Result<_, _>>()?;
-        let desk = match self.desk.take() {
-            Some(desk) => desk,
-            None => Desk::make().map_err(at_device)?,
+        let ahead = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => Ahead { modules: self.modules(&job)?, buffers: Vec::new() },
         };
-        let mut run = Run::new(desk, modules, stop, progress, job.program().launches());
+        let desk = self.take_desk()?;
+        let mut run = Run::new(desk, ahead, stop, progress, job.program().launches());
         match run.all(job, limits) {
             Ok((outputs, states)) => {
                 let (desk, launches, device_time) = run.finish();

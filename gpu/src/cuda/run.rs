@@ -47,12 +47,27 @@ pub(super) enum What {
 }
 
 /// A buffer on the device.
-struct Held {
+pub(super) struct Held {
     memory: Memory,
-    /// What it is to hold before it is first used.
-    content: Option<Vec<u8>>,
+    first: First,
     /// How many launches had been queued when it was last used.
     used: u64,
+}
+
+/// What a buffer is to hold before it is first used.
+enum First {
+    Zeros,
+    Bytes(Vec<u8>),
+    /// It holds that, or what came after.
+    Held,
+}
+
+/// What is ready before a program's turn on the device.
+#[derive(Default)]
+pub(super) struct Ahead {
+    pub modules: Vec<Rc<Module>>,
+    /// All of them, or none where there was no room yet.
+    pub buffers: Vec<Held>,
 }
 
 /// A launch as the driver takes it.
@@ -91,12 +106,12 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub fn new(
         desk: Desk,
-        modules: Vec<Rc<Module>>,
+        Ahead { modules, buffers }: Ahead,
         stop: Stop<'a>,
         progress: &'a mut dyn FnMut(Progress),
         launches_total: u64,
     ) -> Self {
-        let (in_flight, buffers, kernels) = (VecDeque::new(), Vec::new(), BTreeMap::new());
+        let (in_flight, kernels) = (VecDeque::new(), BTreeMap::new());
         let (queued, times, device_time) = (0, Vec::new(), Nanos::ZERO);
         Self {
             in_flight,
@@ -124,7 +139,10 @@ impl<'a> Run<'a> {
         mut job: LoadedProgram,
         limits: &RunLimits,
     ) -> Result<(Vec<Output>, Recorded), Fault> {
-        self.alloc(&mut job, limits)?;
+        if self.buffers.is_empty() {
+            self.alloc(&mut job, limits)?;
+        }
+        self.clear()?;
         let mut recorder = Recorder::new(&job);
         for phase in &job.program().phases {
             self.phase(&job, phase, &mut recorder)?;
@@ -186,7 +204,25 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Allocates all buffers and clears those that begin with zeros.
+    /// Has all buffers that launches name on the device before the program's turn, and gives them back with the desk. Nothing
+    /// is cleared yet: that would take the device's processors.
+    pub fn ahead(mut self, job: &mut LoadedProgram, limits: &RunLimits) -> Result<(Desk, Vec<Held>), Fault> {
+        match self.alloc(job, limits) {
+            Ok(()) => {}
+            // Whoever has it will have given it back by then.
+            Err(Fault::Room { .. }) => return Ok((self.desk, Vec::new())),
+            Err(other) => return Err(other),
+        }
+        let steps = job.program().phases.iter().flat_map(|phase| &phase.steps);
+        for step in steps {
+            if let Step::Launch(launch) = step {
+                self.fill_for(launch)?;
+            }
+        }
+        Ok((self.desk, self.buffers))
+    }
+
+    /// Allocates all buffers.
     fn alloc(&mut self, job: &mut LoadedProgram, limits: &RunLimits) -> Result<(), Fault> {
         let (needed, free) = (job.program().memory(), self.on_device(|_| driver::memory_free())?);
         if needed > free {
@@ -197,14 +233,23 @@ impl<'a> Run<'a> {
                 Fault::Room { message }
             });
         }
-        for n in 0..job.program().buffers.len() {
-            let bytes = job.program().buffers[n].bytes.0 as usize;
-            let memory = self.on_device(|_| Memory::alloc(bytes))?;
-            let content = job.take_content(n as u16);
-            if content.is_none() {
-                self.on_device(|run| memory.zero(&run.desk.kernels))?;
+        let sizes = job.program().buffers.iter().map(|buffer| buffer.bytes.0 as usize);
+        let allocated = sizes.map(|bytes| self.on_device(|_| Memory::alloc(bytes)));
+        let allocated: Vec<Memory> = allocated.collect::<Result<_, Fault>>()?;
+        for (n, memory) in allocated.into_iter().enumerate() {
+            let first = job.take_content(n as u16).map_or(First::Zeros, First::Bytes);
+            self.buffers.push(Held { memory, first, used: 0 });
+        }
+        Ok(())
+    }
+
+    /// Clears all buffers that begin with zeros, before whatever is queued next.
+    fn clear(&mut self) -> Result<(), Fault> {
+        for n in 0..self.buffers.len() {
+            if let First::Zeros = self.buffers[n].first {
+                self.on_device(|run| run.buffers[n].memory.zero(&run.desk.kernels))?;
+                self.buffers[n].first = First::Held;
             }
-            self.buffers.push(Held { memory, content, used: 0 });
         }
         let cleared = self.mark()?;
         self.on_device(|run| run.desk.copies.wait_for(&cleared))?;
@@ -215,7 +260,9 @@ impl<'a> Run<'a> {
     /// Has a buffer's first content on its way before whatever is queued next.
     fn fill(&mut self, buffer: u16) -> Result<(), Fault> {
         let held = &mut self.buffers[usize::from(buffer)];
-        let Some(content) = held.content.take() else { return Ok(()) };
+        let First::Bytes(content) = &mut held.first else { return Ok(()) };
+        let content = std::mem::take(content);
+        held.first = First::Held;
         let way = Way { stream: &self.desk.copies, stop: &self.stop };
         let copied = self.desk.staging.upload(&content, &held.memory, way);
         copied.map_err(|cut| cut.fault(&self.flying()))?;
@@ -230,13 +277,16 @@ impl<'a> Run<'a> {
         ordered.map_err(|trouble| fault(trouble, &self.flying()))
     }
 
+    /// Has all on its way that a launch is given.
+    fn fill_for(&mut self, launch: &Launch) -> Result<(), Fault> {
+        buffers(launch).try_for_each(|n| self.fill(n))
+    }
+
     /// All that a launch needs on the device, and what is given to its kernel.
     pub fn prepare(&mut self, job: &LoadedProgram, launch: &Launch) -> Result<Prepared, Fault> {
-        for arg in &launch.args {
-            if let Arg::Buffer(n) = arg {
-                self.fill(*n)?;
-                self.buffers[usize::from(*n)].used = self.queued + 1;
-            }
+        self.fill_for(launch)?;
+        for n in buffers(launch) {
+            self.buffers[usize::from(n)].used = self.queued + 1;
         }
         let function = job.kernel(launch)?;
         Ok(Prepared {
@@ -420,6 +470,14 @@ impl<'a> Run<'a> {
             _ => format!("one of the kernels `{}`", names.join("`, `")),
         }
     }
+}
+
+/// The buffers that a launch names.
+fn buffers(launch: &Launch) -> impl Iterator<Item = u16> {
+    launch.args.iter().filter_map(|arg| match arg {
+        Arg::Buffer(n) => Some(*n),
+        Arg::Scalar { .. } | Arg::Struct { .. } => None,
+    })
 }
 
 impl What {

@@ -6,10 +6,12 @@
 //!
 //! ```text
 //! worker  Ready
-//! node    Job(..)  bytes of program.blobs(), one blob after the other, in pieces of at most CHUNK_BYTES_MAX   Start
+//! node    Job(..)  bytes of program.blobs(), one blob after the other, in pieces of at most CHUNK_BYTES_MAX
+//! node    Start    at once; or, where another job still has the device, Hold, and Start when it is over
+//! worker  Loaded   after Hold: all is ready that can be
 //! worker  Progress   at once and then every PROGRESS_EVERY, from a thread of its own
 //! worker  Started    modules are loaded, the first launch is next: the run time counts from here; with the next word
-//! worker  Output(buffer, bytes) and the bytes in pieces, for each output buffer in order
+//! worker  Output(buffer, bytes): the device is done, and holds only zeros of the job's; and the bytes in pieces, for each output buffer in order
 //! worker  States(every, bytes) and the bytes in pieces, where they were wanted and there are any
 //! worker  Done       or, at any point after Job, Failed(fault)
 //!
@@ -61,8 +63,13 @@ pub enum ToWorker {
         /// Whether the memory between launches is wanted too.
         keep_states: bool,
     },
-    /// All bytes were sent, and their hashes are right.
+    /// All bytes were sent, and their hashes are right: run it.
     Start,
+    /// The same, but another job has the device: be ready for the start.
+    Hold {
+        /// Whether the device's memory has room for both.
+        fill: bool,
+    },
     /// Run blocks of this again; what is needed of its blobs is asked for.
     Check(Box<Ask>),
 }
@@ -106,6 +113,8 @@ pub enum FromWorker {
         /// Launches in all.
         total: u64,
     },
+    /// It is held, and ready to start.
+    Loaded,
     /// Modules are loaded and buffers filled; the first launch is next.
     Started,
     /// The bytes of this output buffer follow.

@@ -131,7 +131,7 @@ pub fn serve(
             Frame::Message(ToWorker::Check(ask)) => told(&heartbeat, 0, |_| {
                 super::check::check(&ask, memory, &mut frames, &out).map(FromWorker::Found)
             }),
-            Frame::Message(ToWorker::Start) | Frame::Bytes(_) => {
+            Frame::Message(ToWorker::Start | ToWorker::Hold { .. }) | Frame::Bytes(_) => {
                 FromWorker::Failed(Fault::WorkerProtocol { message: "no job was given before".into() })
             }
         };
@@ -208,13 +208,7 @@ impl Job<'_> {
         if self.keep_states {
             program.keep_states();
         }
-        match frames.next() {
-            Some(Frame::Message(ToWorker::Start)) => {}
-            Some(Frame::Message(ToWorker::Job { .. } | ToWorker::Check(_)) | Frame::Bytes(_)) | None => {
-                return Err(Fault::WorkerProtocol { message: "expected the start of the job".into() });
-            }
-        }
-        let load = nanos(began);
+        let load = self.await_start(backend, &mut program, &limits, frames, out, began)?;
         out.say_with_next(&FromWorker::Started);
         let cancel = AtomicBool::new(false);
         let began = Instant::now();
@@ -230,6 +224,36 @@ impl Job<'_> {
         let states_missing = send_states(report.states, out)?;
         let (device_time, instructions, printed) = (report.device_time, report.instructions, report.printed);
         Ok(Summary { device_time, ran, load, instructions, kernels, states_missing, printed })
+    }
+}
+
+impl Job<'_> {
+    /// Waits for the job's turn, and says how long it took to load until then.
+    fn await_start(
+        &self,
+        backend: &mut dyn Backend,
+        program: &mut LoadedProgram,
+        limits: &RunLimits,
+        frames: &mut Frames,
+        out: &Out,
+        began: Instant,
+    ) -> Result<Nanos, Fault> {
+        let mut load = nanos(began);
+        let mut word = frames.next();
+        if let Some(Frame::Message(ToWorker::Hold { fill })) = word {
+            backend.prepare(program, limits, fill)?;
+            load = nanos(began);
+            say(out, &FromWorker::Loaded)?;
+            word = frames.next();
+        }
+        match word {
+            Some(Frame::Message(ToWorker::Start)) => Ok(load),
+            Some(
+                Frame::Message(ToWorker::Job { .. } | ToWorker::Check(_) | ToWorker::Hold { .. })
+                | Frame::Bytes(_),
+            )
+            | None => Err(Fault::WorkerProtocol { message: "expected the start of the job".into() }),
+        }
     }
 }
 

@@ -170,15 +170,8 @@ fn read<'a>(mut page: Page<'a>, text: &'a str, dir: &Path) -> Result<Job, Page<'
         price: asked.price.unwrap_or(PRICE_DEFAULT),
     };
     let spec = JobSpec { name, needs: needs.unwrap_or_default(), limits, program };
-    let bytes = ion_protocol::codec::encode(&spec).len();
     if let Err(error) = spec.check() {
         whole(&mut page, format!("{}: {}", error.place, error.found), error.expected);
-    } else if bytes > limits::SPEC_BYTES_MAX {
-        whole(
-            &mut page,
-            format!("a specification of {bytes} bytes"),
-            format!("at most {}", limits::SPEC_BYTES_MAX),
-        );
     }
     if page.is_clean() { Ok(Job { spec, files, outputs }) } else { Err(page) }
 }

@@ -244,6 +244,7 @@ async fn talk(
             FromWorker::Failed(fault) => return Err(fault.bounded()),
             FromWorker::Need { .. }
             | FromWorker::Ready
+            | FromWorker::Loaded
             | FromWorker::Started
             | FromWorker::Output { .. }
             | FromWorker::States { .. }

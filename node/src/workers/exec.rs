@@ -3,8 +3,9 @@
 use super::{
     Blobs, Patience, WorkersConfig,
     child::{Spawner, millis},
-    job::Host,
+    job::{Host, Start},
     probe,
+    turn::Turn,
 };
 use ion_gpu::worker::{Task, frame::Summary};
 use ion_protocol::{
@@ -57,7 +58,9 @@ pub async fn exec(
     let mut child = host.ready_child().await?;
     let starting = millis(began.elapsed());
     let spec = Arc::new(spec);
-    let finished = host.run(&mut child, &spec, false, &stop, progress).await.map_err(|ended| ended.fault)?;
+    let start = Start { turn: std::future::ready(Turn::only()), fill: true };
+    let ran = host.run(&mut child, &spec, false, start, &stop, progress).await;
+    let finished = ran.map_err(|ended| ended.fault)?;
     child.end().await;
     let bytes_in =
         spec.program.blobs().iter().fold(Bytes::ZERO, |sum, (_, bytes)| sum.saturating_add(*bytes));

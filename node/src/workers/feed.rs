@@ -1,6 +1,7 @@
 //! A job's blobs on their way from the store into the child, checked while they move.
 
-use super::Blobs;
+use super::{Blobs, job::Start, turn::Turn};
+use futures::FutureExt;
 use ion_gpu::worker::frame::{CHUNK_BYTES_MAX, Kind, ToWorker, header, message_frame};
 use ion_protocol::{BlobHash, Bytes, fault::Fault, job::JobSpec};
 use std::{io, io::Read, sync::Arc};
@@ -18,26 +19,25 @@ const WRITE_BYTES: usize = 64 * 1024;
 
 /// How feeding ended.
 pub enum Fed {
-    /// The child has everything. The pipe comes back: closing it would tell the child that its node is gone.
-    All(ChildStdin),
+    /// The child has everything, and its turn. The pipe comes back: closing it would tell the child that its node is gone.
+    All(ChildStdin, Turn),
     /// The child does not read any more; why is for its last frame or its exit status to say.
     ChildGone,
     /// A blob can't be had, or is not what its name says.
     Failed(Fault),
 }
 
-impl Fed {
-    /// The pipe, where it is good for another job.
-    pub fn pipe(self) -> Option<ChildStdin> {
-        match self {
-            Fed::All(pipe) => Some(pipe),
-            Fed::ChildGone | Fed::Failed(_) => None,
-        }
-    }
-}
-
-/// Sends the job, its blobs, and the word to start, to a child.
-pub async fn feed(stdin: ChildStdin, spec: Arc<JobSpec>, keep_states: bool, blobs: Arc<dyn Blobs>) -> Fed {
+/// Sends the job, its blobs, and the word to start once it is the job's turn, to a child.
+pub async fn feed(
+    stdin: ChildStdin,
+    spec: Arc<JobSpec>,
+    keep_states: bool,
+    blobs: Arc<dyn Blobs>,
+    Start { turn, fill }: Start<impl Future<Output = Turn>>,
+) -> Fed {
+    tokio::pin!(turn);
+    // Whoever asks first has it first, so it is asked for before anything else.
+    let mut its_turn = turn.as_mut().now_or_never();
     let mut stdin = BufWriter::with_capacity(WRITE_BYTES, stdin);
     let job = message_frame(&ToWorker::Job { spec: Box::new(JobSpec::clone(&spec)), keep_states });
     if stdin.write_all(&job).await.is_err() {
@@ -52,11 +52,21 @@ pub async fn feed(stdin: ChildStdin, spec: Arc<JobSpec>, keep_states: bool, blob
     if let Err(ended) = passed_on {
         return ended;
     }
-    let start = message_frame(&ToWorker::Start);
-    match async { stdin.write_all(&start).await.and(stdin.flush().await) }.await {
-        Ok(()) => Fed::All(stdin.into_inner()),
-        Err(_) => Fed::ChildGone,
+    its_turn = its_turn.or_else(|| turn.as_mut().now_or_never());
+    let its_turn = match its_turn {
+        Some(its_turn) => its_turn,
+        None if say(&mut stdin, &ToWorker::Hold { fill }).await => turn.await,
+        None => return Fed::ChildGone,
+    };
+    match say(&mut stdin, &ToWorker::Start).await {
+        true => Fed::All(stdin.into_inner(), its_turn),
+        false => Fed::ChildGone,
     }
+}
+
+/// Whether the child takes it, and what was held back before it.
+async fn say(stdin: &mut BufWriter<ChildStdin>, message: &ToWorker) -> bool {
+    stdin.write_all(&message_frame(message)).await.is_ok() && stdin.flush().await.is_ok()
 }
 
 /// Sends blobs that are in memory.

@@ -5,6 +5,7 @@ use super::{
     child::{Child, Spawner, flood, millis},
     feed::{Fed, feed},
     outputs::Outputs,
+    turn::Turn,
 };
 use ion_gpu::worker::{
     Task,
@@ -17,7 +18,7 @@ use ion_protocol::{
 use std::{sync::Arc, time::Duration};
 use tokio::{
     process::ChildStdin,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ pub struct Finished {
     pub inline: Vec<InlineBlob>,
     pub states: States,
     pub summary: Summary,
-    /// From the first frame to the last.
+    /// From its turn, or the first frame if that is later, to the last frame.
     pub ran: Millis,
     /// Until the child had all inputs.
     pub fed: Duration,
@@ -53,6 +54,16 @@ pub struct Finished {
 pub struct Ended {
     pub fault: Fault,
     pub begun: bool,
+    /// Where it had its turn: it may still run.
+    pub turn: Option<Turn>,
+}
+
+/// When a job starts.
+pub struct Start<F: Future<Output = Turn>> {
+    /// Its turn, once it comes.
+    pub turn: F,
+    /// Whether the device has room for it before that.
+    pub fill: bool,
 }
 
 impl Host {
@@ -73,30 +84,33 @@ impl Host {
         child: &mut Child,
         spec: &Arc<JobSpec>,
         keep_states: bool,
+        start: Start<impl Future<Output = Turn>>,
         stop: &CancellationToken,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Finished, Ended> {
         let Some(stdin) = child.stdin.take() else {
             let how = "its pipe is in use".to_owned();
-            return Err(Ended { fault: Fault::WorkerCrashed { how }, begun: false });
+            return Err(Ended { fault: Fault::WorkerCrashed { how }, begun: false, turn: None });
         };
         let mut watch = Watch {
             outputs: Outputs::of(spec, keep_states, self.blobs.clone()),
             spec,
             patience: self.patience,
+            first: Instant::now(),
             began: Instant::now(),
+            turn: None,
             phase: Phase::Waiting,
             silent_since: Instant::now(),
             progress_frames: 0,
             fed: Duration::ZERO,
         };
-        let feeding = feed(stdin, spec.clone(), keep_states, self.blobs.clone());
+        let feeding = feed(stdin, spec.clone(), keep_states, self.blobs.clone(), start);
         match watch.until_done(child, feeding, stop, progress).await {
             Ok((summary, pipe)) => {
                 child.stdin = pipe;
                 watch.finish(summary)
             }
-            Err(fault) => Err(Ended { fault, begun: watch.phase != Phase::Waiting }),
+            Err(fault) => Err(Ended { fault, begun: watch.phase != Phase::Waiting, turn: watch.turn.take() }),
         }
     }
 }
@@ -107,6 +121,8 @@ enum Phase {
     Waiting,
     /// It has the job and reads it.
     Loading,
+    /// It has read it, and another has the device.
+    Held,
     /// Its first launch was next at this time.
     Running(Instant),
 }
@@ -115,7 +131,12 @@ struct Watch<'a> {
     spec: &'a JobSpec,
     patience: Patience,
     outputs: Outputs,
+    /// When the first frame was sent.
+    first: Instant,
+    /// The same, or when it was the job's turn.
     began: Instant,
+    /// As long as it has the device.
+    turn: Option<Turn>,
     phase: Phase,
     silent_since: Instant,
     progress_frames: u128,
@@ -131,9 +152,18 @@ impl Watch<'_> {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<(Summary, Option<ChildStdin>), Fault> {
         tokio::pin!(feeding);
-        let mut fed = None;
+        let (mut feeds, mut pipe) = (true, None);
         loop {
-            let (limit, overdue) = self.deadline();
+            let deadline = self.deadline();
+            let overdue = async {
+                match deadline {
+                    Some((limit, at)) => {
+                        sleep_until(at).await;
+                        limit
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return Err(Fault::Cancelled),
                 () = child.flooded.cancelled() => return Err(flood()),
@@ -142,45 +172,53 @@ impl Watch<'_> {
                     match frame {
                         Some(Ok(frame)) => {
                             if let Some(summary) = self.on_frame(frame, progress).await? {
-                                // It has all it was told, so feeding is over or about to be.
-                                let fed = match fed {
-                                    Some(fed) => fed,
-                                    None => timeout(self.patience.silence, feeding).await.unwrap_or(Fed::ChildGone),
-                                };
-                                return Ok((summary, fed.pipe()));
+                                return Ok((summary, pipe));
                             }
                         }
                         Some(Err(error)) => return Err(child.broke(error).await),
                         None => return Err(child.died().await),
                     }
                 }
-                end = &mut feeding, if fed.is_none() => {
-                    self.fed = self.began.elapsed();
-                    if let Fed::Failed(fault) = end {
-                        return Err(fault);
+                end = &mut feeding, if feeds => {
+                    feeds = false;
+                    match end {
+                        Fed::All(all, turn) => {
+                            self.on_start(turn);
+                            pipe = Some(all);
+                        }
+                        Fed::ChildGone => {}
+                        Fed::Failed(fault) => return Err(fault),
                     }
-                    fed = Some(end);
                 }
                 () = sleep_until(self.silent_since + self.patience.silence) => {
                     return Err(Fault::WorkerHung { silent: millis(self.silent_since.elapsed()) });
                 }
-                () = sleep_until(overdue) => return Err(Fault::RunTime { limit }),
+                limit = overdue => return Err(Fault::RunTime { limit }),
             }
         }
     }
 
-    /// What the job may take where it stands, and when that is over.
-    fn deadline(&self) -> (Millis, Instant) {
+    /// The child was told to start: what the job may take counts from here.
+    fn on_start(&mut self, turn: Turn) {
+        (self.fed, self.began, self.turn) = (self.first.elapsed(), Instant::now(), Some(turn));
+        if self.phase == Phase::Held {
+            self.phase = Phase::Loading;
+        }
+    }
+
+    /// What the job may take where it stands, and when that is over; `None` where it waits for others.
+    fn deadline(&self) -> Option<(Millis, Instant)> {
         match self.phase {
             Phase::Waiting | Phase::Loading => {
                 let bytes: u64 = self.spec.program.blobs().iter().map(|(_, bytes)| bytes.0).sum();
                 let moving = Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
                 let limit = self.patience.load.saturating_add(moving);
-                (millis(limit), self.began + limit)
+                Some((millis(limit), self.began + limit))
             }
+            Phase::Held => None,
             Phase::Running(since) => {
                 let limit = self.spec.limits.run;
-                (limit, since + Duration::from_millis(limit.0) + self.patience.grace)
+                Some((limit, since + Duration::from_millis(limit.0) + self.patience.grace))
             }
         }
     }
@@ -201,16 +239,38 @@ impl Watch<'_> {
                 progress(done.min(total), total);
                 Ok(None)
             }
+            FromWorker::Loaded => match self.phase {
+                // It may be its turn already.
+                Phase::Waiting | Phase::Loading if self.turn.is_some() => Ok(None),
+                Phase::Waiting | Phase::Loading => {
+                    self.phase = Phase::Held;
+                    Ok(None)
+                }
+                Phase::Held | Phase::Running(_) => {
+                    Err(Fault::WorkerProtocol { message: "it was loaded twice".into() })
+                }
+            },
             FromWorker::Started => match self.phase {
                 Phase::Waiting | Phase::Loading => {
                     self.phase = Phase::Running(Instant::now());
                     Ok(None)
                 }
+                Phase::Held => Err(Fault::WorkerProtocol { message: "it started before its turn".into() }),
                 Phase::Running(_) => Err(Fault::WorkerProtocol { message: "it started twice".into() }),
             },
-            FromWorker::Output { buffer, bytes } => self.outputs.begin(buffer, bytes).map(|()| None),
-            FromWorker::States { every, bytes } => self.outputs.begin_states(every, bytes).map(|()| None),
-            FromWorker::Done(summary) => Ok(Some(summary)),
+            FromWorker::Output { buffer, bytes } => {
+                // It has nothing to do on the device any more, and nothing there but zeros.
+                self.turn = None;
+                self.outputs.begin(buffer, bytes).map(|()| None)
+            }
+            FromWorker::States { every, bytes } => {
+                self.turn = None;
+                self.outputs.begin_states(every, bytes).map(|()| None)
+            }
+            FromWorker::Done(summary) => {
+                self.turn = None;
+                Ok(Some(summary))
+            }
             FromWorker::Need { .. } | FromWorker::Found(_) => {
                 Err(Fault::WorkerProtocol { message: "it checks where nobody asked for a check".into() })
             }
@@ -228,7 +288,7 @@ impl Watch<'_> {
             self.phase = Phase::Loading;
         }
         self.progress_frames += 1;
-        let expected = self.began.elapsed().as_millis() / PROGRESS_EVERY.as_millis();
+        let expected = self.first.elapsed().as_millis() / PROGRESS_EVERY.as_millis();
         if self.progress_frames > 2 * expected + PROGRESS_SPARE {
             let message = format!("a flood of {} progress frames", self.progress_frames);
             return Err(Fault::WorkerProtocol { message });
@@ -239,7 +299,7 @@ impl Watch<'_> {
     fn finish(self, summary: Summary) -> Result<Finished, Ended> {
         let ran = millis(self.began.elapsed());
         let all = self.outputs.all(&summary.states_missing);
-        let (outputs, inline, states) = all.map_err(|fault| Ended { fault, begun: true })?;
+        let (outputs, inline, states) = all.map_err(|fault| Ended { fault, begun: true, turn: None })?;
         Ok(Finished { outputs, inline, states, summary, ran, fed: self.fed })
     }
 }

@@ -1,11 +1,11 @@
-//! Supervision of the children that run foreign kernels: one `ion worker` per device, a fresh process per tenant.
+//! Supervision of the children that run foreign kernels: each an `ion worker` for one device, a fresh process per tenant.
 //!
 //! Owns the children: starts them ahead of need, feeds them a job and its blobs, watches them, kills them (deadline,
 //! silence, a broken protocol, the engine's wish) and says how each ended. Never loads a driver or parses PTX: a child
 //! does. Blobs are read from and written to the store it is given; a blob whose bytes are not its hash never runs.
 //!
 //! ```text
-//! handle -> [device: one job at a time] -> job -> child process
+//! handle -> [device: one job's turn at a time] -> job -> child process
 //!                       |                   feed: store -> stdin     outputs: stdout -> store
 //!                       spawner: the thread that starts children
 //! checker -> child process: blocks of others' results run again
@@ -15,6 +15,7 @@
 
 mod check;
 mod child;
+mod children;
 mod device;
 mod exec;
 mod feed;
@@ -22,6 +23,7 @@ mod job;
 pub mod measured;
 mod outputs;
 mod probe;
+mod turn;
 mod watch;
 
 pub use crate::config::{Backend as BackendChoice, KeepFree};

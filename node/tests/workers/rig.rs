@@ -196,6 +196,11 @@ impl Rig {
         }
     }
 
+    /// Whether a job's end was heard while others were waited for.
+    pub fn has_ended(&self, work: WorkId) -> bool {
+        self.ended.contains_key(&work)
+    }
+
     pub async fn run(&mut self, spec: JobSpec) -> Result<WorkReport, Fault> {
         let work = self.begin(spec);
         self.end(work).await

@@ -83,6 +83,8 @@ pub(crate) enum Phase {
     Staging(Staging),
     /// All there; waits for a device.
     Ready,
+    /// In a worker already, which begins with it when the job before it on that device is over.
+    Next(Next),
     /// In a worker.
     Running(Running),
     /// The receipt is signed, but not durable; `retry` where the disk refused it.
@@ -107,6 +109,14 @@ pub(crate) struct Staging {
     pub(crate) moved_at: Millis,
     pub(crate) done: u64,
     pub(crate) total: u64,
+}
+
+/// A program that a worker holds and does not run yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    pub(crate) work: WorkId,
+    /// Its index on this node.
+    pub(crate) device: u16,
 }
 
 /// A program in a worker.
@@ -164,6 +174,7 @@ impl Phase {
                 Some(delivering.again_at.min(delivering.since.saturating_add(config.deliver_max)))
             }
             Phase::Ready
+            | Phase::Next(_)
             | Phase::Settling { .. }
             | Phase::Settled { .. }
             | Phase::Unpaid { .. }
@@ -174,7 +185,7 @@ impl Phase {
     /// Without an outcome, which somebody waits for.
     fn is_unfinished(&self) -> bool {
         match self {
-            Phase::Staging(_) | Phase::Ready | Phase::Recording { .. } => true,
+            Phase::Staging(_) | Phase::Ready | Phase::Next(_) | Phase::Recording { .. } => true,
             Phase::Running(running) => !matches!(running.stopping, Some(Stop::Unwanted(_))),
             Phase::Delivering(_)
             | Phase::Settling { .. }
@@ -184,20 +195,36 @@ impl Phase {
         }
     }
 
+    /// The device that is taken with it, now or next.
+    pub(crate) fn device(&self) -> Option<u16> {
+        match self {
+            Phase::Next(next) => Some(next.device),
+            Phase::Running(running) => Some(running.device),
+            Phase::Staging(_)
+            | Phase::Ready
+            | Phase::Recording { .. }
+            | Phase::Delivering(_)
+            | Phase::Settling { .. }
+            | Phase::Settled { .. }
+            | Phase::Unpaid { .. }
+            | Phase::Released { .. } => None,
+        }
+    }
+
     /// Nothing more happens by itself.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Phase::Settled { .. } | Phase::Unpaid { .. } | Phase::Released { .. })
     }
 
-    /// Accepted, and not in a worker yet.
+    /// Accepted, and not run yet.
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self, Phase::Staging(_) | Phase::Ready)
+        matches!(self, Phase::Staging(_) | Phase::Ready | Phase::Next(_))
     }
 
     /// What the requester is told.
     pub(crate) fn told(&self) -> LeaseState {
         match self {
-            Phase::Ready => LeaseState::Waiting,
+            Phase::Ready | Phase::Next(_) => LeaseState::Waiting,
             Phase::Staging(staging) => LeaseState::Staging { done: staging.done, total: staging.total },
             Phase::Running(Running { stopping: Some(Stop::Unwanted(_)), .. }) => LeaseState::Released,
             Phase::Running(running) => LeaseState::Running { done: running.done, total: running.total },
@@ -217,6 +244,7 @@ impl Phase {
             Phase::Delivering(delivering) => Some(&delivering.done),
             Phase::Staging(_)
             | Phase::Ready
+            | Phase::Next(_)
             | Phase::Running(_)
             | Phase::Settled { .. }
             | Phase::Released { .. } => None,
@@ -229,6 +257,7 @@ impl Phase {
             Phase::Settled { receipt } => Some(receipt),
             Phase::Staging(_)
             | Phase::Ready
+            | Phase::Next(_)
             | Phase::Running(_)
             | Phase::Recording { .. }
             | Phase::Delivering(_)
@@ -241,7 +270,7 @@ impl Phase {
     fn name(&self) -> &'static str {
         match self {
             Phase::Staging(_) => "staging",
-            Phase::Ready => "waiting",
+            Phase::Ready | Phase::Next(_) => "waiting",
             Phase::Running(Running { stopping: Some(Stop::Unwanted(_)), .. }) => "released",
             Phase::Running(_) => "running",
             Phase::Recording { .. } => "recorded",
@@ -262,6 +291,14 @@ impl Staging {
     fn overdue_at(&self) -> Millis {
         let whole = STAGING_MARGIN.saturating_add(Millis(self.total / STAGING_BYTES_PER_MS));
         self.moved_at.saturating_add(STAGING_STALL).min(self.since.saturating_add(whole))
+    }
+}
+
+impl Next {
+    /// The device is its own from now on.
+    pub(crate) fn begins(self, now: Millis, head: &Head) -> Running {
+        let total = head.spec.as_ref().map_or(0, |spec| spec.program.launches());
+        Running { work: self.work, device: self.device, since: now, done: 0, total, stopping: None }
     }
 }
 
@@ -300,17 +337,11 @@ impl Lease {
             job: self.head.key.job,
             attempt: self.head.key.attempt,
             name: self.head.name.clone(),
-            device: match &self.phase {
-                Phase::Running(running) => running.device,
-                Phase::Staging(_)
-                | Phase::Ready
-                | Phase::Recording { .. }
-                | Phase::Delivering(_)
-                | Phase::Settling { .. }
-                | Phase::Settled { .. }
-                | Phase::Unpaid { .. }
-                | Phase::Released { .. } => self.head.device.as_ref().map_or(0, |device| device.index),
-            },
+            device: self
+                .phase
+                .device()
+                .or(self.head.device.as_ref().map(|device| device.index))
+                .unwrap_or_default(),
             state: if self.is_promised() { self.phase.name() } else { "held" }.to_owned(),
             progress: self.told(),
             receipt: receipt.map(Verified::hash),
@@ -319,6 +350,7 @@ impl Lease {
                 Phase::Unpaid { why, .. } | Phase::Released { why } => why.clone(),
                 Phase::Staging(_)
                 | Phase::Ready
+                | Phase::Next(_)
                 | Phase::Running(_)
                 | Phase::Recording { .. }
                 | Phase::Delivering(_)
@@ -341,6 +373,7 @@ impl Lease {
             Phase::Delivering(delivering) => Some(&delivering.done),
             Phase::Staging(_)
             | Phase::Ready
+            | Phase::Next(_)
             | Phase::Running(_)
             | Phase::Settled { .. }
             | Phase::Unpaid { .. }

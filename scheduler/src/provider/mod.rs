@@ -1,12 +1,13 @@
 //! The provider: leases, the capacity they use, and the advert.
 //!
-//! `staging -> waiting -> running -> recorded -> delivered -> settled`, or released, faulted, unpaid; nobody hears of one
+//! `staging -> waiting (-> next) -> running -> recorded -> delivered -> settled`, or released, faulted, unpaid; nobody hears of one
 //! before its acceptance is durable (`held`). One program
-//! a device at a time: `running` is a map by device, so capacity cannot go below zero. Owns leases and the own advert;
+//! a device at a time: `running` is a map by device, so capacity cannot go below zero (`devices`). Owns leases and the own advert;
 //! never fetches or runs anything itself. Tests: `tests/provider.rs` and `tests/monkey.rs` of the crate.
 
 mod admission;
 mod advertiser;
+mod devices;
 mod dropped;
 mod lease;
 mod numbers;
@@ -42,7 +43,7 @@ pub(crate) use lease::LeaseKey;
 use lease::{Delivering, Head, Lease, Phase, Promise, Running};
 use proof::Proofs;
 pub(crate) use replay::Replay;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Acceptances the disk refused, kept so that a repeated order gets the same bytes.
 const UNWRITTEN_MAX: usize = 64;
@@ -65,6 +66,8 @@ pub(crate) struct Provider {
     waiting: BTreeMap<u64, LeaseKey>,
     /// Who is on which device.
     running: BTreeMap<u16, LeaseKey>,
+    /// Who is next on it, in a worker already.
+    next: BTreeMap<u16, LeaseKey>,
     /// To find a lease by what its requester countersigns.
     receipts: BTreeMap<DocHash, LeaseKey>,
     /// Oldest first; forgotten beyond the configured count.
@@ -304,12 +307,17 @@ impl Provider {
         result: Result<WorkReport, Fault>,
         cx: &mut Cx<'_>,
     ) {
-        self.turn(key, cx, |head, phase, cx| match phase {
-            Phase::Running(running) if running.work == work => match head.promise {
+        self.turn(key, cx, |head, phase, cx| {
+            let running = match phase {
+                Phase::Running(running) if running.work == work => running,
+                // It was over before we heard that the job before it is, or it did not come so far.
+                Phase::Next(next) if next.work == work => next.begins(cx.now.mono, head),
+                other => return Some(other),
+            };
+            match head.promise {
                 Promise::Broken => None,
                 Promise::Writing(_) | Promise::Given => Some(outcome::worked(head, running, result, cx)),
-            },
-            other => Some(other),
+            }
         });
     }
 
@@ -421,58 +429,13 @@ impl Provider {
         self.look_at_drain(cx);
     }
 
-    /// Starts what is ready, first come first served; who still fetches does not hold the others up.
-    fn fill(&mut self, cx: &mut Cx<'_>) {
-        let ready: Vec<LeaseKey> = self
-            .waiting
-            .values()
-            .filter(|key| self.leases.get(key).is_some_and(|lease| matches!(lease.phase, Phase::Ready)))
-            .copied()
-            .collect();
-        let mut clearing = BTreeSet::new();
-        for key in ready {
-            let Some(device) = self.device_for(&key, |index| !self.proofs.occupies(index)) else {
-                // Where a challenge computes, one job waits for it to end, which is a moment.
-                let taken = |index| self.proofs.occupies(index) && !clearing.contains(&index);
-                if let Some(device) = self.device_for(&key, taken) {
-                    clearing.insert(device);
-                    self.proofs.let_go(device, cx);
-                }
-                continue;
-            };
-            self.running.insert(device, key);
-            self.turn(key, cx, |head, phase, cx| match (phase, head.spec.clone()) {
-                (Phase::Ready, Some(spec)) => {
-                    let total = spec.program.launches();
-                    let (work, since) = (cx.out.work(key, device, spec, head.keep_states), cx.now.mono);
-                    Some(Phase::Running(Running { work, device, since, done: 0, total, stopping: None }))
-                }
-                (other, _) => Some(other),
-            });
-        }
-    }
-
-    /// A device of the ordered kind without a job, best the ordered one itself.
-    fn device_for(&self, key: &LeaseKey, usable: impl Fn(u16) -> bool) -> Option<u16> {
-        let head = &self.leases.get(key)?.head;
-        let (wanted, spec) = (head.device.as_ref()?, head.spec.as_ref()?);
-        let fits = |device: &&Device| {
-            !self.running.contains_key(&device.index)
-                && usable(device.index)
-                && admission::alike(wanted, device)
-                && spec.first_unmet(device).is_none()
-        };
-        let idle: Vec<&Device> = self.devices.iter().filter(fits).collect();
-        let ordered = idle.iter().find(|device| device.index == wanted.index);
-        ordered.or(idle.first()).map(|device| device.index)
-    }
-
     fn look_at_drain(&mut self, cx: &mut Cx<'_>) {
         let Some(drain) = self.drain.as_mut().filter(|drain| !drain.told) else { return };
         let now = cx.now.mono;
         let busy = self.leases.values().any(|lease| match &lease.phase {
             Phase::Staging(_)
             | Phase::Ready
+            | Phase::Next(_)
             | Phase::Running(_)
             | Phase::Recording { .. }
             | Phase::Settling { .. } => true,
@@ -506,6 +469,7 @@ impl Provider {
             None => {
                 self.waiting.remove(&head.turn);
                 self.running.retain(|_, holder| *holder != key);
+                self.next.retain(|_, holder| *holder != key);
                 self.receipts.retain(|_, holder| *holder != key);
                 self.over.retain(|over| *over != key);
                 cx.out.deadlines.set(Topic::Lease(key), None);
@@ -515,18 +479,7 @@ impl Provider {
 
     fn file(&mut self, lease: Lease, was_over: bool, cx: &mut Cx<'_>) {
         let key = lease.head.key;
-        let on_device = match &lease.phase {
-            Phase::Running(running) => Some(running.device),
-            Phase::Staging(_)
-            | Phase::Ready
-            | Phase::Recording { .. }
-            | Phase::Delivering(_)
-            | Phase::Settling { .. }
-            | Phase::Settled { .. }
-            | Phase::Unpaid { .. }
-            | Phase::Released { .. } => None,
-        };
-        self.running.retain(|device, holder| *holder != key || Some(*device) == on_device);
+        self.keep_devices_true(&lease);
         if !lease.phase.is_waiting() {
             self.waiting.remove(&lease.head.turn);
         }

@@ -69,6 +69,10 @@ pub(super) fn unwritten(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Optio
             let why = "its acceptance could not be written down".to_owned();
             Some(Phase::Running(unwanted(running, why, cx)))
         }
+        Phase::Next(next) => {
+            cx.out.push(Effect::StopWork(next.work));
+            None
+        }
         Phase::Ready | Phase::Recording { .. } | Phase::Released { .. } => None,
         // These come after a later record was written, which no earlier one fails after.
         Phase::Delivering(_) | Phase::Settling { .. } | Phase::Settled { .. } | Phase::Unpaid { .. } => {
@@ -113,6 +117,10 @@ pub(super) fn cancelled(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase
             outcome::release(head, why(), cx)
         }
         Phase::Ready => outcome::release(head, why(), cx),
+        Phase::Next(next) => {
+            cx.out.push(Effect::StopWork(next.work));
+            outcome::release(head, why(), cx)
+        }
         Phase::Running(running) => Phase::Running(unwanted(running, why(), cx)),
         Phase::Recording { done, .. } => outcome::unpaid(head, done, &why(), cx),
         Phase::Delivering(delivering) => outcome::unpaid(head, delivering.done, &why(), cx),
@@ -165,6 +173,7 @@ pub(super) fn countersigned(
         // A half of a receipt that never left: nothing of ours.
         Phase::Staging(_)
         | Phase::Ready
+        | Phase::Next(_)
         | Phase::Running(_)
         | Phase::Recording { .. }
         | Phase::Released { .. } => {
@@ -200,6 +209,7 @@ pub(super) fn on_due(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
             }
         }
         Phase::Ready
+        | Phase::Next(_)
         | Phase::Settling { .. }
         | Phase::Settled { .. }
         | Phase::Unpaid { .. }

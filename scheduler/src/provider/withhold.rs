@@ -33,6 +33,7 @@ impl Provider {
     /// Stops what runs on a device. The device stays taken until its worker is gone.
     pub(crate) fn evict(&mut self, device: u16, cx: &mut Cx<'_>) {
         self.proofs.let_go(device, cx);
+        self.withdraw_next(device, cx);
         let Some(key) = self.running.get(&device).copied() else { return };
         self.turn(key, cx, |_, phase, cx| match phase {
             Phase::Running(mut running) if running.stopping.is_none() => {
@@ -47,6 +48,9 @@ impl Provider {
     fn lend(&mut self, cx: &mut Cx<'_>) {
         let lent = self.owned.iter().filter(|device| !self.withheld.contains_key(&device.index));
         self.devices = lent.cloned().collect();
+        let lent = |device: u16| self.devices.iter().any(|lent| lent.index == device);
+        let lost: Vec<u16> = self.next.keys().copied().filter(|device| !lent(*device)).collect();
+        lost.into_iter().for_each(|device| self.withdraw_next(device, cx));
         let withheld = !self.withheld.is_empty();
         let fault = move || match withheld {
             true => Fault::Withdrawn,
@@ -58,6 +62,10 @@ impl Provider {
             self.turn(key, cx, |head, phase, cx| match phase {
                 Phase::Staging(staging) => {
                     cx.out.stop_fetch(staging.fetch);
+                    Some(outcome::failed(head, fault(), cx.now.mono, Millis::ZERO, cx))
+                }
+                Phase::Next(next) => {
+                    cx.out.push(Effect::StopWork(next.work));
                     Some(outcome::failed(head, fault(), cx.now.mono, Millis::ZERO, cx))
                 }
                 Phase::Ready => Some(outcome::failed(head, fault(), cx.now.mono, Millis::ZERO, cx)),

@@ -26,7 +26,6 @@ use handover::{Half, Handovers};
 use ion_protocol::{
     Attempt, JobId, Millis, NanoIo, NodeId, Now, Verified,
     check::Finding,
-    codec,
     deal::{InlineBlob, RefusalReason},
     fault::Fault,
     job::JobSpec,
@@ -113,10 +112,6 @@ impl Requester {
 
     fn admissible(&self, spec: &JobSpec, inline: &[InlineBlob]) -> Result<(), String> {
         spec.check().map_err(|error| error.to_string())?;
-        let bytes = codec::encode(spec).len();
-        if bytes > limits::SPEC_BYTES_MAX {
-            return Err(format!("a specification of {bytes} bytes; at most {} fit", limits::SPEC_BYTES_MAX));
-        }
         let bytes = inline.iter().fold(0usize, |sum, blob| sum.saturating_add(blob.bytes.len()));
         if bytes > limits::INLINE_BYTES_MAX {
             return Err(format!("{bytes} bytes of inline inputs; at most {} fit", limits::INLINE_BYTES_MAX));

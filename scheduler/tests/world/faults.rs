@@ -29,7 +29,7 @@ impl World {
         }
         let n = &mut self.nodes[node];
         n.life += 1;
-        (n.working, n.work_device, n.fetches, n.checks) = Default::default();
+        (n.working, n.fetches, n.checks) = Default::default();
         (n.calls, n.inbound) = Default::default();
         self.rules.crashed(node);
         for peer in (0..NODES).filter(|peer| *peer != node) {

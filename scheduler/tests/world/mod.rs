@@ -28,7 +28,7 @@ use ion_scheduler::{
 };
 use jobs::{devices, spec};
 use rules::Rules;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Nodes 0 and 1 only ask; 2 to 4 provide, with 1, 1 and 2 devices.
 pub const NODES: usize = 5;
@@ -105,8 +105,8 @@ pub struct Node {
     calls: BTreeSet<CallId>,
     inbound: BTreeMap<InboundId, (usize, u32, CallId)>,
     next_inbound: u64,
-    pub working: BTreeMap<u16, WorkId>,
-    work_device: BTreeMap<WorkId, u16>,
+    /// On each device, the one that runs first.
+    pub working: BTreeMap<u16, VecDeque<workers::Working>>,
     fetches: BTreeSet<FetchId>,
     checks: BTreeSet<CheckId>,
 }
@@ -180,7 +180,6 @@ impl World {
             inbound: BTreeMap::new(),
             next_inbound: 0,
             working: BTreeMap::new(),
-            work_device: BTreeMap::new(),
             fetches: BTreeSet::new(),
             checks: BTreeSet::new(),
         }
@@ -340,7 +339,6 @@ impl World {
     }
 
     fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
-        let running = self.nodes[node].working.len();
         self.rules.effects(node, &effects);
         for effect in effects {
             self.effect(node, effect);
@@ -349,7 +347,7 @@ impl World {
             Some(engine) => (devices(node).len(), engine.status()),
             None => return,
         };
-        assert!(usize::from(status.running) <= devices, "more programs than devices after {running}");
+        assert!(usize::from(status.running) <= devices, "more programs than devices");
         assert!(usize::from(status.free) <= devices - usize::from(status.running), "more free than idle");
     }
 
@@ -399,10 +397,7 @@ impl World {
                 self.check(node, check, &spec, &outputs, &blocks);
             }
             Effect::StopCheck(check) => drop(self.nodes[node].checks.remove(&check)),
-            Effect::StopWork(work) => {
-                let delay = self.rng.u64(1..50);
-                self.after(delay, Later::Worked { node, life, work, result: Err(Fault::Cancelled) });
-            }
+            Effect::StopWork(work) => self.stop_work(node, work),
         }
     }
 

@@ -13,6 +13,17 @@ use ion_scheduler::{
     input::{CheckId, WorkId, WorkReport},
     view::JobView,
 };
+use std::collections::VecDeque;
+
+/// A program in a worker: how long it will run, and what comes of it, if anything does.
+#[derive(Clone, Debug)]
+pub struct Working {
+    work: WorkId,
+    time: u64,
+    result: Option<Result<WorkReport, Fault>>,
+    /// It is being stopped, and gone in a moment.
+    stopped: bool,
+}
 
 /// The node that lies.
 const LIAR: usize = 2;
@@ -22,23 +33,45 @@ impl World {
         for (blob, _) in spec.program.blobs() {
             assert!(self.nodes[node].blobs.contains(&blob), "a program runs only when its blobs are here");
         }
-        let before = self.nodes[node].working.insert(device, work);
-        assert_eq!(before, None, "one program a device at a time");
-        self.nodes[node].work_device.insert(work, device);
+        let ahead = usize::from(jobs::devices(node)[usize::from(device)].engine.is_gpu());
+        let working = self.nodes[node].working.entry(device).or_default();
+        let wanted = working.iter().filter(|working| !working.stopped).count();
+        assert!(wanted <= ahead, "one program a device at a time, and one ahead where it is a GPU");
         let time = self.rng.u64(1..3_000);
         let result = if !self.chance(self.faults.work) {
             let lies = node == LIAR && self.chance(self.faults.lie);
-            Ok(jobs::report(spec, time, lies))
+            Some(Ok(jobs::report(spec, time, lies)))
         } else if self.rng.bool() {
-            Err(Fault::WorkerCrashed { how: "signal 9".to_owned() })
+            Some(Err(Fault::WorkerCrashed { how: "signal 9".to_owned() }))
         } else if self.rng.u64(0..8) == 0 {
-            Err(Fault::Trap { place: Place::default() })
+            Some(Err(Fault::Trap { place: Place::default() }))
         } else {
             // It hangs until it is stopped.
-            return;
+            None
         };
+        let working = self.nodes[node].working.entry(device).or_default();
+        working.push_back(Working { work, time, result, stopped: false });
+        if working.len() == 1 {
+            self.begin(node, device);
+        }
+    }
+
+    pub(super) fn stop_work(&mut self, node: usize, work: WorkId) {
+        let mut held = self.nodes[node].working.values_mut().flatten();
+        if let Some(working) = held.find(|working| working.work == work) {
+            working.stopped = true;
+        }
+        let (life, delay) = (self.nodes[node].life, self.rng.u64(1..50));
+        self.after(delay, Later::Worked { node, life, work, result: Err(Fault::Cancelled) });
+    }
+
+    /// The first program of a device runs.
+    fn begin(&mut self, node: usize, device: u16) {
         let life = self.nodes[node].life;
-        self.after(time, Later::Worked { node, life, work, result });
+        let first = self.nodes[node].working.get(&device).and_then(VecDeque::front).cloned();
+        if let Some(Working { work, time, result: Some(result), .. }) = first {
+            self.after(time, Later::Worked { node, life, work, result });
+        }
     }
 
     pub(super) fn worked(&mut self, node: usize, life: u32, work: WorkId, result: Result<WorkReport, Fault>) {
@@ -46,8 +79,15 @@ impl World {
             return;
         }
         // The first end counts: a stopped program may have finished before.
-        let Some(device) = self.nodes[node].work_device.remove(&work) else { return };
-        self.nodes[node].working.remove(&device);
+        let held = |(device, working): (&u16, &VecDeque<Working>)| {
+            let at = working.iter().position(|working| working.work == work)?;
+            Some((*device, at))
+        };
+        let Some((device, at)) = self.nodes[node].working.iter().find_map(held) else { return };
+        self.nodes[node].working.entry(device).or_default().remove(at);
+        if at == 0 {
+            self.begin(node, device);
+        }
         if let Ok(report) = &result {
             let hashes: Vec<BlobHash> = report.outputs.iter().map(|output| output.hash).collect();
             self.nodes[node].blobs.extend(hashes);
