@@ -246,20 +246,29 @@ async fn children_are_shut_in_once_their_device_is_open_and_serve_one_tenant() {
     assert_eq!(stayed, 1, "the spare took over, and the other tenant's process is gone");
 }
 
-/// Parts of a card have their own names and memory, and their card's model; the driver shows the first to a process. A card
-/// in parts is none itself.
+/// Parts of a card have their own names and memory, and their card's model; the driver shows one to a process, and all are
+/// lent. A card in parts is none itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_of_a_card_are_seen_as_what_they_are() {
     let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
     let cards = cards.with_imitation("mig=1");
     cards.say(50, &[]);
-    let rig = Rig::start_with(cards.program.path(), BackendChoice::Cuda, unhurried()).await;
-    assert_eq!(rig.report.devices[0].model, "imitation MIG 1g.10gb");
-    assert_eq!(rig.report.uuids, [PARTS[0]]);
+    let mut rig = Rig::start_with(cards.program.path(), BackendChoice::Cuda, unhurried()).await;
+    let models: Vec<String> = rig.report.devices.iter().map(|device| device.model.clone()).collect();
+    assert_eq!(models, ["imitation MIG 1g.10gb", "imitation MIG 3g.30gb"]);
+    assert_eq!(rig.report.uuids, PARTS);
     let CudaState::Works { left_out, .. } = &rig.report.cuda else { panic!("{:?}", rig.report.cuda) };
-    let way_out =
-        format!("{}, a part of imitation: a node started with CUDA_VISIBLE_DEVICES={0} lends it", PARTS[1]);
-    assert_eq!(left_out[..], [way_out]);
+    assert!(left_out.is_empty(), "{left_out:?}");
+    // Each is at work in children that see it and no other.
+    let newer = text(&rig.blobs, &programs::EMPTY.replace("sm_52", "sm_100"), "empty");
+    for (device, model) in models.iter().enumerate() {
+        let work = rig.begin_on(device as u16, newer.clone());
+        let fault = rig.end(work).await.unwrap_err();
+        assert!(matches!(&fault, Fault::NoDevice { message } if message.contains(model)), "{fault:?}");
+        let (spec, expected) = scale(&rig.blobs, 300);
+        let work = rig.begin_on(device as u16, spec);
+        assert_eq!(rig.end(work).await.unwrap().inline[0].bytes, expected);
+    }
     let seen = rig.report.cards.as_deref().expect("there is a library");
     let told: Vec<(&str, Option<&str>, Option<Bytes>)> =
         seen.iter().map(|card| (&card.uuid[..], card.part_of.as_deref(), card.readings.memory)).collect();
@@ -275,6 +284,19 @@ async fn parts_of_a_card_are_seen_as_what_they_are() {
     rig.handle.watch(rig.report.uuids.clone(), to);
     let sight = tokio::time::timeout(Duration::from_secs(30), sights.recv()).await.expect("in time");
     assert_eq!(sight.expect("it is watched")[0].1.readings.memory, gib(3));
+}
+
+/// A part that can't be had is told by name, and costs the others nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_the_driver_does_not_show_is_left_out_by_name() {
+    let Some(cards) = Cards::new() else { return eprintln!("skipped: no C compiler") };
+    // It shows another card, whatever it is asked to show.
+    let cards = cards.with_imitation("first=9");
+    let report = Rig::start_with(cards.program.path(), BackendChoice::Cuda, unhurried()).await.report;
+    let CudaState::Works { left_out, .. } = &report.cuda else { panic!("{:?}", report.cuda) };
+    assert_eq!(report.uuids, ["GPU-00000000-0000-0000-0000-000000000009"]);
+    assert!(left_out.iter().zip(PARTS).all(|(told, part)| told.starts_with(part)), "{left_out:?}");
+    assert_eq!(left_out.len(), 2);
 }
 
 /// Where the driver shows the whole of a card in parts all the same, it is not lent.

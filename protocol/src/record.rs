@@ -13,7 +13,7 @@ use crate::{
     job::JobSpec,
     receipt::{Countersignature, Output, Receipt},
     signed::Signed,
-    units::{NanoIo, UnixMillis},
+    units::{Millis, NanoIo, UnixMillis},
 };
 
 /// One durable fact.
@@ -121,6 +121,19 @@ pub enum Record {
         claim_mops: u64,
         /// This node's own.
         verdict: Signed<Verdict>,
+    },
+    /// A provider was challenged and took it not, or let go of it.
+    ChallengeDeclined {
+        /// Who.
+        provider: NodeId,
+        /// Which of its devices.
+        device: u16,
+        /// Whether it may well have had good reasons.
+        slight: bool,
+        /// How long it said that it takes none, if it did.
+        wait: Option<Millis>,
+        /// When.
+        at: UnixMillis,
     },
 }
 

@@ -116,6 +116,22 @@ impl fmt::Display for Millis {
     }
 }
 
+/// A measured figure for people: three digits are all that a measurement is worth, and no more than three are behind the point.
+pub fn measured(value: f64) -> String {
+    let behind = match value.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        1.0.. => 2,
+        _ => 3,
+    };
+    format!("{value:.behind$}")
+}
+
+/// A measured rate, held in thousandths of what people read it in; `-` where nothing was measured.
+pub fn measured_rate(thousandths: u64) -> String {
+    if thousandths == 0 { "-".to_owned() } else { measured(thousandths as f64 / 1e3) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +142,14 @@ mod tests {
         assert_eq!(NanoIo(2_000_000_000).price_of(Nanos(1_500_000_000)), NanoIo(3_000_000_000));
         assert_eq!(NanoIo(0).price_of(Nanos(u64::MAX)), NanoIo(0));
         assert_eq!(NanoIo(u64::MAX).price_of(Nanos(u64::MAX)), NanoIo(u64::MAX));
+    }
+
+    #[test]
+    fn measured_figures_have_three_digits() {
+        let rates = [0, 1, 70, 999, 1_234, 12_345, 123_456, 51_000_400];
+        let shown = ["-", "0.001", "0.070", "0.999", "1.23", "12.3", "123", "51000"];
+        assert_eq!(rates.map(measured_rate), shown);
+        assert_eq!([0.0, -1.5].map(measured), ["0.000", "-1.50"]);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! Own experience only, as in [`crate::reputation`]: a verdict rests on its challenger's clock. It is of one claim: whoever
 //! claims more than was checked has not been checked. A failure counts for an hour, twice as long with each further one in a
 //! row, and for no claim that was lowered since; then the claim is believed by half until it holds. So no hiccup is held
-//! against anybody for ever, and nobody gets away with failing. Who takes no challenge fails none; but a claim that stays unchecked although this node asked again and again is believed by
-//! half. That the device has given what time it has for challenges is next to nothing to hold against it, nor that it is in
-//! use where its advert says so: many may challenge, and many may want it. What beats its model's data sheet by far counts as not measured, challenged or not. Verdicts are rebuilt from the
-//! journal, refusals are not. Tests: at the end, and `tests/patrol.rs`.
+//! against anybody for ever, and nobody gets away with failing. Who takes no challenge fails none; but a claim that stays
+//! unchecked although this node asked again and again is believed by half. That the device has given what time it has for
+//! challenges is next to nothing to hold against it, nor that it is in use where its advert says so: many may challenge, and
+//! many may want it. What beats its model's data sheet by far counts as not measured, challenged or not. Verdicts and
+//! refusals are rebuilt from the journal. Tests: at the end, and `tests/patrol.rs`.
 
 use crate::view::{ClaimView, Standing};
 use ion_protocol::{

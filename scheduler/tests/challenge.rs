@@ -241,7 +241,7 @@ fn lets_go(desk: &mut Desk, round: u64) {
         desk.answer(call, 2, Ok(Answer::Adverts(Vec::new())));
     }
     let (call, ..) = calls(desk)[0];
-    desk.answer(call, 2, withdrawn());
+    desk.answer(call, 2, withdrawn()).disk_works();
 }
 
 #[test]
@@ -262,6 +262,12 @@ fn who_lets_go_again_and_again_is_worth_less_than_who_was_checked_and_no_less_th
     let mut spec = desk::spec();
     spec.needs.f32_mflops_min = 12_000_000;
     assert_eq!(best_of(&desk, &spec), Some(id(2)), "it may still be what it says");
+    // And a restart makes nobody forget it.
+    let mut again = Desk::requester();
+    again.engine.restore(desk.journal.clone(), again.now);
+    again.offer(2, |_| {});
+    let claim = again.engine.offers(again.now)[0].claims[0].clone();
+    assert_eq!((claim.standing, claim.declined), (Standing::Shy, 3));
 }
 
 fn best_of(desk: &Desk, spec: &ion_protocol::job::JobSpec) -> Option<NodeId> {

@@ -167,7 +167,10 @@ calls! {
 
     fn cuDeviceGetName(to: *mut c_char, room: c_int, ordinal: c_int) {
         device(ordinal)?;
-        let part = if driver().settings.mig == 1 { " MIG 1g.10gb" } else { "" };
+        let part = match *driver().settings {
+            Settings { mig: 1, first, .. } => format!(" MIG {first}g.{first}0gb"),
+            _ => String::new(),
+        };
         put_text(to, room as usize, &format!("imitation{part}"));
         Ok(())
     }

@@ -35,7 +35,8 @@ pub struct Settings {
     pub graphs: u32,
     /// The last byte of the first device's UUID; those of the others follow.
     pub first: u8,
-    /// With 1 each device is a part of a partitioned card, and named so.
+    /// With 1 each device is a part of a partitioned card, and named so; a process sees the one that its
+    /// `CUDA_VISIBLE_DEVICES` names, or else the first.
     pub mig: u32,
 }
 
@@ -60,6 +61,10 @@ impl Settings {
         };
         for word in text.split_whitespace() {
             settings.set(word).unwrap_or_else(|| panic!("{VARIABLE}: `{word}` is no setting"));
+        }
+        if let (1, Ok(visible)) = (settings.mig, std::env::var("CUDA_VISIBLE_DEVICES")) {
+            let number = visible.get(visible.len().saturating_sub(2)..);
+            settings.first = number.and_then(|number| u8::from_str_radix(number, 16).ok()).unwrap_or(0);
         }
         settings
     }

@@ -15,7 +15,6 @@ use ion_protocol::{
 };
 use std::{
     any::Any,
-    env,
     ffi::{c_int, c_uint},
     thread,
 };
@@ -40,8 +39,6 @@ const NO_DEVICE: c_int = 100;
 
 /// The oldest driver that has all calls we make: that of CUDA 11.0.
 const DRIVER_MIN: u32 = 11_000;
-/// Set by an owner who lends some devices only.
-const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// Devices that ran a kernel, with the driver's number for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,9 +168,6 @@ fn devices(driver: u32, cards: &[Card], known: &[Measured]) -> Devices {
     let state = if devices.is_empty() {
         CudaState::KernelFailed { why: left_out.join("; ").chars().take(600).collect() }
     } else {
-        if env::var_os(VISIBLE).is_none() {
-            left_out.extend(cards.iter().filter_map(|card| unseen(card, &uuids)));
-        }
         CudaState::Works { driver, left_out }
     };
     Devices { state, devices, uuids, measured }
@@ -200,14 +194,6 @@ fn all_at_once(count: u32, cards: &[Card], release: &str, known: &[Measured]) ->
             .map(|(ordinal, thread)| (ordinal, thread.join().unwrap_or_else(panicked)))
             .collect()
     })
-}
-
-/// What to say of a part that the driver does not show: it shows one to a process.
-fn unseen(card: &Card, seen: &[String]) -> Option<String> {
-    card.part_of.as_ref()?;
-    let (model, uuid) = (&card.model, &card.uuid);
-    let text = format!("{uuid}, a part of {model}: a node started with {VISIBLE}={uuid} lends it");
-    (!seen.contains(uuid)).then_some(text)
 }
 
 /// A device with its name and what was measured of it, or why it is left out.

@@ -5,7 +5,8 @@ use super::{
     args::{BenchArgs, Common},
     block_on_all, output,
 };
-use crate::bench::{self, BenchOptions, Figure};
+use crate::bench::{self, BenchOptions};
+use ion_protocol::units::measured;
 use std::time::Duration;
 
 /// Measures this machine and this build, each figure against a yardstick of the same run.
@@ -40,21 +41,11 @@ pub fn bench(common: &Common, args: BenchArgs) -> Result<(), CliError> {
     for figure in &report.figures {
         table.row([
             figure.name.clone(),
-            value(figure),
+            format!("{} {}", measured(figure.value), figure.unit),
             figure.yardstick.clone().unwrap_or_default(),
             figure.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
             figure.target.unwrap_or_default().to_owned(),
         ]);
     }
     table.print()
-}
-
-/// Three digits are all that a measurement is worth.
-fn value(figure: &Figure) -> String {
-    let (value, unit) = (figure.value, figure.unit);
-    match value {
-        100.0.. => format!("{value:.0} {unit}"),
-        10.0.. => format!("{value:.1} {unit}"),
-        _ => format!("{value:.2} {unit}"),
-    }
 }

@@ -9,7 +9,10 @@ use crate::control::{
     ControlError,
     api::{ControlRequest, ControlResponse, DeviceView, DevicesView},
 };
-use ion_protocol::sheet::{self, Sheet};
+use ion_protocol::{
+    sheet::{self, Sheet},
+    units::measured_rate,
+};
 use serde::Serialize;
 
 /// The running node's devices, or what the owner wants of one.
@@ -86,11 +89,11 @@ fn table(devices: &[DeviceView]) -> Result<(), CliError> {
             d.label(),
             d.capability.to_string(),
             d.memory.to_string(),
-            tenths(d.power.f32_mflops),
-            tenths(d.power.f16_mflops),
-            tenths(d.power.product_mops),
-            tenths(d.power.memory_mbps),
-            format!("{}, {}", tenths(d.power.to_device_mbps), tenths(d.power.from_device_mbps)),
+            measured_rate(d.power.f32_mflops),
+            measured_rate(d.power.f16_mflops),
+            measured_rate(d.power.product_mops),
+            measured_rate(d.power.memory_mbps),
+            format!("{}, {}", measured_rate(d.power.to_device_mbps), measured_rate(d.power.from_device_mbps)),
             doing(view),
         ]);
     }
@@ -165,9 +168,4 @@ fn notes(view: &DevicesView) -> Vec<String> {
         lines.extend(isolation.hint().map(|hint| format!("  hint: {hint}")));
     }
     lines
-}
-
-/// Thousandths as tenths; `-` where nothing was measured.
-pub fn tenths(thousandths: u64) -> String {
-    if thousandths == 0 { "-".to_owned() } else { format!("{:.1}", thousandths as f64 / 1e3) }
 }

@@ -1,6 +1,6 @@
 //! `ion offers`
 
-use super::{CliError, args::Common, block_on, devices::tenths, output, start};
+use super::{CliError, args::Common, block_on, output, start};
 use crate::{
     clock,
     control::{
@@ -8,7 +8,7 @@ use crate::{
         api::{ClaimView, ControlRequest, ControlResponse, Standing},
     },
 };
-use ion_protocol::{Millis, hardware::Device, sheet::Sheet};
+use ion_protocol::{Millis, hardware::Device, sheet::Sheet, units::measured_rate};
 
 /// The offers the running node knows: one row a device.
 pub fn offers(common: &Common) -> Result<(), CliError> {
@@ -70,7 +70,7 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
 
 /// Its rate, and what that is of the maker's figure.
 fn of_sheet(device: &Device) -> String {
-    let rate = tenths(device.power.f32_mflops);
+    let rate = measured_rate(device.power.f32_mflops);
     let percent = Sheet::of(&device.model).and_then(|sheet| sheet.ratios(&device.power).f32_percent);
     percent.map_or(rate.clone(), |percent| format!("{rate} ({percent} %)"))
 }

@@ -304,7 +304,8 @@ impl Index {
             | Record::JobEnded { .. }
             | Record::LeaseTaken { .. }
             | Record::LeaseReleased { .. }
-            | Record::Challenged { .. } => false,
+            | Record::Challenged { .. }
+            | Record::ChallengeDeclined { .. } => false,
         };
         self.unflushed += 1;
         if written || self.unflushed >= FLUSH_RECORDS {

@@ -42,7 +42,9 @@ pub const STDERR_BYTES_MAX: u64 = 1 << 20;
 const GONE_AFTER: Duration = Duration::from_secs(2);
 /// What drivers read of the environment; a child gets nothing else.
 const ENVIRONMENT: [&str; 4] =
-    ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"];
+    ["LD_LIBRARY_PATH", VISIBLE_DEVICES, "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"];
+/// Which devices a driver shows to a process; an owner's choice, where it is set.
+pub const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 
 /// Starts children, all from one thread that lives as long as anyone can ask: the kernel kills a child when the *thread*
 /// that started it ends, and threads of a runtime come and go.
@@ -50,10 +52,13 @@ const ENVIRONMENT: [&str; 4] =
 pub struct Spawner {
     asks: mpsc::Sender<Ask>,
     started: Arc<Mutex<VecDeque<u32>>>,
+    /// The one device that the driver shows to its children, by the driver's name; `None` for what it shows anyway.
+    shown: Option<String>,
 }
 
 struct Ask {
     task: Task,
+    shown: Option<String>,
     reply: oneshot::Sender<io::Result<Process>>,
 }
 
@@ -67,7 +72,7 @@ impl Spawner {
         let started = std::thread::Builder::new().name("ion-spawner".to_owned()).spawn(move || {
             while let Some(ask) = asked.blocking_recv() {
                 let _inside = runtime.enter();
-                let child = spawn(&exe, ask.task);
+                let child = spawn(&exe, ask.task, ask.shown);
                 if let Some(pid) = child.as_ref().ok().and_then(Process::id) {
                     let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
                     noted.push_back(pid);
@@ -80,7 +85,12 @@ impl Spawner {
         });
         // Without the thread every ask is answered with an error.
         drop(started);
-        Self { asks, started: started_here }
+        Self { asks, started: started_here, shown: None }
+    }
+
+    /// The same, for children that are to see no other device than this.
+    pub fn showing(&self, uuid: Option<String>) -> Self {
+        Self { shown: uuid, ..self.clone() }
     }
 
     /// Numbers of the children started of late, those that ended included: a driver may list one a moment longer.
@@ -91,7 +101,7 @@ impl Spawner {
     async fn ask(&self, task: Task) -> io::Result<Process> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts workers is gone");
-        self.asks.send(Ask { task, reply }).await.map_err(|_| gone())?;
+        self.asks.send(Ask { task, shown: self.shown.clone(), reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -113,13 +123,14 @@ impl Spawner {
     }
 }
 
-fn spawn(exe: &PathBuf, task: Task) -> io::Result<Process> {
+fn spawn(exe: &PathBuf, task: Task, shown: Option<String>) -> io::Result<Process> {
     let environment = ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
     Command::new(exe)
         .arg("worker")
         .args(task.to_args())
         .env_clear()
         .envs(environment)
+        .envs(shown.map(|uuid| (VISIBLE_DEVICES, uuid)))
         // Foreign code is compiled afresh each time and leaves nothing in the owner's home.
         .env("CUDA_CACHE_DISABLE", OsString::from("1"))
         .stdin(Stdio::piped())

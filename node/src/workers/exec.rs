@@ -47,12 +47,13 @@ pub async fn exec(
 ) -> Result<ExecReport, Fault> {
     let patience = Patience::default();
     let spawner = Spawner::start(config.exe.clone());
-    let (report, engines) = probe::probe(&spawner, &config, patience).await;
-    let (Some(device), Some(&engine)) = (report.devices.first(), engines.first()) else {
+    let (report, ways) = probe::probe(&spawner, &config, patience).await;
+    let (Some(device), Some(way)) = (report.devices.first(), ways.first()) else {
         let why = report.cpu_trouble.unwrap_or_else(|| report.cuda.to_string());
         return Err(Fault::NoDevice { message: format!("no device: {why}") });
     };
-    let task = Task::Serve { engine, memory: device.memory };
+    let task = Task::Serve { engine: way.engine, memory: device.memory };
+    let spawner = spawner.showing(way.shown.clone());
     let host = Host { spawner, task, device: device.clone(), blobs, patience };
     let began = Instant::now();
     let mut child = host.ready_child().await?;

@@ -232,17 +232,17 @@ pub async fn start_with(
     inputs: mpsc::Sender<Input>,
 ) -> (WorkersHandle, ProbeReport) {
     let spawner = Spawner::start(config.exe.clone());
-    let (report, engines) = probe::probe(&spawner, &config, patience).await;
+    let (report, ways) = probe::probe(&spawner, &config, patience).await;
     let stops = Stops::default();
     let devices = report
         .devices
         .iter()
-        .zip(engines)
-        .map(|(device, engine)| {
+        .zip(ways)
+        .map(|(device, way)| {
             let (to, jobs) = mpsc::channel(DEVICE_QUEUE_MAX);
-            let task = Task::Serve { engine, memory: device.memory };
+            let task = Task::Serve { engine: way.engine, memory: device.memory };
             let host = job::Host {
-                spawner: spawner.clone(),
+                spawner: spawner.showing(way.shown),
                 task,
                 device: device.clone(),
                 blobs: blobs.clone(),

@@ -2,7 +2,7 @@
 
 use super::{
     BackendChoice, Patience, WorkersConfig,
-    child::{Spawner, how, millis},
+    child::{Spawner, VISIBLE_DEVICES, how, millis},
     job_memory, measured,
 };
 use crate::clock::wall;
@@ -11,7 +11,7 @@ use ion_gpu::{
     probe::{Answer, CudaState, ProbeReport, Question},
     worker::{EngineChoice, Task, frame},
 };
-use ion_protocol::{codec, hardware::Device};
+use ion_protocol::{codec, hardware::Device, limits::DEVICES_MAX};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -24,21 +24,28 @@ enum Silence {
     Babbled(String),
 }
 
-/// The report, and what runs each of its devices.
-pub async fn probe(
-    spawner: &Spawner,
-    config: &WorkersConfig,
-    patience: Patience,
-) -> (ProbeReport, Vec<EngineChoice>) {
+/// How children come to a device.
+#[derive(Clone, Debug)]
+pub struct Way {
+    pub engine: EngineChoice,
+    /// Where the driver has to be told to show it, and nothing else.
+    pub shown: Option<String>,
+}
+
+/// The report, and the way to each of its devices.
+pub async fn probe(spawner: &Spawner, config: &WorkersConfig, patience: Patience) -> (ProbeReport, Vec<Way>) {
     let ask_cuda = async {
         match config.backend {
-            BackendChoice::Cpu => nothing(CudaState::NotAsked),
+            BackendChoice::Cpu => Cuda::of(nothing(CudaState::NotAsked)),
             BackendChoice::Auto | BackendChoice::Cuda => {
                 let known = known(config).await;
-                match ask(spawner, Question::Cuda, &known, patience).await {
-                    Ok(answer) => note(config, answer).await,
-                    Err(silence) => nothing(state(silence, patience)),
-                }
+                let cuda = match ask(spawner, Question::Cuda, &known, patience).await {
+                    Ok(answer) => Cuda::of(answer),
+                    Err(silence) => Cuda::of(nothing(state(silence, patience))),
+                };
+                let mut cuda = cuda.with_parts(spawner, &known, patience).await;
+                cuda.answer = note(config, cuda.answer).await;
+                cuda
             }
         }
     };
@@ -51,7 +58,7 @@ pub async fn probe(
             }
         }
     };
-    let (cuda, cpu) = tokio::join!(ask_cuda, ask_cpu);
+    let (Cuda { answer: cuda, ways }, cpu) = tokio::join!(ask_cuda, ask_cpu);
     let (cpu, cpu_trouble) = match cpu {
         Ok(cpu) => (cpu, None),
         Err(silence) => (None, Some(words(silence, patience))),
@@ -62,21 +69,75 @@ pub async fn probe(
     let isolation = if no_gpus { of_cpu } else { cuda.isolation };
     let lent = |device: Device| Device { memory: config.keep_free.of(device.memory), ..device };
     let uuids = if no_gpus { vec![String::new()] } else { cuda.uuids };
-    let gpus =
-        cuda.devices.into_iter().map(|(ordinal, device)| (EngineChoice::Cuda { ordinal }, lent(device)));
-    let mut found: Vec<(EngineChoice, Device)> = gpus.collect();
+    let gpus = ways.into_iter().zip(cuda.devices).map(|(way, (_, device))| (way, lent(device)));
+    let mut found: Vec<(Way, Device)> = gpus.collect();
     if found.is_empty() {
-        found.extend(
-            cpu.into_iter().flat_map(|cpu| cpu.devices).map(|(_, device)| (EngineChoice::Cpu, device)),
-        );
+        let way = || Way { engine: EngineChoice::Cpu, shown: None };
+        found.extend(cpu.into_iter().flat_map(|cpu| cpu.devices).map(|(_, device)| (way(), device)));
     }
-    let (engines, devices) = found
+    let (ways, devices) = found
         .into_iter()
         .enumerate()
-        .map(|(index, (engine, device))| (engine, Device { index: index as u16, ..device }))
+        .map(|(index, (way, device))| (way, Device { index: index as u16, ..device }))
         .unzip();
     let cards = cuda.cards;
-    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, uuids, cards, isolation }, engines)
+    (ProbeReport { cuda: cuda.cuda, cpu_trouble, nvrtc, devices, uuids, cards, isolation }, ways)
+}
+
+/// What the driver's children said, and the way to each device of theirs.
+struct Cuda {
+    answer: Answer,
+    ways: Vec<Way>,
+}
+
+impl Cuda {
+    fn of(answer: Answer) -> Self {
+        let way = |ordinal| Way { engine: EngineChoice::Cuda { ordinal }, shown: None };
+        let ways = answer.devices.iter().map(|(ordinal, _)| way(*ordinal)).collect();
+        Self { answer, ways }
+    }
+
+    /// Adds the parts of partitioned cards (MIG) that the driver did not show: it shows one to a process, so each is asked for in
+    /// one of its own. An owner who chose devices has chosen.
+    async fn with_parts(mut self, spawner: &Spawner, known: &[Measured], patience: Patience) -> Self {
+        if std::env::var_os(VISIBLE_DEVICES).is_some() {
+            return self;
+        }
+        let seen = self.answer.uuids.clone();
+        let unseen = self.answer.cards.iter().flatten().filter(|card| !seen.contains(&card.uuid));
+        let room = DEVICES_MAX.saturating_sub(seen.len());
+        let parts: Vec<(String, String)> = unseen
+            .filter_map(|card| Some((card.uuid.clone(), card.part_of.as_ref().map(|_| card.model.clone())?)))
+            .take(room)
+            .collect();
+        let asked = parts.into_iter().map(|(uuid, model)| async move {
+            let spawner = spawner.showing(Some(uuid.clone()));
+            let answer = ask(&spawner, Question::Cuda, known, patience).await;
+            (uuid, model, answer.unwrap_or_else(|silence| nothing(state(silence, patience))))
+        });
+        for (uuid, model, answer) in futures::future::join_all(asked).await {
+            self.add(uuid, &model, answer);
+        }
+        self
+    }
+
+    fn add(&mut self, uuid: String, model: &str, part: Answer) {
+        let all = &mut self.answer;
+        if let ([(ordinal, device)], [found]) = (&part.devices[..], &part.uuids[..])
+            && *found == uuid
+        {
+            if all.devices.is_empty() {
+                all.cuda = part.cuda;
+            }
+            all.devices.push((*ordinal, device.clone()));
+            all.uuids.push(uuid.clone());
+            all.measured.extend(part.measured);
+            all.isolation = all.isolation.take().or(part.isolation);
+            self.ways.push(Way { engine: EngineChoice::Cuda { ordinal: *ordinal }, shown: Some(uuid) });
+        } else if let CudaState::Works { left_out, .. } = &mut all.cuda {
+            left_out.push(format!("{uuid}, a part of {model}: shown alone, the driver says: {}", part.cuda));
+        }
+    }
 }
 
 /// What was measured of the cards before.

@@ -223,7 +223,7 @@ fn questions_are_answered_in_tables_and_in_json() {
     let offers = ask(&["offers"]).out;
     assert!(offers.contains("CUDA: NVIDIA H100") && offers.contains("0.0005 IO"), "{offers}");
     assert!(offers.contains("doubtful: device 0 of ") && offers.contains("held ") && offers.contains(" ago"));
-    assert!(offers.contains("51000.0 (76 %)"), "{offers}");
+    assert!(offers.contains("51000 (76 %)"), "{offers}");
     assert_eq!(json(&["offers"])[0]["claims"][0]["standing"], "held");
     assert!(!offers.contains('\u{1b}'), "a peer's text does not reach the terminal raw");
     assert_eq!(json(&["offers"])[0]["devices"][0]["engine"], "cuda");

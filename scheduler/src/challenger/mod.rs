@@ -166,12 +166,29 @@ impl Challenger {
         self.settle(id, cx);
     }
 
-    /// A verdict from the journal.
+    /// What the journal says of a challenge.
     pub(crate) fn restore(record: &Record, cx: &mut Cx<'_>) {
-        let Record::Challenged { device, claim_mops, verdict } = record else { return };
-        if let Ok(verdict) = codec::decode::<Verdict>(verdict.body_bytes(), Verdict::BYTES_MAX) {
-            let (who, held) = ((verdict.provider, *device), verdict.judgement.is_passed());
-            cx.market.claims.judged(who, *claim_mops, held, verdict.signed);
+        match record {
+            Record::Challenged { device, claim_mops, verdict } => {
+                if let Ok(verdict) = codec::decode::<Verdict>(verdict.body_bytes(), Verdict::BYTES_MAX) {
+                    let (who, held) = ((verdict.provider, *device), verdict.judgement.is_passed());
+                    cx.market.claims.judged(who, *claim_mops, held, verdict.signed);
+                }
+            }
+            Record::ChallengeDeclined { provider, device, slight, wait, at } => {
+                let blemish = if *slight { Blemish::Slight } else { Blemish::Plain };
+                cx.market.claims.declined((*provider, *device), blemish, *wait, *at);
+            }
+            Record::JobSubmitted { .. }
+            | Record::OrderSigned { .. }
+            | Record::AttemptLost { .. }
+            | Record::DeliveryFalse { .. }
+            | Record::Countersigned { .. }
+            | Record::JobEnded { .. }
+            | Record::LeaseTaken { .. }
+            | Record::ReceiptSigned { .. }
+            | Record::ReceiptSettled { .. }
+            | Record::LeaseReleased { .. } => {}
         }
     }
 
@@ -306,7 +323,9 @@ fn declined(who: &ChallengeTarget, why: Declined, cx: &mut Cx<'_>) -> State {
         | Declined::Unfinished => None,
     };
     if let Some((blemish, wait)) = blemish {
-        cx.market.claims.declined((provider, device), blemish, wait, cx.now.wall);
+        let (slight, at) = (blemish == Blemish::Slight, cx.now.wall);
+        cx.market.claims.declined((provider, device), blemish, wait, at);
+        cx.out.record(Fact::Quiet, Record::ChallengeDeclined { provider, device, slight, wait, at });
     }
     cx.out.event(Event::ChallengeDeclined { provider, device, why: why.to_string() });
     State::Over(Err(why))

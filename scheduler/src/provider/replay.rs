@@ -78,7 +78,8 @@ impl Replay {
             | Record::DeliveryFalse { .. }
             | Record::Countersigned { .. }
             | Record::JobEnded { .. }
-            | Record::Challenged { .. } => {}
+            | Record::Challenged { .. }
+            | Record::ChallengeDeclined { .. } => {}
         }
     }
 

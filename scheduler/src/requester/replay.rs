@@ -81,7 +81,8 @@ impl Replay {
             | Record::ReceiptSigned { .. }
             | Record::ReceiptSettled { .. }
             | Record::LeaseReleased { .. }
-            | Record::Challenged { .. } => {}
+            | Record::Challenged { .. }
+            | Record::ChallengeDeclined { .. } => {}
         }
     }
 

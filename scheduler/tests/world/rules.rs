@@ -72,7 +72,8 @@ impl Rules {
             | Record::JobEnded { .. }
             | Record::ReceiptSettled { .. }
             | Record::LeaseReleased { .. }
-            | Record::Challenged { .. } => {}
+            | Record::Challenged { .. }
+            | Record::ChallengeDeclined { .. } => {}
         }
     }
 

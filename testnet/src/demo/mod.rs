@@ -15,12 +15,14 @@ use crate::{
         node::Role,
     },
     jobs::{Ended, JOB_SECONDS, Job},
-    programs::{Program, mandelbrot::Mandelbrot, matmul::Matmul, numbers::grouped, saxpy::Saxpy, walk::Walk},
+    programs::{Program, mandelbrot::Mandelbrot, matmul::Matmul, saxpy::Saxpy, walk::Walk},
     receipts,
     report::Timeline,
 };
 use anyhow::{Context, Result, bail};
-use ion_protocol::{Attempt, JobId, Millis, Nanos, NodeId, hardware::Device, message::LeaseState};
+use ion_protocol::{
+    Attempt, JobId, Millis, Nanos, NodeId, hardware::Device, message::LeaseState, units::measured_rate,
+};
 use ion_scheduler::event::Event;
 use serde::Deserialize;
 use std::{
@@ -318,7 +320,7 @@ impl Offer {
         let devices: Vec<String> = self
             .devices
             .iter()
-            .map(|d| format!("{} ({}, {} MFLOP/s)", d.label(), d.model, grouped(d.power.f32_mflops)))
+            .map(|d| format!("{} ({}, {} GFLOP/s)", d.label(), d.model, measured_rate(d.power.f32_mflops)))
             .collect();
         let name = network.cluster.name_of(&self.provider);
         format!("{name}: {} at {} a second", devices.join(", "), self.price_per_second)
