@@ -314,7 +314,7 @@ pub fn accepts(param: &Param, given: &[Arg]) -> bool {
                 Kind::Unsigned | Kind::Signed => !float || bits == 16,
                 Kind::Float => matches!(element, Element::F16 | Element::F32 | Element::F64),
                 Kind::Bfloat => *element == Element::Bf16,
-                Kind::Pair | Kind::IntPair | Kind::Element | Kind::Predicate => false,
+                Kind::Pair | Kind::IntPair | Kind::BytePair | Kind::Element | Kind::Predicate => false,
             };
             kinds && u64::from(bits) == element.size() * 8
         }

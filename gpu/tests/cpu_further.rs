@@ -347,3 +347,113 @@ fn members_of_a_warp() {
     let old = rows("shfl.down.b32 d, a, 1, 31;", B32, "b32", &[[7, 0, 0], [8, 0, 0], [9, 0, 0]]);
     assert_eq!(old[..2], [8, 9]);
 }
+
+/// The numbers of an 8-bit format by its manual: bias, bits of the fraction, the greatest, and what is beyond it.
+fn bytes(fraction: u32, bias: i32, greatest: u8, beyond: f64) -> Vec<(u8, f64)> {
+    let value = |size: u8| {
+        let (field, low) = (i32::from(size >> fraction), f64::from(size % (1 << fraction)));
+        let one = f64::from(1 << fraction);
+        if field == 0 { low / one * 2f64.powi(1 - bias) } else { (1.0 + low / one) * 2f64.powi(field - bias) }
+    };
+    let size = |n: u8| match n & 0x7f {
+        n if n <= greatest => value(n),
+        n if n == greatest + 1 => beyond,
+        _ => f64::NAN,
+    };
+    (0..=255).map(|n: u8| (n, if n > 0x7f { -size(n) } else { size(n) })).collect()
+}
+
+/// The nearest of all finite numbers, the even one of two as near, by trying them all.
+fn nearest(all: &[(u8, f64)], value: f64, relu: bool) -> u64 {
+    if value.is_nan() {
+        return 0x7f;
+    }
+    if relu && value <= 0.0 {
+        return 0;
+    }
+    let finite = all.iter().filter(|(n, v)| v.is_finite() && (*n > 0x7f) == value.is_sign_negative());
+    let distance = |v: f64| (v - value.clamp(-1e9, 1e9)).abs();
+    let best =
+        finite.min_by(|(m, a), (n, b)| distance(*a).total_cmp(&distance(*b)).then((m & 1).cmp(&(n & 1))));
+    best.map_or(0, |(n, _)| (*n).into())
+}
+
+#[test]
+fn numbers_of_eight_bits_come_in_pairs() {
+    let formats = [("e4m3x2", bytes(3, 7, 0x7e, f64::NAN)), ("e5m2x2", bytes(2, 15, 0x7b, f64::INFINITY))];
+    let half = |v: f64| match v {
+        v if v.is_nan() => 0x7fff,
+        v => u64::from(f16_bits(v)),
+    };
+    for (name, all) in &formats {
+        let rows: Vec<[u64; 3]> = (0..256u64).map(|n| [n | (n * 37 % 256) << 8, 0, 0]).collect();
+        for relu in [false, true] {
+            let to = if relu { "cvt.rn.relu.f16x2" } else { "cvt.rn.f16x2" };
+            hold(&format!("{to}.{name} d, a;"), B16, "b32", &rows, |[a, ..]| {
+                let one = |n: u64| {
+                    let v = all[n as usize & 255].1;
+                    if relu && v <= 0.0 { 0 } else { half(v) }
+                };
+                one(a) | one(a >> 8) << 16
+            });
+        }
+        // All numbers, the middles between them and what is next to these, infinities and NaN.
+        let mut values: Vec<f32> = all.iter().map(|(_, v)| *v as f32).collect();
+        for pair in all.windows(2) {
+            let middle = ((pair[0].1 + pair[1].1) / 2.0) as f32;
+            values.extend([
+                middle,
+                f32::from_bits(middle.to_bits() + 1),
+                f32::from_bits(middle.to_bits().wrapping_sub(1)),
+            ]);
+        }
+        values.extend([
+            464.0,
+            464.1,
+            -500.0,
+            57344.0,
+            61440.0,
+            61441.0,
+            f32::MAX,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            1e-30,
+        ]);
+        values.extend([f32::NAN, -f32::NAN, f32::from_bits(1), -0.0, 0.0]);
+        let shifted = values.iter().cycle().skip(7);
+        let rows: Vec<[u64; 3]> =
+            values.iter().zip(shifted).map(|(a, b)| [a.to_bits().into(), b.to_bits().into(), 0]).collect();
+        for relu in ["", ".relu"] {
+            let on = !relu.is_empty();
+            hold(
+                &format!("cvt.rn.satfinite{relu}.{name}.f32 d, a, b;"),
+                ["f32"; 3],
+                "b16",
+                &rows,
+                |[a, b, _]| nearest(all, f(a).into(), on) << 8 | nearest(all, f(b).into(), on),
+            );
+        }
+        let rows: Vec<[u64; 3]> =
+            (0..0x1_0000u64).step_by(13).map(|n| [n | (0xffff - n) << 16, 0, 0]).collect();
+        hold(&format!("cvt.rn.satfinite.{name}.f16x2 d, a;"), B32, "b16", &rows, |[a, ..]| {
+            nearest(all, half_value(a as u16), false) | nearest(all, half_value((a >> 16) as u16), false) << 8
+        });
+    }
+}
+
+/// The bits of a number that f16 has.
+fn f16_bits(v: f64) -> u16 {
+    (0..0x7c01u16).find(|n| half_value(*n) == v.abs()).expect("a half")
+        | u16::from(v.is_sign_negative()) << 15
+}
+
+fn half_value(bits: u16) -> f64 {
+    let (field, low) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff) / 1024.0);
+    let size = match field {
+        0 => low * 2f64.powi(-14),
+        31 if low == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + low) * 2f64.powi(field - 15),
+    };
+    if bits >> 15 == 1 { -size } else { size }
+}

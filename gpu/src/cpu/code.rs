@@ -3,7 +3,7 @@
 //! Owns: [`Code`] and [`Kernel`]. Never: executes (see `step.rs`) or makes them (see `decode/`).
 //! Tests: through the engine, `gpu/tests/cpu_*.rs`.
 
-use super::{memory::Area, object::ObjectOp, soft::Mode};
+use super::{memory::Area, object::ObjectOp, soft::Mode, tiny::Tiny, video::Video};
 use crate::ptx::words::{Mod, Special};
 
 /// An operand that is not there.
@@ -453,6 +453,10 @@ pub enum Kind {
     Word(WordOp),
     /// f32 to a narrow format.
     Narrow(Narrow),
+    /// Two floats of eight bits.
+    Tiny(Tiny),
+    /// Parts of `a` and `b`, joined with those of `c` or with its word.
+    Video(Video),
     /// Smallest or greatest by magnitude, with the sign of the product.
     XorSign {
         max: bool,

@@ -11,7 +11,7 @@
 //! sparse   memory of which only what is touched exists, for replay
 //! reach    what a launch can write at all            pieces   what of a program's memory is where, for that and replay
 //! bare     a launch on memory that somebody else keeps
-//! int, float, approx, convert, compare, transfer, matrix, tensor, collective, object, print: the instructions
+//! int, float, approx, convert, tiny, compare, transfer, matrix, tensor, collective, object, video, print: the instructions
 //! soft: exact rounding; memory: the addresses
 //! ```
 //!
@@ -42,7 +42,9 @@ pub(crate) mod reach;
 mod soft;
 pub(crate) mod sparse;
 mod tensor;
+mod tiny;
 mod transfer;
+mod video;
 pub(crate) mod warp;
 
 pub use backend::CpuBackend;

@@ -151,6 +151,7 @@ impl Roots<'_> {
             | Kind::Tag(_)
             | Kind::Untag(_)
             | Kind::Word(_)
+            | Kind::Video(_)
             | Kind::TileTranspose
             | Kind::Shuffle(_)
             | Kind::Redux { .. } => self.join(code, &[code.a, code.b, code.c]),
@@ -178,6 +179,7 @@ impl Roots<'_> {
             | Kind::Astray
             | Kind::Assert
             | Kind::Narrow(_)
+            | Kind::Tiny(_)
             | Kind::XorSign { .. }
             | Kind::SetHalf { .. }
             | Kind::Elect

@@ -14,8 +14,9 @@ use super::{
     lanes::{ALL, BIT, Frame, LANES, Lane, lanes_of, map1, store, test2},
     matrix,
     memory::{Area, BadAccess, Global, LOCAL_TAG, PARAM_TAG, Private, SHARED_TAG},
-    object, print, tensor,
+    object, print, tensor, tiny,
     transfer::{self, Memory},
+    video,
 };
 
 /// Instructions that one product of matrices counts for in a warp's turn, so that a loop of them is stopped in time.
@@ -423,6 +424,8 @@ impl Warp {
             }
             Kind::Word(op) => int::word_op(f, i, op),
             Kind::Narrow(how) => convert::narrow(f, i, how),
+            Kind::Tiny(how) => tiny::convert(f, i, how),
+            Kind::Video(how) => video::video(f, i, how),
             Kind::XorSign { max, ty, how } => float::xor_sign(f, i, max, ty, how),
             Kind::Mma(_)
             | Kind::TileTranspose

@@ -64,6 +64,14 @@ enum Kindof {
     Table,
     Constant,
     RegisterOrVariable,
+    /// A word or a part of one, and a part of one as destination.
+    VideoSource,
+    VideoPart,
+    /// Parts of two words, and those of a result that are set.
+    VideoSources,
+    VideoMask,
+    /// A 32-bit register.
+    Register,
     /// How many bytes are copied, or a predicate that says that none are.
     Copied,
     /// The last operand, there if and only if the instruction says that it hints at a cache policy.
@@ -140,6 +148,11 @@ fn read_operand(name: &str) -> Kindof {
         "t" => Kindof::Table,
         "i" => Kindof::Constant,
         "y" => Kindof::RegisterOrVariable,
+        "vs" => Kindof::VideoSource,
+        "vd" => Kindof::VideoPart,
+        "vq" => Kindof::VideoSources,
+        "vm" => Kindof::VideoMask,
+        "vr" => Kindof::Register,
         "h" => Kindof::Policy,
         "c" => Kindof::Copied,
         _ if name.starts_with("DP") => Kindof::DstWithPredicate(ty(&name[2..])),
@@ -175,8 +188,8 @@ pub(super) fn check(
         }
         match match_operands(form, op, mods, operands, scope) {
             Ok(()) => return Ok(()),
-            // Of several forms with these modifiers, the one whose first wrong operand comes last is meant.
-            Err(e) if failed.as_ref().is_none_or(|(n, _, _)| e.0 > *n) => failed = Some(e),
+            // Of several forms with these modifiers, the one with as many operands whose first wrong one comes last is meant.
+            Err(e) if failed.as_ref().is_none_or(|f: &Mismatch| e.rank > f.rank) => failed = Some(e),
             Err(_) => {}
         }
     }
@@ -191,7 +204,7 @@ pub(super) fn check(
             Err(e) => failed = Some(e),
         }
     }
-    if let Some((n, found, expected)) = failed {
+    if let Some(Mismatch { rank: (_, n), found, expected }) = failed {
         let place = operand_places.get(n).copied().unwrap_or(at);
         return Err(wrong(place, op, mods, found, expected));
     }
@@ -267,7 +280,13 @@ fn sorted_mods(form: &Form, mods: &[Mod]) -> Option<Mods> {
     left.is_empty().then_some(sorted)
 }
 
-type Mismatch = (usize, String, String);
+/// Why operands are not those of a form.
+struct Mismatch {
+    /// Whether there are as many as it has, and the first that is wrong.
+    rank: (bool, usize),
+    found: String,
+    expected: String,
+}
 
 fn match_operands(
     form: &Form,
@@ -282,14 +301,17 @@ fn match_operands(
     let (least, most) = if hinted { (form.required + policy, most + policy) } else { (form.required, most) };
     if operands.len() < least || operands.len() > most {
         let expected = if least == most { format!("{most}") } else { format!("{least} to {most}") };
-        return Err((operands.len().min(most), format!("{} operands", operands.len()), expected));
+        let (rank, found) = ((false, operands.len().min(most)), format!("{} operands", operands.len()));
+        return Err(Mismatch { rank, found, expected });
     }
     let checker = operand::Checker { op, mods, scope };
     for (n, operand) in operands.iter().enumerate() {
         // What may be left out before a policy is left out from the back.
         let last = hinted && n + 1 == operands.len();
         let kind = if last { Kindof::Policy } else { form.operands[n] };
-        checker.operand(kind, operand).map_err(|expected| (n, scope.describe(operand), expected))?;
+        let found = || scope.describe(operand);
+        let wrong = |expected| Mismatch { rank: (true, n), found: found(), expected };
+        checker.operand(kind, operand).map_err(wrong)?;
     }
     Ok(())
 }
@@ -313,6 +335,7 @@ impl Scope<'_> {
                 Some(class) => format!("a .{} register", class.type_text()),
                 None => "an unknown register".into(),
             },
+            Operand::Part(_, select) => format!("the parts `.{}` of a register", select.text()),
             Operand::Not(_) => "a negated predicate".into(),
             Operand::Pair(..) => "a pair of registers".into(),
             Operand::Int(v) => format!("the integer {v}"),

@@ -283,9 +283,48 @@ pub enum Base {
 /// A missing register in a pair such as `_|%p1`.
 pub const SINK: u32 = u32::MAX;
 
+/// Parts of a register: `.b3210` or `.h1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Select {
+    pub halves: bool,
+    digits: [u8; 4],
+    len: u8,
+}
+
+impl Select {
+    pub fn named(text: &str) -> Option<Select> {
+        let (kind, digits) = text.split_at_checked(1)?;
+        let halves = match kind {
+            "b" => false,
+            "h" => true,
+            _ => return None,
+        };
+        let mut select = Select { halves, digits: [0; 4], len: digits.len() as u8 };
+        if digits.is_empty() || digits.len() > select.digits.len() {
+            return None;
+        }
+        for (place, digit) in select.digits.iter_mut().zip(digits.bytes()) {
+            *place = matches!(digit, b'0'..=b'7').then(|| digit - b'0')?;
+        }
+        Some(select)
+    }
+
+    /// The numbers of the parts, the highest place first.
+    pub fn digits(&self) -> &[u8] {
+        &self.digits[..usize::from(self.len)]
+    }
+
+    pub fn text(&self) -> String {
+        let kind = if self.halves { "h" } else { "b" };
+        self.digits().iter().fold(kind.to_string(), |text, digit| text + &digit.to_string())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Operand {
     Register(u32),
+    /// `%r1.b0`.
+    Part(u32, Select),
     /// `!%p1`.
     Not(u32),
     /// `%p1|%p2`; either may be [`SINK`].

@@ -325,6 +325,7 @@ impl Printer<'_> {
         let register = |r: u32| if r == SINK { "_" } else { numbers[r as usize].as_str() };
         match *operand {
             Operand::Register(r) => put!(self, "{}", register(r)),
+            Operand::Part(r, select) => put!(self, "{}.{}", register(r), select.text()),
             Operand::Not(r) => put!(self, "!{}", register(r)),
             Operand::Pair(a, b) => put!(self, "{}|{}", register(a), register(b)),
             Operand::Int(v) => put!(self, "{v}"),

@@ -14,6 +14,7 @@
 //! i       integer constant                            ?          may be left out
 //! as ag   address in shared, in global memory         fa fb fc fd  the registers of a matrix
 //! c       bytes to copy, or a predicate not to
+//! vs vq   word or a part of one, parts of two words     vd vm      part, parts of a result     vr      32-bit register
 //! x       registers of 8 x 8 matrices                 h           cache policy, last, if `.L2::cache_hint` is there
 //! ```
 //!
@@ -63,6 +64,7 @@ pub const SETS: &[(&str, &str)] = &[
     ("MMA", ".m16n16k16|.m32n8k16|.m8n32k16"),
     ("MSPACE", ".global|.shared|.shared::cta"),
     ("LAYOUT", ".row|.col"),
+    ("W32", ".u32|.s32"),
     ("OWN", ".shared|.shared::cta"),
     ("NEAR", ".cta|.cluster"),
 ];
@@ -106,6 +108,9 @@ cvt .rn|.rz [.relu] [.satfinite] .f16|.bf16 .f32 : D S1
 cvt .rn|.rz [.relu] [.satfinite] .f16x2|.bf16x2 .f32 : D S1 S1
 cvt .rn|.rz [.satfinite] [.relu] .tf32 .f32 : D S1
 cvt .rna [.satfinite] .tf32 .f32 : D S1
+cvt .rn .satfinite [.relu] .e4m3x2|.e5m2x2 .f32 : d s1 s1
+cvt .rn .satfinite [.relu] .e4m3x2|.e5m2x2 .f16x2 : d s1
+cvt .rn [.relu] .f16x2 .e4m3x2|.e5m2x2 : d s1
 cvt .pack .sat .u16|.s16 .s32 : du32 su32 su32
 cvt .pack .sat .u2|.s2|.u4|.s4|.u8|.s8 .s32 .b32 : du32 su32 su32 su32
 
@@ -238,6 +243,57 @@ lop3 .b32 : d s s s i
 lop3 .or|.and .b32 : DP s s s i p
 dp4a .u32|.s32 .u32|.s32 : du32 su32 su32 su32
 dp2a .lo|.hi .u32|.s32 .u32|.s32 : du32 su32 su32 su32
+
+vadd W32 W32 W32 [.sat] : d vs vs
+vadd W32 W32 W32 [.sat] .add|.min|.max : d vs vs vr
+vadd W32 W32 W32 [.sat] : vd vs vs vr
+vsub W32 W32 W32 [.sat] : d vs vs
+vsub W32 W32 W32 [.sat] .add|.min|.max : d vs vs vr
+vsub W32 W32 W32 [.sat] : vd vs vs vr
+vabsdiff W32 W32 W32 [.sat] : d vs vs
+vabsdiff W32 W32 W32 [.sat] .add|.min|.max : d vs vs vr
+vabsdiff W32 W32 W32 [.sat] : vd vs vs vr
+vmin W32 W32 W32 [.sat] : d vs vs
+vmin W32 W32 W32 [.sat] .add|.min|.max : d vs vs vr
+vmin W32 W32 W32 [.sat] : vd vs vs vr
+vmax W32 W32 W32 [.sat] : d vs vs
+vmax W32 W32 W32 [.sat] .add|.min|.max : d vs vs vr
+vmax W32 W32 W32 [.sat] : vd vs vs vr
+vshl W32 W32 .u32 [.sat] .clamp|.wrap : d vs vs
+vshl W32 W32 .u32 [.sat] .clamp|.wrap .add|.min|.max : d vs vs vr
+vshl W32 W32 .u32 [.sat] .clamp|.wrap : vd vs vs vr
+vshr W32 W32 .u32 [.sat] .clamp|.wrap : d vs vs
+vshr W32 W32 .u32 [.sat] .clamp|.wrap .add|.min|.max : d vs vs vr
+vshr W32 W32 .u32 [.sat] .clamp|.wrap : vd vs vs vr
+vset W32 W32 SCMP : du32 vs vs
+vset W32 W32 SCMP .add|.min|.max : du32 vs vs vr
+vset W32 W32 SCMP : vd vs vs vr
+vadd2 W32 W32 W32 [.sat] : vm vq vq vr
+vadd2 W32 W32 W32 .add : vm vq vq vr
+vsub2 W32 W32 W32 [.sat] : vm vq vq vr
+vsub2 W32 W32 W32 .add : vm vq vq vr
+vavrg2 W32 W32 W32 [.sat] : vm vq vq vr
+vavrg2 W32 W32 W32 .add : vm vq vq vr
+vabsdiff2 W32 W32 W32 [.sat] : vm vq vq vr
+vabsdiff2 W32 W32 W32 .add : vm vq vq vr
+vmin2 W32 W32 W32 [.sat] : vm vq vq vr
+vmin2 W32 W32 W32 .add : vm vq vq vr
+vmax2 W32 W32 W32 [.sat] : vm vq vq vr
+vmax2 W32 W32 W32 .add : vm vq vq vr
+vset2 W32 W32 SCMP [.add] : vm vq vq vr
+vadd4 W32 W32 W32 [.sat] : vm vq vq vr
+vadd4 W32 W32 W32 .add : vm vq vq vr
+vsub4 W32 W32 W32 [.sat] : vm vq vq vr
+vsub4 W32 W32 W32 .add : vm vq vq vr
+vavrg4 W32 W32 W32 [.sat] : vm vq vq vr
+vavrg4 W32 W32 W32 .add : vm vq vq vr
+vabsdiff4 W32 W32 W32 [.sat] : vm vq vq vr
+vabsdiff4 W32 W32 W32 .add : vm vq vq vr
+vmin4 W32 W32 W32 [.sat] : vm vq vq vr
+vmin4 W32 W32 W32 .add : vm vq vq vr
+vmax4 W32 W32 W32 [.sat] : vm vq vq vr
+vmax4 W32 W32 W32 .add : vm vq vq vr
+vset4 W32 W32 SCMP [.add] : vm vq vq vr
 
 setp .eq|.ne BITS : PP s s
 setp UCMP UNSIGNED : PP s s

@@ -42,7 +42,23 @@ words! {
         Red = "red", Redux = "redux", Rem = "rem", Ret = "ret", Rsqrt = "rsqrt", Sad = "sad", Selp = "selp",
         Set = "set", Setp = "setp", Shf = "shf", Shfl = "shfl", Shl = "shl", Shr = "shr", Sin = "sin",
         Slct = "slct", Sqrt = "sqrt", St = "st", Stmatrix = "stmatrix", Sub = "sub", Subc = "subc",
-        Szext = "szext", Tanh = "tanh", Testp = "testp", Trap = "trap", Vote = "vote", Wmma = "wmma", Xor = "xor",
+        Szext = "szext", Tanh = "tanh", Testp = "testp", Trap = "trap", Vabsdiff = "vabsdiff", Vabsdiff2 = "vabsdiff2",
+        Vabsdiff4 = "vabsdiff4", Vadd = "vadd", Vadd2 = "vadd2", Vadd4 = "vadd4", Vavrg2 = "vavrg2", Vavrg4 = "vavrg4",
+        Vmax = "vmax", Vmax2 = "vmax2", Vmax4 = "vmax4", Vmin = "vmin", Vmin2 = "vmin2", Vmin4 = "vmin4", Vote = "vote",
+        Vset = "vset", Vset2 = "vset2", Vset4 = "vset4", Vshl = "vshl", Vshr = "vshr", Vsub = "vsub", Vsub2 = "vsub2",
+        Vsub4 = "vsub4", Wmma = "wmma", Xor = "xor",
+    }
+}
+
+impl Op {
+    /// Lanes of a video instruction, whose operands may name parts of registers.
+    pub fn video_lanes(self) -> Option<u8> {
+        Some(match self {
+            Op::Vadd | Op::Vsub | Op::Vabsdiff | Op::Vmin | Op::Vmax | Op::Vshl | Op::Vshr | Op::Vset => 1,
+            Op::Vadd2 | Op::Vsub2 | Op::Vavrg2 | Op::Vabsdiff2 | Op::Vmin2 | Op::Vmax2 | Op::Vset2 => 2,
+            Op::Vadd4 | Op::Vsub4 | Op::Vavrg4 | Op::Vabsdiff4 | Op::Vmin4 | Op::Vmax4 | Op::Vset4 => 4,
+            _ => return None,
+        })
     }
 }
 
@@ -54,6 +70,7 @@ words! {
         S8 = "s8", S16 = "s16", S32 = "s32", S64 = "s64", F16 = "f16", F16x2 = "f16x2", Bf16 = "bf16",
         Bf16x2 = "bf16x2", F32 = "f32", F64 = "f64", Pred = "pred", U16x2 = "u16x2", S16x2 = "s16x2",
         F32x2 = "f32x2", Tf32 = "tf32", U2 = "u2", S2 = "s2", U4 = "u4", S4 = "s4", B1 = "b1",
+        E4m3x2 = "e4m3x2", E5m2x2 = "e5m2x2",
         // rounding and range
         Rn = "rn", Rz = "rz", Rm = "rm", Rp = "rp", Rna = "rna", Rni = "rni", Rzi = "rzi", Rmi = "rmi",
         Rpi = "rpi", Ftz = "ftz", Sat = "sat", Approx = "approx", Full = "full", Nan = "NaN",
@@ -188,6 +205,8 @@ pub enum Kind {
     Pair,
     /// Two 16-bit integers in 32 bits.
     IntPair,
+    /// Two 8-bit floats in 16 bits, which no register or variable is declared with.
+    BytePair,
     /// Elements of matrices, which no register or variable is declared with: they come packed in 32 bits.
     Element,
     Predicate,
@@ -217,6 +236,7 @@ impl Mod {
             Mod::F32x2 => (Kind::Pair, 64),
             Mod::Pred => (Kind::Predicate, 1),
             Mod::U16x2 | Mod::S16x2 => (Kind::IntPair, 32),
+            Mod::E4m3x2 | Mod::E5m2x2 => (Kind::BytePair, 16),
             Mod::Tf32 => (Kind::Element, 32),
             Mod::U4 | Mod::S4 => (Kind::Element, 4),
             Mod::U2 | Mod::S2 => (Kind::Element, 2),
@@ -251,7 +271,6 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
     const BARRIER: &str =
         "barrier objects of other blocks are not covered; use one of this block's shared memory";
     const CLUSTER: &str = "thread-block clusters are not covered; use one block";
-    const VIDEO: &str = "video instructions are not covered; use bfe, dp4a and prmt";
     const VECTOR: &str = "asynchronous and multicast memory operations are not covered; use st, red and atom";
     let mut words = name.split('.');
     let op = words.next().unwrap_or(name);
@@ -270,9 +289,7 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
         "alloca" | "stacksave" | "stackrestore" => "dynamic stack memory is not covered; use .local",
         "pmevent" => "performance counters belong to the provider",
         "brkpt" => "there is no debugger; use trap",
-        "vadd" | "vsub" | "vabsdiff" | "vmin" | "vmax" | "vshl" | "vshr" | "vmad" | "vset" | "vadd2"
-        | "vsub2" | "vavrg2" | "vabsdiff2" | "vmin2" | "vmax2" | "vset2" | "vadd4" | "vsub4" | "vavrg4"
-        | "vabsdiff4" | "vmin4" | "vmax4" | "vset4" => VIDEO,
+        "vmad" => "products of parts of registers are not covered; use mad",
         _ => return None,
     })
 }

@@ -58,7 +58,7 @@ fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
 fn class(word: &str) -> Option<char> {
     Some(match word.trim_start_matches('.') {
         "pred" => 'p',
-        "b8" | "u8" | "s8" | "b16" | "u16" | "s16" => 'h',
+        "b8" | "u8" | "s8" | "b16" | "u16" | "s16" | "e4m3x2" | "e5m2x2" => 'h',
         "b32" | "u32" | "s32" => 'r',
         "f16" | "bf16" => 'H',
         "f16x2" | "bf16x2" => 'R',
@@ -127,6 +127,12 @@ fn operand(rng: &mut Rng, name: &str, mods: &[&str]) -> String {
     };
     match name {
         "_" => "_".into(),
+        "vr" => register(rng, 'r'),
+        "vd" => format!("%r{}.{}", rng.u8(0..6), pick(rng, &["b0", "h1", "b3", "h10"])),
+        "vs" | "vq" | "vm" => {
+            let part = ["", ".b0", ".h1", ".h10", ".h32", ".b3210", ".b7654", ".b10", ".b9"];
+            format!("%r{}{}", rng.u8(0..6), pick(rng, &part))
+        }
         "d_" if rng.bool() => "_".into(),
         "D" => register(rng, first),
         "S1" => register(rng, second),

@@ -8,6 +8,7 @@ use crate::{
             WordOp,
         },
         soft::Mode,
+        tiny::{self, Tiny, Way},
     },
     ptx::words::Op,
 };
@@ -79,6 +80,18 @@ impl Site<'_, '_, '_> {
             pair: self.count() > 2,
         };
         self.plain(Kind::Narrow(how), Mod::F32);
+    }
+
+    /// `cvt` to and from two floats of eight bits.
+    pub(super) fn tiny(&mut self) {
+        let (to, from) = (self.ty(0), self.ty(1));
+        let way = match (to, self.count()) {
+            (Mod::F16x2, _) => Way::ToHalves,
+            (_, 2) => Way::FromHalves,
+            _ => Way::FromSingles,
+        };
+        let format = if to == Mod::E4m3x2 || from == Mod::E4m3x2 { tiny::E4M3 } else { tiny::E5M2 };
+        self.plain(Kind::Tiny(Tiny { format, way, relu: self.has(Mod::Relu) }), from);
     }
 
     /// A vector of atomics is one for each element, as PTX has it.

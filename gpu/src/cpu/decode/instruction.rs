@@ -98,7 +98,7 @@ impl<'a> Site<'_, 'a, '_> {
 
     pub(super) fn dst(&self, n: usize) -> u32 {
         match self.operand(n) {
-            Operand::Register(r) | Operand::Pair(r, _) => self.register(*r),
+            Operand::Register(r) | Operand::Part(r, _) | Operand::Pair(r, _) => self.register(*r),
             _ => NONE,
         }
     }
@@ -112,7 +112,7 @@ impl<'a> Site<'_, 'a, '_> {
 
     pub(super) fn value(&mut self, operand: &Operand, ty: Mod) -> u32 {
         match operand {
-            Operand::Register(r) => self.register(*r),
+            Operand::Register(r) | Operand::Part(r, _) => self.register(*r),
             Operand::Special(s, part) => self.decoder.special(*s, *part),
             Operand::Symbol(s, offset) => {
                 let address = self.decoder.symbol(self.function, self.unit, *s).wrapping_add(*offset as u64);
@@ -352,6 +352,7 @@ impl<'a> Site<'_, 'a, '_> {
                 let bits = ty.bits() as u8;
                 self.word(WordOp::Pack { bits, signed, join: self.count() > 3 });
             }
+            Op::Cvt if self.mods().iter().any(|m| matches!(m, Mod::E4m3x2 | Mod::E5m2x2)) => self.tiny(),
             Op::Cvt if ty == Mod::Tf32 || self.has(Mod::Satfinite) => self.narrow(),
             Op::Cvt => self.cvt(),
             Op::Cvta => {
@@ -427,6 +428,28 @@ impl<'a> Site<'_, 'a, '_> {
                 let last = self.decoder.kernel.codes.len() - 1;
                 self.decoder.kernel.codes[last].e = p;
             }
+            Op::Vadd
+            | Op::Vadd2
+            | Op::Vadd4
+            | Op::Vsub
+            | Op::Vsub2
+            | Op::Vsub4
+            | Op::Vabsdiff
+            | Op::Vabsdiff2
+            | Op::Vabsdiff4
+            | Op::Vavrg2
+            | Op::Vavrg4
+            | Op::Vmin
+            | Op::Vmin2
+            | Op::Vmin4
+            | Op::Vmax
+            | Op::Vmax2
+            | Op::Vmax4
+            | Op::Vset
+            | Op::Vset2
+            | Op::Vset4
+            | Op::Vshl
+            | Op::Vshr => self.video(),
             Op::Vote => {
                 let op = match self.instruction.mods.one_of(&[Mod::All, Mod::Any, Mod::Uni]) {
                     Some(Mod::All) => VoteOp::All,

@@ -13,6 +13,7 @@ mod moves;
 mod object;
 mod tensor;
 mod transfer;
+mod video;
 
 use super::code::{Code, Fill, Kernel, Kind, NONE, Part};
 use crate::ptx::{

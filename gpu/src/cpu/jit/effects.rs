@@ -240,7 +240,9 @@ fn operands(kernel: &Kernel, i: &Code, out: &mut Effects) {
                 Barrier::Reduce(ReduceOp::And | ReduceOp::Or) => set_pred(out, i.d),
             }
         }
-        Kind::Word(_) | Kind::Narrow(_) | Kind::TileTranspose => out.typed(i, [false; 3], false),
+        Kind::Word(_) | Kind::Narrow(_) | Kind::Tiny(_) | Kind::Video(_) | Kind::TileTranspose => {
+            out.typed(i, [false; 3], false)
+        }
         Kind::XorSign { ty, .. } => out.typed(i, [ty == FloatTy::F64; 3], ty == FloatTy::F64),
         Kind::SetHalf { ty, .. } => {
             out.read(i.a, wide_cmp(ty));

@@ -16,6 +16,7 @@ fn fits(class: Class, ty: Mod, wider: bool) -> bool {
         _ if class == Class::Pred => false,
         Kind::Element => class.bits() == 32,
         Kind::Pair => class.bits() == bits && (bits == 32 || !float),
+        Kind::BytePair => class.bits() == bits,
         Kind::Bits | Kind::IntPair => class.bits() == bits || (wider && !float && class.bits() > bits),
         Kind::Unsigned | Kind::Signed => !float && (class.bits() == bits || (wider && class.bits() > bits)),
         Kind::Float | Kind::Bfloat => class.bits() == bits,
@@ -149,6 +150,13 @@ impl Checker<'_> {
                 Operand::Symbol(s, _) => self.same_space(*s, self.named_space()),
                 _ => self.source(operand, Mod::U64, false),
             },
+            Kindof::VideoSource | Kindof::VideoPart | Kindof::VideoSources | Kindof::VideoMask => {
+                self.video(kind, operand)
+            }
+            Kindof::Register => match operand {
+                Operand::Register(r) => self.register(*r, Mod::B32, false),
+                _ => Err("a 32-bit register".into()),
+            },
             Kindof::Copied => match operand {
                 Operand::Not(r) => self.predicate(*r),
                 Operand::Register(r) if self.scope.class(*r) == Some(Class::Pred) => Ok(()),
@@ -160,6 +168,28 @@ impl Checker<'_> {
                 self.source(operand, Mod::B64, false)
             }
         }
+    }
+
+    /// A 32-bit register, or parts of one as far as the instruction's lanes allow.
+    fn video(&self, kind: Kindof, operand: &Operand) -> Expected {
+        let lanes = self.op.video_lanes().unwrap_or(1);
+        let (register, select) = match operand {
+            Operand::Register(r) if kind != Kindof::VideoPart => (*r, None),
+            Operand::Part(r, select) => (*r, Some(select)),
+            Operand::Int(_) if kind == Kindof::VideoSource => return Ok(()),
+            _ => return Err("a 32-bit register, or parts of one".into()),
+        };
+        self.register(register, Mod::B32, false)?;
+        let Some(select) = select else { return Ok(()) };
+        let digits = select.digits();
+        let below = |most: u8| digits.iter().all(|digit| *digit < most);
+        let ok = match kind {
+            Kindof::VideoSources => digits.len() == usize::from(lanes) && below(2 * lanes),
+            Kindof::VideoMask => below(lanes) && digits.windows(2).all(|pair| pair[0] > pair[1]),
+            _ => digits.len() == 1 && below(if select.halves { 2 } else { 4 }),
+        };
+        let fitting = lanes == 1 || select.halves == (lanes == 2);
+        holds(ok && fitting, || "parts that the instruction has".into())
     }
 
     fn mov_to(&self, operand: &Operand) -> Expected {

@@ -261,7 +261,7 @@ impl<'a> Parser<'a> {
         let Tok::Dot(word) = self.tok.tok else { return self.unexpected(expected) };
         let class = Mod::named(word).and_then(|m| match m.kind()? {
             (Kind::Predicate, _) => predicates.then_some(Class::Pred),
-            (Kind::IntPair | Kind::Element, _) => None,
+            (Kind::IntPair | Kind::BytePair | Kind::Element, _) => None,
             (Kind::Float, 32) => Some(Class::F32),
             (Kind::Float, 64) => Some(Class::F64),
             // Bytes live in 16-bit registers: only loads, stores and cvt touch them.
@@ -451,7 +451,10 @@ fn renumber(function: &mut Function) {
         i.guard.iter().for_each(|guard| meet(guard.register));
         for operand in function.operands_of(i).iter().flat_map(|o| function.parts(o)) {
             match operand {
-                Operand::Register(r) | Operand::Not(r) | Operand::Address(Base::Register(r), _) => meet(*r),
+                Operand::Register(r)
+                | Operand::Part(r, _)
+                | Operand::Not(r)
+                | Operand::Address(Base::Register(r), _) => meet(*r),
                 Operand::Pair(a, b) => [*a, *b].into_iter().for_each(&mut meet),
                 _ => {}
             }
@@ -460,7 +463,10 @@ fn renumber(function: &mut Function) {
     let number = |r: &mut u32| *r = numbers.get(*r as usize).copied().unwrap_or(SINK);
     for operand in &mut function.operands {
         match operand {
-            Operand::Register(r) | Operand::Not(r) | Operand::Address(Base::Register(r), _) => number(r),
+            Operand::Register(r)
+            | Operand::Part(r, _)
+            | Operand::Not(r)
+            | Operand::Address(Base::Register(r), _) => number(r),
             Operand::Pair(a, b) => [a, b].into_iter().for_each(number),
             _ => {}
         }

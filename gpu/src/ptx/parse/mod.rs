@@ -448,7 +448,11 @@ fn check_external(name: &str, at: At, returns: &[Param], params: &[Param]) -> Pa
 
 /// A type that variables and parameters may have.
 fn data_type(word: &str) -> Option<Mod> {
-    let declared =
-        |m: &Mod| !matches!(m.kind(), None | Some((Kind::Predicate | Kind::IntPair | Kind::Element, _)));
+    let declared = |m: &Mod| {
+        !matches!(
+            m.kind(),
+            None | Some((Kind::Predicate | Kind::IntPair | Kind::BytePair | Kind::Element, _))
+        )
+    };
     Mod::named(word).filter(declared)
 }

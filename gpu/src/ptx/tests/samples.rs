@@ -172,6 +172,12 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
             vector(count, Mod::B32, 4)
         }
         "_" => "_".into(),
+        "vr" => "%r9".into(),
+        "vs" => format!("%r{n}{}", [".b3", "", ".h1"][mods.as_slice().len() % 3]),
+        "vd" => "%r5.h1".into(),
+        "vq" | "vm" if mods.as_slice().len().is_multiple_of(2) => format!("%r{n}"),
+        "vq" => format!("%r{n}.{}", if op.video_lanes() == Some(2) { "h30" } else { "b7025" }),
+        "vm" => format!("%r{n}.{}", if op.video_lanes() == Some(2) { "h1" } else { "b320" }),
         "l" => "END".into(),
         "t" => "CHOICES".into(),
         "y" => "%d2".into(),

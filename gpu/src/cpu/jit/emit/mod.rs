@@ -90,6 +90,8 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::Assert
         | Kind::Word(_)
         | Kind::Narrow(_)
+        | Kind::Tiny(_)
+        | Kind::Video(_)
         | Kind::XorSign { .. }
         | Kind::SetHalf { .. }
         | Kind::Elect

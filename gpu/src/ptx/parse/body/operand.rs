@@ -1,6 +1,7 @@
 //! Operands: registers, numbers, vectors, addresses and names.
 
 use super::*;
+use crate::ptx::ir::Select;
 
 impl<'a> Parser<'a> {
     pub(super) fn operand(
@@ -52,7 +53,20 @@ impl<'a> Parser<'a> {
                     None => self.simple(function, body),
                 }
             }
+            _ if op.video_lanes().is_some() => self.selected(function, body),
             _ => self.simple(function, body),
+        }
+    }
+
+    /// A register with the parts of it that are meant, or anything simple.
+    fn selected(&mut self, function: &mut Function, body: &mut Body<'a>) -> Parsed<Operand> {
+        let operand = self.simple(function, body)?;
+        match (operand, self.tok.tok) {
+            (Operand::Register(r), Tok::Dot(word)) => match Select::named(word) {
+                Some(select) => self.bump().map(|_| Operand::Part(r, select)),
+                None => self.unexpected("parts of a register, such as `.b0` or `.h10`"),
+            },
+            _ => Ok(operand),
         }
     }
 
