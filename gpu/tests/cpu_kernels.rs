@@ -98,3 +98,19 @@ fn histogram_counts_every_byte() {
     let bench = bench.arg(u32_arg(x.len() as u32)).buffer(x).buffer(vec![0; 1024]);
     assert_eq!(u32s(&bench.outputs()[1]), expected);
 }
+
+/// As compilers unroll loops: every value has a name of its own.
+#[test]
+fn a_kernel_has_a_hundred_thousand_registers() {
+    const REGISTERS: usize = 100_000;
+    let steps: String = (1..REGISTERS).map(|n| format!("add.u32 r{n}, r{}, {n};\n", n - 1)).collect();
+    let text = format!(
+        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{\n\
+         .reg .b64 d; .reg .b32 r<{REGISTERS}>;\nld.param.u64 d, [out]; mov.u32 r0, %tid.x; mad.wide.u32 d, r0, 4, d;\n\
+         {steps}st.global.u32 [d], r{};\nret;\n}}\n",
+        REGISTERS - 1
+    );
+    let found = u32s(&Bench::new(&text, "k").buffer(vec![0; 128]).outputs()[0]);
+    let sum = (1..REGISTERS as u32).fold(0u32, u32::wrapping_add);
+    assert_eq!(found, (0..32).map(|n| sum.wrapping_add(n)).collect::<Vec<u32>>());
+}

@@ -39,8 +39,8 @@ fn what_is_too_much_is_named() {
     assert_eq!(limit(&format!("{HEAD}.entry k(.param .b8 x[32765]) {{}}")), "bytes of parameters");
     assert_eq!(limit(&body(&format!("mov.u32 {}, 0;", "r".repeat(2000)))), "bytes in a name");
     assert_eq!(limit(&body(&format!("add{} ;", ".rn".repeat(13)))), "modifiers on an instruction");
-    let used: String = (0..65_537).map(|n| format!("mov.u32 %r{n}, 0;\n")).collect();
-    assert_eq!(limit(&body(&format!(".reg .b32 %r<70000>;\n{used}"))), "registers in a function");
+    let used: String = (0..=limits::REGISTERS_MAX).map(|n| format!("mov.u32 %r{n}, 0;\n")).collect();
+    assert_eq!(limit(&body(&format!(".reg .b32 %r<300000>;\n{used}"))), "registers in a function");
     let labels: String = (0..200_001).map(|n| format!("L{n}:\n")).collect();
     assert_eq!(limit(&body(&labels)), "labels in a module");
     // As many unclosed comments, strings and brackets as fit.

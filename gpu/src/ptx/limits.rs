@@ -8,8 +8,8 @@ pub const MODULE_BYTES_MAX: u64 = ion_protocol::limits::MODULE_BYTES_MAX as u64;
 pub const INSTRUCTIONS_MAX: u64 = 400_000;
 /// Operands of a module, vector parts included.
 pub const OPERANDS_MAX: u64 = 4 * INSTRUCTIONS_MAX;
-/// Registers that one function uses.
-pub const REGISTERS_MAX: u64 = 65_536;
+/// Registers that one function uses: compilers name every value anew, and unrolled loops take above 130,000.
+pub const REGISTERS_MAX: u64 = 1 << 18;
 /// Registers that one function may declare; unused ones cost nothing but are a sign of mischief.
 pub const DECLARED_REGISTERS_MAX: u64 = 1 << 20;
 /// Kernels and functions of a module.

@@ -74,11 +74,11 @@ fn registers() -> Vec<Case> {
             Ends::Refused("declared registers"),
         ),
         case(
-            "a hundred thousand registers, used",
-            kernel(&used(100_000)),
+            "three hundred thousand registers, used",
+            kernel(&used(300_000)),
             Ends::Refused("registers in a function"),
         ),
-        case("as many as a function may have", kernel(&used(65_000)), Ends::Memory),
+        case("as many as a function may have", kernel(&used(262_000)), Ends::Memory),
         case("registers of many functions", module(&functions, &calls), Ends::Memory),
         case("constants without number", kernel(&constants), Ends::Memory),
         case(
