@@ -13,7 +13,7 @@ use ion_gpu::{
     replay::{Origin, replay},
 };
 use ion_protocol::{Millis, check::Finding, hardware::Engine, job::Step};
-use random_kernels::{BLOCK, BLOCKS, light_program, program};
+use random_kernels::{BLOCK, BLOCKS, light_program, program, striding_program};
 use std::sync::atomic::AtomicBool;
 
 /// Programs that one test tries.
@@ -137,6 +137,28 @@ fn light_programs_agree() {
 }
 
 #[test]
+fn striding_programs_agree() {
+    for seed in 6000..6000 + 2 * PROGRAMS {
+        agree(&bench(&striding_program(seed), seed), &format!("seed {seed}"));
+    }
+}
+
+/// Warps that stride through memory keep abreast: the first has not drawn all its numbers before the second draws one.
+#[test]
+fn warps_that_stride_make_way() {
+    let text = ".version 7.8\n.target sm_80\n.address_size 64\n\
+         .visible .entry k(.param .u32 by, .param .u64 in, .param .u64 out)\n{\n\
+         .reg .pred %p; .reg .b32 %x, %t, %c, %by; .reg .b64 %y, %in, %out; .shared .align 4 .u32 next;\n\
+         mov.u32 %t, %tid.x; ld.param.u64 %in, [in]; ld.param.u64 %out, [out]; ld.param.u32 %by, [by]; mov.u32 %c, 0;\n\
+         LOOP: mad.wide.u32 %y, %c, 4, %in; ld.global.u32 %x, [%y]; atom.shared.add.u32 %x, [next], 1;\n\
+         add.u32 %c, %c, %by; setp.lt.u32 %p, %c, 200; @%p bra LOOP;\n\
+         mad.wide.u32 %y, %t, 4, %out; st.global.u32 [%y], %x; ret;\n}\n";
+    let bench = Bench::new(text, "k").grid([1; 3], [64, 1, 1]).arg(u32_arg(1)).buffer(vec![0; 800]);
+    let last = u32s(&bench.buffer(vec![0; 256]).outputs()[1]);
+    assert!(last[0] > 32 * 200 && last[32] > last[0], "{last:?}");
+}
+
+#[test]
 fn faults_of_light_programs_agree() {
     for seed in 4000..4000 + PROGRAMS {
         agree(&bench(&light_program(seed, true), seed), &format!("seed {seed}"));
@@ -147,7 +169,11 @@ fn faults_of_light_programs_agree() {
 #[test]
 fn budgets_end_alike() {
     for seed in 2000..2010 {
-        let text = if seed % 2 == 0 { program(seed) } else { light_program(seed, false) };
+        let text = match seed % 3 {
+            0 => program(seed),
+            1 => light_program(seed, false),
+            _ => striding_program(seed),
+        };
         let mut bench = bench(&text, seed);
         let Ok((_, Some(count))) = result(&bench, Engine::CpuInterpreter) else { continue };
         for fuel in [count - 1, count, count + 1] {

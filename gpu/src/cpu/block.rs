@@ -1,7 +1,7 @@
 //! One block of threads: its warps, its barriers, its memory.
 //!
 //! Owns: turns (each warp runs some thousand instructions, then the next, so that warps may wait for each other in
-//! loops) and barriers. A barrier at which some threads wait for ever, because the others wait elsewhere, is found when
+//! loops; in loops that stride through memory they keep abreast, `decode/strides.rs`) and barriers. A barrier at which some threads wait for ever, because the others wait elsewhere, is found when
 //! no warp can run. Warps that stand at the same machine code run it together (`block/together.rs`).
 //! Never: knows other blocks.
 //! Tests: `gpu/tests/cpu_integer.rs`, `gpu/tests/hostile`.
@@ -19,6 +19,9 @@ use crate::ptx::words::Special;
 
 /// Instructions of a warp's turn: long enough to forget the cost of switching, short enough to see a stop at once.
 const TURN: u32 = 4096;
+/// The same at the head of a loop that strides through memory (`decode/strides.rs`), where the block has other warps: some
+/// twenty rounds of a short loop, which what is fetched for the next warp by then stays cached for.
+const STRIDING_TURN: u32 = 128;
 /// Barriers of a block.
 const BARRIERS: usize = 16;
 
@@ -85,6 +88,8 @@ pub struct Block<'a, 'g> {
     private: Private,
     warps: Vec<Warp>,
     executed: u64,
+    /// What a turn has left when it may end at the head of a loop that strides.
+    makes_way: u32,
     /// How much of that `on` was told of.
     reported: u64,
     tier: Option<&'a Tier>,
@@ -154,6 +159,7 @@ impl<'a, 'g> Block<'a, 'g> {
             global,
             extents,
             private,
+            makes_way: if warps.len() > 1 { TURN - STRIDING_TURN } else { 0 },
             warps,
             executed: 0,
             reported: 0,
@@ -246,6 +252,7 @@ impl<'a, 'g> Block<'a, 'g> {
                 global: self.global,
                 private: &mut self.private,
                 executed: &mut self.executed,
+                makes_way: self.makes_way,
                 native: unit.map(|unit| Machine { unit, context }),
             };
             self.warps[n].run(&mut s, left).map_err(|broken| (n, broken))?;

@@ -538,6 +538,12 @@ impl Code {
         Code { kind, guard: NONE, negated: false, d: NONE, e: NONE, a: NONE, b: NONE, c: NONE, imm: 0, line }
     }
 
+    /// Whether it leads back to the head of a loop that strides through memory: there a warp makes way for the next after
+    /// a while (`decode/strides.rs`).
+    pub fn strides(&self) -> bool {
+        matches!(self.kind, Kind::Branch(_)) && self.imm != 0
+    }
+
     /// Whether a warp whose lanes are all here gives up its turn after this instruction: it leaves, or waits.
     pub fn ends_turn(&self) -> bool {
         matches!(self.kind, Kind::Exit | Kind::Barrier { .. }) && self.guard == NONE

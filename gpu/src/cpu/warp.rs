@@ -81,6 +81,8 @@ pub struct Surroundings<'a, 'g> {
     pub private: &'a mut Private,
     /// Instructions that the block has executed.
     pub executed: &'a mut u64,
+    /// What a turn has left when it may end at the head of a loop that strides through memory.
+    pub makes_way: u32,
     pub native: Option<Machine<'a>>,
 }
 
@@ -130,10 +132,13 @@ impl Warp {
             }
             if let Some(machine) = &mut s.native
                 && let Some(native) = machine.unit.at(self.pc)
-                && let Some(executed) = self.native(native, machine.context, left)
+                && let Some(seat) = self.native(native, machine.context, left, s.makes_way)
             {
-                *s.executed += u64::from(executed);
-                left -= executed;
+                *s.executed += u64::from(seat.executed);
+                left -= seat.executed;
+                if seat.made_way() {
+                    return Ok(());
+                }
                 continue;
             }
             left -= 1;
@@ -147,7 +152,12 @@ impl Warp {
             }
             self.frame.mask = mask;
             match i.kind {
-                Kind::Branch(target) => self.branch(target, mask),
+                Kind::Branch(target) => {
+                    self.branch(target, mask);
+                    if mask != 0 && left <= s.makes_way && i.strides() {
+                        return Ok(());
+                    }
+                }
                 _ if mask == 0 => self.pc += 1,
                 Kind::Exit => {
                     self.exit(mask);
@@ -219,8 +229,8 @@ impl Warp {
         }
     }
 
-    /// Runs a region of machine code, if it may run now. Gives the instructions it executed; `None`: it did nothing.
-    fn native(&mut self, native: &Native, context: &mut Context, left: u32) -> Option<u32> {
+    /// Runs a region of machine code, if it may run now. Gives what it left in the seat; `None`: it did nothing.
+    fn native(&mut self, native: &Native, context: &mut Context, left: u32, makes_way: u32) -> Option<Seat> {
         let region = &native.region;
         // A group that waits within the region has to be joined there, and a turn ends where it ends.
         if region.total > left || self.next <= region.last || self.patience > 0 {
@@ -229,13 +239,12 @@ impl Warp {
         if self.split && !self.is_uniform(region) {
             return None;
         }
-        context.budget = left;
+        context.turn(left, makes_way);
         let mut seat = context.seat(&mut self.frame, self.mask, self.first_thread);
         // SAFETY: the context was made for this block and kernel and the seat for this warp's frame, which like the
         // block is borrowed mutably; the unit is borrowed, so alive.
         unsafe { native.call(context, std::slice::from_mut(&mut seat)) };
-        let executed = self.came_to(&seat, region);
-        (executed > 0).then_some(executed)
+        (self.came_to(&seat, region) > 0).then_some(seat)
     }
 
     /// Whether the registers that a region keeps once for all lanes are the same in all active ones.

@@ -394,6 +394,40 @@ pub fn light_program(seed: u64, wild: bool) -> String {
     text
 }
 
+/// A program whose threads stride through the input: its warps make way for each other in the middle of the loop, in which
+/// they also write what others read.
+pub fn striding_program(seed: u64) -> String {
+    let mut w =
+        Writer { rng: Rng::with_seed(seed), text: String::new(), labels: 0, depth: 0, together: true };
+    let (from, to) = (w.pick(&["%t", "%e", "%by", "0"]), w.rng.u32(100..20_000));
+    // By the same in all threads, but for some programs.
+    let by = w.pick(&["%by", "%by", "%by", "%e"]);
+    let mut text = format!(
+        ".version 7.8\n.target sm_80\n.address_size 64\n\
+         .visible .entry k(.param .u32 n, .param .u64 in, .param .u64 out, .param .u64 sums)\n{{\n\
+         .reg .pred %p, %q; .reg .b32 %r<2>; .reg .b64 %d<1>; .reg .b32 %x, %t, %e, %c, %by; .reg .b64 %y, %in, %mine, %sums;\n\
+         .shared .align 8 .b8 cells[1024];\n\
+         mov.u32 %t, %tid.x; mov.u32 %e, %ctaid.x; mad.lo.u32 %e, %e, 80, %t; ld.param.u64 %in, [in];\n\
+         ld.param.u64 %mine, [out]; ld.param.u64 %sums, [sums]; mad.wide.u32 %mine, %e, 168, %mine;\n\
+         mad.lo.u32 %r0, %e, 2654435761, 12345; ld.param.u32 %by, [n]; and.b32 %by, %by, 63; mov.u32 %r1, %by;\n\
+         mul.wide.u32 %d0, %r0, 77; add.u32 %by, {by}, 17; mov.u32 %c, {from};\nLOOP:\n\
+         and.b32 %x, %c, 255; mad.wide.u32 %y, %x, 4, %in; ld.global.u32 %x, [%y]; add.u32 %r0, %r0, %x;\n"
+    );
+    if w.rng.bool() {
+        // Numbers are drawn, so that the order of all rounds of all warps shows.
+        text.push_str("atom.shared.add.u32 %x, [cells], 1; mad.lo.u32 %r0, %r0, 69069, %x;\n");
+    }
+    for _ in 0..w.rng.usize(0..3) {
+        text.push_str(&light_statement(&mut w));
+    }
+    let _ = writeln!(text, "add.u32 %c, %c, %by; setp.lt.u32 %p, %c, {to}; @%p bra LOOP;");
+    text.push_str(
+        "st.global.u32 [%mine], %r0; st.global.u32 [%mine+4], %r1; st.global.u64 [%mine+8], %d0; bar.sync 0;\n\
+         shl.b32 %x, %t, 3; ld.shared.u64 %d0, [%x]; st.global.u64 [%mine+16], %d0; ret;\n}\n",
+    );
+    text
+}
+
 fn light_statement(w: &mut Writer) -> String {
     let (a, b) = (w.rng.u8(0..2), w.rng.u8(0..2));
     let (space, base) = (w.pick(&["shared", "global"]), w.rng.u8(0..4) * 8);

@@ -1,8 +1,8 @@
 //! Machine code for several warps of a block at once.
 //!
 //! Owns: which warps run a region in one call, what has become of them, and *step*: as long as all warps of a block, from
-//! its first instruction on, come to the same barrier or to the end, nothing is kept of each one but what its registers
-//! hold. Warps have their turns in the same order as if they ran one by one, and each turn is as long.
+//! its first instruction on, come to the same barrier, the end, or where they make way for each other, nothing is kept of
+//! each one but what its registers hold. Warps have their turns in the same order as if they ran one by one, and each turn is as long.
 //! Never: executes an instruction but those that end a turn.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
@@ -30,7 +30,7 @@ impl Block<'_, '_> {
 
     /// Runs a region for the warps in the seats. Gives how many had a turn.
     fn call(&mut self, native: &Native, context: &mut Context) -> usize {
-        context.budget = TURN;
+        context.turn(TURN, self.makes_way);
         // SAFETY: the context was made for this block and kernel and the seats for the frames of its warps, all of
         // them borrowed mutably and not touched since; the unit is borrowed, so alive.
         unsafe { native.call(context, &mut self.seats) }
@@ -45,7 +45,9 @@ impl Block<'_, '_> {
             left = TURN - executed;
             self.executed += u64::from(executed);
             let i = &self.kernel.codes[warp.pc as usize];
-            if left > 0 && executed > 0 && i.ends_turn() {
+            if self.seats[at].made_way() {
+                left = 0;
+            } else if left > 0 && executed > 0 && i.ends_turn() {
                 warp.end_turn(i);
                 self.executed += 1;
                 left = 0;
@@ -76,7 +78,7 @@ impl Block<'_, '_> {
                 return Ok(Some(0));
             };
             let ran = self.call(native, context);
-            let Some((end, executed)) = self.kept_step(ran) else {
+            let Some((next, executed)) = self.kept_step(ran) else {
                 self.set_up(pc);
                 let (next, left) = self.took(0, ran, native);
                 let turned = self.rest(next, left, Some(unit), context);
@@ -84,23 +86,29 @@ impl Block<'_, '_> {
             };
             self.executed += executed;
             self.after(Ok(()), on)?;
-            if self.kernel.codes[end as usize].kind == Kind::Exit {
-                return Ok(None);
+            match next {
+                Some(next) => pc = next,
+                None => return Ok(None),
             }
-            pc = end + 1;
         }
     }
 
-    /// Where all warps have ended their turns, if all had one and it is the same place, and what they have executed.
-    fn kept_step(&self, ran: usize) -> Option<(u32, u64)> {
-        let end = self.seats[0].pc;
-        let ended = |seat: &Seat| seat.pc == end && (1..TURN).contains(&seat.executed);
+    /// Where all warps go on after their turns, if all had one and it ended at the same place, and what they have executed.
+    /// They go on nowhere if that was an exit.
+    fn kept_step(&self, ran: usize) -> Option<(Option<u32>, u64)> {
+        let first = &self.seats[0];
+        let alike = |seat: &Seat| seat.pc == first.pc && seat.made_way() == first.made_way();
+        let ended = |seat: &Seat| alike(seat) && (1..TURN).contains(&seat.executed);
         if ran < self.seats.len() || !self.seats.iter().all(ended) {
             return None;
         }
-        let executed = |seat: &Seat| u64::from(seat.executed) + 1;
-        is_for_all(self.kernel, self.kernel.codes.get(end as usize)?)
-            .then(|| (end, self.seats.iter().map(executed).sum()))
+        let executed = self.seats.iter().map(|seat| u64::from(seat.executed)).sum::<u64>();
+        if first.made_way() {
+            return Some((Some(first.pc), executed));
+        }
+        let i = self.kernel.codes.get(first.pc as usize)?;
+        let next = (i.kind != Kind::Exit).then_some(first.pc + 1);
+        is_for_all(self.kernel, i).then(|| (next, executed + self.seats.len() as u64))
     }
 }
 

@@ -11,6 +11,7 @@ mod further;
 mod instruction;
 mod moves;
 mod object;
+mod strides;
 mod tensor;
 mod transfer;
 mod video;
@@ -172,6 +173,7 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
     let mut kernel = decoder.kernel;
     kernel.fills = fills.into_iter().map(|(fill, slot)| (slot, fill)).collect();
     kernel.fills.sort_unstable_by_key(|(slot, _)| *slot);
+    strides::mark(&mut kernel);
     Ok(kernel)
 }
 

@@ -20,6 +20,7 @@ mod results;
 mod settle;
 mod turns;
 
+use self::turns::Turn;
 use super::{
     class::Classes,
     context::Field,
@@ -55,6 +56,14 @@ struct Shared {
     settled: [Variable; 2],
 }
 
+/// From a block to one at or before it.
+struct WayBack {
+    check: Block,
+    to: usize,
+    /// Whether it closes a loop that strides through memory.
+    strides: bool,
+}
+
 struct Builder<'a, 'f> {
     e: Emitter<'a, 'f>,
     plan: &'a Plan,
@@ -62,8 +71,8 @@ struct Builder<'a, 'f> {
     /// Cranelift's block for each of ours, for the way to each exit, and for what comes after all passes.
     bodies: HashMap<usize, Block>,
     exits: Vec<(Exit, Block, Block)>,
-    /// Ways back whose budget is to be checked, and where they lead.
-    checks: Vec<(Block, usize)>,
+    /// Ways back on which the turn may be over.
+    checks: Vec<WayBack>,
     /// Registers that the region writes, and those of all it touches that it finds live.
     written: BTreeSet<Reg>,
     found: BTreeSet<Reg>,
@@ -190,8 +199,8 @@ impl Builder<'_, '_> {
         for b in self.plan.blocks.clone() {
             self.block(b)?;
         }
-        for (stub, t) in std::mem::take(&mut self.checks) {
-            self.check_budget(stub, t);
+        for way in std::mem::take(&mut self.checks) {
+            self.check_turn(&way);
         }
         for n in 0..self.exits.len() {
             self.leave(n);
@@ -202,7 +211,7 @@ impl Builder<'_, '_> {
         }
         self.e.ops.b.switch_to_block(self.e.bail);
         let [resume, executed] = self.shared.settled.map(|var| self.e.ops.b.use_var(var));
-        self.give(executed, resume, false);
+        self.give(executed, resume, Turn::On);
         self.turns(turn);
         let even = self.found.iter().filter(|reg| !self.e.classes.fixed(**reg));
         let even_slots =
@@ -328,8 +337,7 @@ impl Builder<'_, '_> {
         *self.bodies.entry(b).or_insert_with(|| ops.b.create_block())
     }
 
-    fn exit(&mut self, pc: u32, block: usize, stores: bool) -> Block {
-        let exit = Exit { pc, block, stores };
+    fn exit(&mut self, exit: Exit) -> Block {
         if let Some((_, stub, _)) = self.exits.iter().find(|(other, ..)| *other == exit) {
             return *stub;
         }
@@ -338,28 +346,41 @@ impl Builder<'_, '_> {
         stub
     }
 
-    /// Where the way from block `from` to an instruction leads.
-    fn edge(&mut self, from: usize, pc: u32) -> Option<Block> {
+    /// Where the way from block `from` to an instruction leads; `strides` as in [`WayBack`].
+    fn edge(&mut self, from: usize, pc: u32, strides: bool) -> Option<Block> {
         let to = self.e.flow.at(pc)?;
-        if !self.plan.has(to) {
-            return Some(self.exit(pc, to, false));
+        let inside = self.plan.has(to);
+        let back = self.e.flow.blocks[to].start <= self.e.flow.blocks[from].start;
+        if back && inside || strides {
+            let check = self.e.ops.b.create_block();
+            self.checks.push(WayBack { check, to, strides });
+            return Some(check);
         }
-        if self.e.flow.blocks[to].start > self.e.flow.blocks[from].start {
-            return Some(self.body(to));
-        }
-        let check = self.e.ops.b.create_block();
-        self.checks.push((check, to));
-        Some(check)
+        Some(if inside { self.body(to) } else { self.exit(Exit::to(pc, to)) })
     }
 
-    /// On a way back: leaves if another round might take more than the turn has left.
-    fn check_budget(&mut self, stub: Block, to: usize) {
-        self.e.ops.b.switch_to_block(stub);
+    /// On a way back: leaves if another round might take more than the turn has left, or if it is time to make way.
+    fn check_turn(&mut self, way: &WayBack) {
+        let WayBack { check, to, strides } = *way;
+        let leave = Exit::to(self.e.flow.blocks[to].start, to);
+        self.e.ops.b.switch_to_block(check);
         let count = self.e.ops.b.use_var(self.shared.count);
+        if strides {
+            let stretch = self.e.field(Field::Stretch);
+            let over = self.e.ops.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, count, stretch);
+            let (make_way, on) = (self.exit(Exit { makes_way: true, ..leave }), self.e.ops.b.create_block());
+            self.e.ops.b.ins().brif(over, make_way, &[], on, &[]);
+            self.e.ops.b.switch_to_block(on);
+        }
+        if !self.plan.has(to) {
+            let leave = self.exit(leave);
+            self.e.ops.b.ins().jump(leave, &[]);
+            return;
+        }
         let most = self.e.ops.b.ins().iadd_imm_u(count, i64::from(self.plan.total));
         let budget = self.e.field(Field::Budget);
         let over = self.e.ops.b.ins().icmp(IntCC::UnsignedGreaterThan, most, budget);
-        let leave = self.exit(self.e.flow.blocks[to].start, to, false);
+        let leave = self.exit(leave);
         let on = self.body(to);
         self.e.ops.b.ins().brif(over, leave, &[], on, &[]);
     }
@@ -393,28 +414,28 @@ impl Builder<'_, '_> {
             self.settle(b, body_end, len);
         }
         if stores < block.end {
-            let stub = self.exit(block.stores, b, true);
+            let stub = self.exit(Exit { stores: true, ..Exit::to(block.stores, b) });
             self.e.ops.b.ins().jump(stub, &[]);
             return Some(());
         }
         if diverges {
-            let stub = self.exit(block.end - 1, b, false);
+            let stub = self.exit(Exit::to(block.end - 1, b));
             self.e.ops.b.ins().jump(stub, &[]);
             return Some(());
         }
         match last.kind {
             Kind::Branch(target) if last.guard != NONE => {
                 let taken = self.taken(last.guard);
-                let (to, on) = (self.edge(b, target)?, self.edge(b, block.end)?);
+                let (to, on) = (self.edge(b, target, last.strides())?, self.edge(b, block.end, false)?);
                 let (yes, no) = if last.negated { (on, to) } else { (to, on) };
                 self.e.ops.b.ins().brif(taken, yes, &[], no, &[]);
             }
             Kind::Branch(target) => {
-                let to = self.edge(b, target)?;
+                let to = self.edge(b, target, last.strides())?;
                 self.e.ops.b.ins().jump(to, &[]);
             }
             _ => {
-                let on = self.edge(b, block.end)?;
+                let on = self.edge(b, block.end, false)?;
                 self.e.ops.b.ins().jump(on, &[]);
             }
         }

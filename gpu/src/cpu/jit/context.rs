@@ -29,7 +29,9 @@ pub struct Context {
     seats: *mut Seat,
     count: u32,
     /// Instructions that each may still execute.
-    pub budget: u32,
+    budget: u32,
+    /// Instructions after which a warp makes way at the head of a loop that strides through memory.
+    stretch: u32,
     /// Where in the grid the block is.
     pub block: [u32; 3],
     /// Local memory of the block, and of a thread of it.
@@ -50,6 +52,14 @@ pub struct Seat {
     /// Instructions executed, and the one to go on with, or [`super::region::BAILED`].
     pub executed: u32,
     pub pc: u32,
+    /// Whether the turn is over without an instruction that ends it: the warp made way.
+    made_way: u32,
+}
+
+impl Seat {
+    pub fn made_way(&self) -> bool {
+        self.made_way != 0
+    }
 }
 
 impl Context {
@@ -68,6 +78,7 @@ impl Context {
             seats: std::ptr::null_mut(),
             count: 0,
             budget: 0,
+            stretch: 0,
             block,
             all_local: private.local.as_mut_ptr(),
             local_stride: private.local_stride,
@@ -78,7 +89,12 @@ impl Context {
     pub fn seat(&self, frame: &mut Frame, mask: u32, first_thread: usize) -> Seat {
         let (slots, preds) = frame.pointers();
         let local = self.all_local.wrapping_add(first_thread * self.local_stride);
-        Seat { slots, preds, local, mask, executed: 0, pc: 0 }
+        Seat { slots, preds, local, mask, executed: 0, pc: 0, made_way: 0 }
+    }
+
+    /// How much of a turn each warp has left, and how much when it may end at the head of a loop that strides.
+    pub fn turn(&mut self, left: u32, makes_way: u32) {
+        (self.budget, self.stretch) = (left, left.saturating_sub(makes_way));
     }
 
     pub(super) fn place(&mut self, seats: &mut [Seat]) {
@@ -99,6 +115,7 @@ pub enum Field {
     Seats,
     Count,
     Budget,
+    Stretch,
     /// Of three numbers, the first.
     Block,
     // Of the warp's seat.
@@ -108,6 +125,7 @@ pub enum Field {
     Mask,
     Executed,
     Pc,
+    MadeWay,
 }
 
 /// Bytes from one seat to the next.
@@ -115,14 +133,26 @@ pub const SEAT_SIZE: i64 = size_of::<Seat>() as i64;
 
 impl Field {
     pub fn is_wide(self) -> bool {
-        !matches!(
-            self,
-            Field::Count | Field::Budget | Field::Block | Field::Mask | Field::Executed | Field::Pc
-        )
+        match self {
+            Field::Count | Field::Budget | Field::Stretch | Field::Block => false,
+            Field::Mask | Field::Executed | Field::Pc | Field::MadeWay => false,
+            Field::Shadow | Field::Views | Field::ViewCount | Field::Reached | Field::Shared => true,
+            Field::SharedLen | Field::Params | Field::ParamsLen | Field::Seats => true,
+            Field::Slots | Field::Preds | Field::Local => true,
+        }
     }
 
     pub fn is_of_seat(self) -> bool {
-        matches!(self, Field::Slots | Field::Preds | Field::Local | Field::Mask | Field::Executed | Field::Pc)
+        matches!(
+            self,
+            Field::Slots
+                | Field::Preds
+                | Field::Local
+                | Field::Mask
+                | Field::Executed
+                | Field::Pc
+                | Field::MadeWay
+        )
     }
 
     pub fn offset(self) -> i32 {
@@ -138,6 +168,7 @@ impl Field {
             Field::Seats => offset_of!(Context, seats),
             Field::Count => offset_of!(Context, count),
             Field::Budget => offset_of!(Context, budget),
+            Field::Stretch => offset_of!(Context, stretch),
             Field::Block => offset_of!(Context, block),
             Field::Slots => offset_of!(Seat, slots),
             Field::Preds => offset_of!(Seat, preds),
@@ -145,6 +176,7 @@ impl Field {
             Field::Mask => offset_of!(Seat, mask),
             Field::Executed => offset_of!(Seat, executed),
             Field::Pc => offset_of!(Seat, pc),
+            Field::MadeWay => offset_of!(Seat, made_way),
         };
         offset as i32
     }

@@ -42,6 +42,15 @@ pub struct Exit {
     pub pc: u32,
     pub block: usize,
     pub stores: bool,
+    /// Whether the warp makes way there.
+    pub makes_way: bool,
+}
+
+impl Exit {
+    /// On to an instruction of a block, with nothing more to do.
+    pub fn to(pc: u32, block: usize) -> Exit {
+        Exit { pc, block, stores: false, makes_way: false }
+    }
 }
 
 /// What the caller of a region must know.

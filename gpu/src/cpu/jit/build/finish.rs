@@ -9,6 +9,7 @@ use super::{
     super::{
         effects::Reg,
         emit::{Val, own, vector},
+        region::Exit,
     },
     Builder,
 };
@@ -22,7 +23,7 @@ impl Builder<'_, '_> {
         self.e.ops.b.switch_to_block(after);
         if self.plan.wide {
             let executed = self.e.ops.b.use_var(self.shared.executed);
-            self.come_to(executed, exit.pc);
+            self.leave_for(exit, executed);
             return Some(());
         }
         let due = self.due(n);
@@ -62,27 +63,30 @@ impl Builder<'_, '_> {
             });
         }
         let executed = self.e.ops.b.use_var(self.shared.executed);
-        let mut resume = exit.pc;
-        let mut total = executed;
-        if exit.stores {
-            let block = &self.e.flow.blocks[exit.block];
-            for n in block.stores..block.end {
-                let undone = self.e.ops.b.create_block();
-                let bail = std::mem::replace(&mut self.e.bail, undone);
-                let so_far = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(n - block.stores));
-                self.e.store(&self.e.kernel.codes[n as usize])?;
-                let on = self.e.ops.b.create_block();
-                self.e.ops.b.ins().jump(on, &[]);
-                self.e.ops.b.switch_to_block(undone);
-                self.come_to(so_far, n);
-                self.e.ops.b.switch_to_block(on);
-                self.e.bail = bail;
-            }
-            total = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(block.end - block.stores));
-            resume = block.end;
+        if !exit.stores {
+            self.leave_for(exit, executed);
+            return Some(());
         }
-        self.come_to(total, resume);
+        let block = &self.e.flow.blocks[exit.block];
+        for n in block.stores..block.end {
+            let undone = self.e.ops.b.create_block();
+            let bail = std::mem::replace(&mut self.e.bail, undone);
+            let so_far = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(n - block.stores));
+            self.e.store(&self.e.kernel.codes[n as usize])?;
+            let on = self.e.ops.b.create_block();
+            self.e.ops.b.ins().jump(on, &[]);
+            self.e.ops.b.switch_to_block(undone);
+            self.come_to(so_far, n);
+            self.e.ops.b.switch_to_block(on);
+            self.e.bail = bail;
+        }
+        let total = self.e.ops.b.ins().iadd_imm_u(executed, i64::from(block.end - block.stores));
+        self.come_to(total, block.end);
         Some(())
+    }
+
+    fn leave_for(&mut self, exit: Exit, executed: Value) {
+        if exit.makes_way { self.make_way(executed, exit.pc) } else { self.come_to(executed, exit.pc) }
     }
 
     fn copy_shadow(&mut self, reg: Reg) {

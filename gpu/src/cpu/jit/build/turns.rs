@@ -14,6 +14,17 @@ use super::{
 use crate::cpu::code::Code;
 use cranelift_codegen::ir::{Block, InstBuilder, Value, condcodes::IntCC, types::I32};
 
+/// What has become of a warp's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It goes on, elsewhere.
+    On,
+    /// The warp has come to an instruction that ends it.
+    Ends,
+    /// The warp makes way for the next.
+    MadeWay,
+}
+
 impl Builder<'_, '_> {
     /// The next seat's turn, if there is one.
     pub(super) fn turns(&mut self, turn: Block) {
@@ -29,10 +40,12 @@ impl Builder<'_, '_> {
     }
 
     /// Tells what the warp has come to; then the next one follows, if this one's turn is over.
-    pub(super) fn give(&mut self, executed: Value, resume: Value, over: bool) {
+    pub(super) fn give(&mut self, executed: Value, resume: Value, turn: Turn) {
+        let made_way = self.e.ops.b.ins().iconst(I32, i64::from(turn == Turn::MadeWay));
+        self.e.ops.b.ins().store(own(), made_way, self.e.seat, Field::MadeWay.offset());
         self.e.ops.b.ins().store(own(), executed, self.e.seat, Field::Executed.offset());
         self.e.ops.b.ins().store(own(), resume, self.e.seat, Field::Pc.offset());
-        if over {
+        if turn != Turn::On {
             self.e.ops.b.ins().jump(self.follow, &[]);
             return;
         }
@@ -42,8 +55,15 @@ impl Builder<'_, '_> {
 
     /// The warp goes on at an instruction, which may be one that ends its turn.
     pub(super) fn come_to(&mut self, executed: Value, pc: u32) {
+        let ends = self.e.kernel.codes.get(pc as usize).is_some_and(Code::ends_turn);
+        let turn = if ends { Turn::Ends } else { Turn::On };
         let resume = self.e.ops.b.ins().iconst(I32, i64::from(pc));
-        let over = self.e.kernel.codes.get(pc as usize).is_some_and(Code::ends_turn);
-        self.give(executed, resume, over);
+        self.give(executed, resume, turn);
+    }
+
+    /// The warp will go on at an instruction when the others have had their turns.
+    pub(super) fn make_way(&mut self, executed: Value, pc: u32) {
+        let resume = self.e.ops.b.ins().iconst(I32, i64::from(pc));
+        self.give(executed, resume, Turn::MadeWay);
     }
 }
