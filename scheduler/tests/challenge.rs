@@ -5,6 +5,7 @@ mod desk;
 use desk::{Desk, device, id, order, outputs, sign};
 use ion_protocol::{
     Millis, Nanos, NodeId, Verified,
+    advert::Advert,
     challenge::{self, *},
     deal::RefusalReason,
     fault::Fault,
@@ -47,8 +48,16 @@ fn number(provider: NodeId) -> u8 {
 
 /// A requester whose round with these providers has come to the challenges, which left all at once.
 fn asked(providers: &[u8]) -> (Desk, Vec<(CallId, Verified<Challenge>)>) {
+    asked_who_offer(providers, |_| {})
+}
+
+/// The same, of such offers.
+fn asked_who_offer(
+    providers: &[u8],
+    offer: impl Fn(&mut Advert),
+) -> (Desk, Vec<(CallId, Verified<Challenge>)>) {
     let mut desk = Desk::requester();
-    providers.iter().for_each(|provider| _ = desk.offer(*provider, |_| {}));
+    providers.iter().for_each(|provider| _ = desk.offer(*provider, &offer));
     let targets = providers.iter().map(|provider| target(*provider)).collect();
     desk.feed(Input::Owner(OwnerInput::Challenge { challenge: ROUND, targets }));
     // A greeting, and a second one whose answer is timed.
@@ -168,6 +177,38 @@ fn one_device_sold_as_two_passes_alone_and_fails_beside_itself() {
     desk.pass(time.0).answer(*second, 3, Ok(commitment(other)));
     let judgements: Vec<_> = verdicts(&desk).into_iter().map(|verdict| verdict.judgement).collect();
     assert_eq!(judgements, [Judgement::Passed, Judgement::Late]);
+}
+
+/// Honest neighbours on one machine have one processor, and would fail together what each can do.
+#[test]
+fn processors_of_one_host_that_are_late_together_get_a_second_date_and_alone_none() {
+    let on_one_host = |advert: &mut Advert| {
+        advert.devices[0].engine = Engine::CpuJit;
+        advert.addresses = vec!["/ip4/10.0.0.9/tcp/4001".to_owned()];
+    };
+    let (mut desk, challenges) = asked_who_offer(&[2, 3], on_one_host);
+    let [(first, one), (second, _)] = &challenges[..] else { panic!("two challenges") };
+    desk.pass(one.bound.0 + 1).answer(*first, 2, Ok(commitment(one)));
+    assert!(desk.has_event(|event| matches!(event, Event::ChallengeDeclined { .. })));
+    desk.answer(*second, 3, Err(CallError::TimedOut));
+    for report in reports(&desk) {
+        let why = report.result.unwrap_err();
+        assert!(why.contains("challenge it alone"), "{why}");
+    }
+    assert_eq!([2, 3].map(|provider| claim_held(&desk, provider)), [None; 2]);
+
+    // Alone, on hosts of their own, and as cards of one host there is nothing to share.
+    let own_host = |advert: &mut Advert| advert.devices[0].engine = Engine::CpuJit;
+    let cards = |advert: &mut Advert| advert.addresses = vec!["/ip4/10.0.0.9/tcp/4001".to_owned()];
+    let offers: [(&[u8], &dyn Fn(&mut Advert)); 3] =
+        [(&[2], &on_one_host), (&[2, 3], &own_host), (&[2, 3], &cards)];
+    for (providers, offer) in offers {
+        let (mut desk, challenges) = asked_who_offer(providers, offer);
+        for ((call, challenge), provider) in challenges.iter().zip(providers) {
+            desk.pass(challenge.bound.0 + 1).answer(*call, *provider, Err(CallError::TimedOut));
+        }
+        assert!(verdicts(&desk).iter().all(|verdict| verdict.judgement == Judgement::Late));
+    }
 }
 
 #[test]

@@ -65,13 +65,13 @@ pub enum ToWorker {
     },
     /// All bytes were sent, and their hashes are right: run it.
     Start,
-    /// The same, but another job has the device: be ready for the start.
+    /// Run blocks of this again; what is needed of its blobs is asked for.
+    Check(Box<Ask>),
+    /// All bytes of a job were sent, and are right, but another job has the device: be ready for the start.
     Hold {
         /// Whether the device's memory has room for both.
         fill: bool,
     },
-    /// Run blocks of this again; what is needed of its blobs is asked for.
-    Check(Box<Ask>),
 }
 
 /// A delivery, and which of its blocks to run again.
@@ -113,8 +113,6 @@ pub enum FromWorker {
         /// Launches in all.
         total: u64,
     },
-    /// It is held, and ready to start.
-    Loaded,
     /// Modules are loaded and buffers filled; the first launch is next.
     Started,
     /// The bytes of this output buffer follow.
@@ -146,6 +144,8 @@ pub enum FromWorker {
         /// How many.
         bytes: Bytes,
     },
+    /// It is held, and ready to start.
+    Loaded,
 }
 
 /// What a finished program amounted to.
@@ -279,6 +279,14 @@ pub fn read_frame<T: Encode + Decode<()>>(from: &mut impl Read) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The testnet's liar sits on this pipe, and knows words by how they begin.
+    #[test]
+    fn words_that_others_know_keep_their_numbers() {
+        let output = codec::encode(&FromWorker::Output { buffer: 4, bytes: Bytes(1) });
+        assert_eq!(output[..6], [3, 0, 0, 0, 4, 0]);
+        assert_eq!(codec::encode(&ToWorker::Start), [1, 0, 0, 0]);
+    }
 
     #[test]
     fn a_message_is_these_bytes() {

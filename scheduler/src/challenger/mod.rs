@@ -5,8 +5,8 @@
 //! under two names has to do both at once. What is asked and judged is in [`ion_protocol::challenge`].
 //!
 //! A verdict falls only on who took a challenge and kept it: who refuses at once, lets go for a job, or can't be reached, was
-//! not challenged; how often that happened is remembered in [`crate::claims`]. A round is the owner's, or of [`patrol`]. Never
-//! computes or checks a product itself. Tests: `tests/challenge.rs` and `tests/patrol.rs` of the crate.
+//! not challenged, nor was who is late beside another on what may be the same processor; how often that happened is
+//! remembered in [`crate::claims`]. A round is the owner's, or of [`patrol`]. Never computes or checks a product itself. Tests: `tests/challenge.rs` and `tests/patrol.rs` of the crate.
 
 mod patrol;
 
@@ -27,12 +27,13 @@ use ion_protocol::{
     },
     codec,
     deal::RefusalReason,
+    hardware::Device,
     limits,
     message::Request,
     record::Record,
     signed::{Document, Signed},
 };
-use patrol::Patrol;
+use patrol::{Patrol, share_processor};
 use std::collections::BTreeMap;
 
 /// How long a provider may take to show rows: it computes some of them again.
@@ -85,6 +86,8 @@ enum Declined {
     NoOffer,
     #[error("it offers no device {0} with a measured rate")]
     NoClaim(u16),
+    #[error("it was late beside another that may have the same processor; challenge it alone")]
+    Shared,
     #[error("it did not end")]
     Unfinished,
 }
@@ -93,6 +96,8 @@ enum Declined {
 #[derive(Debug)]
 struct Said {
     advert: Box<Verified<Advert>>,
+    /// Another that was asked at the same moment may have the same processor.
+    neighbour: bool,
     challenge: Box<Verified<Challenge>>,
     since: Millis,
     took: Millis,
@@ -218,6 +223,7 @@ impl Challenger {
                     target.state = ask((id, at as u16), &target.who, round_trip, beside, cx);
                 }
             }
+            note_neighbours(targets);
         }
         if targets.iter().all(|target| matches!(target.state, State::Over(_)))
             && let Some(targets) = self.rounds.remove(&id)
@@ -245,6 +251,26 @@ impl Target {
         };
         let result = result.map_err(|why| why.to_string());
         ChallengeReport { provider: self.who.provider, device: self.who.device, result }
+    }
+}
+
+/// Finds those that were asked at the same moment and may have one processor.
+fn note_neighbours(targets: &mut [Target]) {
+    fn asked(target: &Target) -> Option<(&Advert, &Device)> {
+        let State::Computing(said) = &target.state else { return None };
+        let device = said.advert.devices.iter().find(|device| device.index == target.who.device)?;
+        Some((said.advert.body(), device))
+    }
+    let all: Vec<Option<(&Advert, &Device)>> = targets.iter().map(asked).collect();
+    let shares = |n: usize| {
+        let others = all.iter().enumerate().filter(|(m, _)| *m != n).filter_map(|(_, other)| *other);
+        all[n].is_some_and(|one| others.into_iter().any(|other| share_processor(one, other)))
+    };
+    let found: Vec<bool> = (0..all.len()).map(shares).collect();
+    for (target, shares) in targets.iter_mut().zip(found) {
+        if let State::Computing(said) = &mut target.state {
+            said.neighbour = shares;
+        }
     }
 }
 
@@ -292,6 +318,7 @@ fn ask(
     cx.out.call_within(bound, Question::Challenge(id, at), who.provider, addresses, request);
     State::Computing(Said {
         advert,
+        neighbour: false,
         challenge: Box::new(challenge),
         since: cx.now.mono,
         took: Millis::ZERO,
@@ -316,7 +343,8 @@ fn declined(who: &ChallengeTarget, why: Declined, cx: &mut Cx<'_>) -> State {
         }
         Declined::Refused(_)
         | Declined::Silent(CallError::Unreachable(_) | CallError::TimedOut | CallError::Protocol(_))
-        | Declined::Answered => Some((Blemish::Plain, None)),
+        | Declined::Answered
+        | Declined::Shared => Some((Blemish::Plain, None)),
         Declined::Silent(CallError::Busy)
         | Declined::NoOffer
         | Declined::NoClaim(_)
@@ -346,7 +374,7 @@ fn computed(
             let opened = commitment.hash();
             said.commitment = Some(commitment);
             if late {
-                return over(said, Judgement::Late, cx);
+                return too_late(who, said, cx);
             }
             let (version, challenger) = (limits::VERSION, cx.out.me);
             let opening = cx.out.sign(Opening { version, challenger, commitment: opened, seed: who.opening });
@@ -363,9 +391,7 @@ fn computed(
                     over(said, Judgement::GaveUp { why: message }, cx)
                 }
                 // Whoever sees that it will be late must not get out of it so.
-                RefusalReason::Challenge { why: Unchallenged::Withdrawn } if late => {
-                    over(said, Judgement::Late, cx)
-                }
+                RefusalReason::Challenge { why: Unchallenged::Withdrawn } if late => too_late(who, said, cx),
                 reason @ RefusalReason::Challenge { why: Unchallenged::Withdrawn } => {
                     declined(who, Declined::Refused(reason), cx)
                 }
@@ -376,10 +402,18 @@ fn computed(
                 reason => declined(who, Declined::Refused(reason), cx),
             }
         }
-        Err(CallError::TimedOut) => over(said, Judgement::Late, cx),
+        Err(CallError::TimedOut) => too_late(who, said, cx),
         Ok(_) => declined(who, Declined::Answered, cx),
         Err(error) => declined(who, Declined::Silent(error), cx),
     }
+}
+
+/// It had its time. Of two that share a processor, as far as anybody can tell, none is judged by what both did at once.
+fn too_late(who: &ChallengeTarget, said: Said, cx: &mut Cx<'_>) -> State {
+    if said.neighbour {
+        return declined(who, Declined::Shared, cx);
+    }
+    over(said, Judgement::Late, cx)
 }
 
 /// Rows came, or none.

@@ -4,7 +4,8 @@
 //! left out while own jobs are under way, while the node drains, and beyond [`TARGETS_PER_HOUR`]. *Whom*: a device that is
 //! due by [`crate::claims`], drawn by weight: those nobody has looked at first, then the failed and the shy, last those that
 //! held long ago. Devices that are alike and due are challenged at the same moment, those of one host first: one device sold
-//! under several names has to do them all at once. Seeds come from the node's key, so that nobody else can know them.
+//! under several names has to do them all at once. Processors of one host are not: honest neighbours would fail together, and
+//! alone each shows what it can do. Seeds come from the node's key, so that nobody else can know them.
 //!
 //! [`Config::patrol_every`]: crate::Config::patrol_every
 
@@ -103,7 +104,8 @@ fn choose(room: usize, market: &Market, wall: UnixMillis, out: &mut Outbox) -> V
     for other in &due {
         let together = same_host(first.advert, other.advert);
         let same = first.device.engine == other.device.engine && first.device.model == other.device.model;
-        if together || same {
+        if (together || same) && !share_processor((first.advert, first.device), (other.advert, other.device))
+        {
             others.push((!together, out.below(u64::MAX), other.advert.node, other.device.index));
         }
     }
@@ -133,6 +135,12 @@ fn due<'a>(offer: &'a Offer, claims: &Claims, wall: UnixMillis) -> Vec<Due<'a>> 
         can.then_some(Due { advert, device, weight: if advert.free > 0 { 4 * weight } else { weight } })
     };
     advert.devices.iter().filter_map(weigh).collect()
+}
+
+/// Whether both may well be the processor of one host, which no more than one of them has at a time.
+pub(super) fn share_processor(one: (&Advert, &Device), other: (&Advert, &Device)) -> bool {
+    let are_processors = !one.1.engine.is_gpu() && !other.1.engine.is_gpu();
+    are_processors && same_host(one.0, other.0)
 }
 
 /// Whether both say that they are reached at one host.

@@ -9,6 +9,7 @@ use desk::{Desk, id};
 use ion_protocol::{
     Millis,
     challenge::{BUDGET, BUDGET_WINDOW},
+    hardware::Engine,
     message::Request,
 };
 use ion_scheduler::{Config, Effect, Input, event::Event, input::OwnerInput, view::Standing};
@@ -176,6 +177,26 @@ fn a_node_with_own_work_or_with_the_patrol_off_challenges_nobody() {
     desk.live_through(10 * 60_000);
     assert_eq!(desk.engine.status().jobs_live, 1);
     assert!(!desk.has(|effect| matches!(effect, Effect::Event(Event::Challenging { .. }))));
+}
+
+/// Nobody answers, so that one round is all there is.
+#[test]
+fn cards_of_one_host_are_challenged_together_and_processors_one_by_one() {
+    for (engine, together) in [(Engine::Cuda, 2), (Engine::CpuJit, 1)] {
+        let mut desk = Desk::new(1, Config { patrol_every: Some(EVERY), ..Config::default() });
+        let mut greeted = BTreeSet::new();
+        for _ in 0..120 {
+            for provider in [2, 3] {
+                desk.offer(provider, |advert| {
+                    advert.devices[0].engine = engine;
+                    advert.addresses = vec!["/ip4/10.0.0.9/tcp/4001".to_owned()];
+                });
+            }
+            desk.live_through(60_000);
+            greeted.extend(desk.calls().into_iter().map(|(_, to, _)| to));
+        }
+        assert_eq!(greeted.len(), together, "{engine}");
+    }
 }
 
 #[test]

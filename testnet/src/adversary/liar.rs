@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, log::Mark};
 use anyhow::{Context, Result, bail};
 use ion_protocol::{
     codec,
-    hardware::Device,
+    hardware::{Device, Engine},
     job::{Arg, JobSpec, Phase, Step},
     limits,
 };
@@ -229,7 +229,10 @@ fn falsify_claim(lie: Lie, payload: &mut Vec<u8>) -> Result<()> {
                 power.product_mops = power.product_mops.saturating_mul(OVERCLAIM);
                 power.f32_mflops = power.f32_mflops.saturating_mul(OVERCLAIM);
             }
-            Lie::Shared => power.product_mops = SHARED_MOPS,
+            Lie::Shared => {
+                // Processors of one host are known to be one; whoever sells twice sells a card.
+                (power.product_mops, device.engine) = (SHARED_MOPS, Engine::Cuda);
+            }
             Lie::Outputs | Lie::Middle => {}
         }
     }
