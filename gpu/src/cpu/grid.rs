@@ -36,8 +36,9 @@ const STATE_BYTES_MAX: u64 = 256 << 20;
 /// Times that each core is dealt blocks, about: often enough for all to be done at the same time.
 const DEALS: u64 = 16;
 /// Blocks that follow each other and are dealt at once, at most: they often use neighbouring memory, which cores would
-/// take from each other.
-const DEALT_MAX: u64 = 64;
+/// take from each other, and which comes faster in long runs: a vector addition of 16384 blocks takes a tenth less time
+/// than with an eighth of this.
+const DEALT_MAX: u64 = 512;
 
 /// One launch, ready to go.
 pub struct Launch<'a, 'g> {
