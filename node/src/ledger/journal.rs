@@ -3,7 +3,8 @@
 //! Owns the file. A batch is one write and one `sync_data`. A write that found no room is taken back and the journal
 //! goes on; a failed sync ends it, because after one the kernel may report success for pages it has dropped. Opening
 //! reads everything, cuts off what a crash left half written, and refuses to go on past damage. It never drops a record
-//! that has a later batch behind it.
+//! that has a later batch behind it. Zeros at the end are room for more: bytes that replace others are durable a third
+//! sooner than bytes that make a file longer, since where they lie is written down already.
 //! Tests: `tests/bytes.rs` (damage), `tests/append.rs` (a failed sync), `tests/crash.rs` (kill -9, full disk).
 
 use super::frame::{self, Chain, HEADER_BYTES, Header, HeaderFault, Record, Salt};
@@ -23,6 +24,8 @@ pub const JOURNAL_FILE: &str = "journal";
 pub const MARK_FILE: &str = "journal.durable";
 /// What a journal is read by: a few frames of the largest kind, or thousands of the usual.
 const WINDOW_BYTES: usize = 1024 * 1024;
+/// Room made at a time: for some hundred records, and written in half a millisecond.
+const ROOM_BYTES: usize = 256 * 1024;
 
 /// Why the journal can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +95,8 @@ pub enum AppendFault {
 pub struct Recovery {
     /// Records read.
     pub records: u64,
-    /// Bytes cut off the end: a write that never became durable, so nobody was told of it.
+    /// Bytes cut off the end, up to the last that is not zero: a write that never became durable, so nobody was told of
+    /// it.
     pub cut_bytes: u64,
 }
 
@@ -115,6 +119,8 @@ pub struct Journal {
     salt: Salt,
     mark: Mark,
     end: Place,
+    /// Where the file ends: zeros lie between the last record and here.
+    room: u64,
     broken: Option<String>,
 }
 
@@ -142,7 +148,8 @@ impl Journal {
             each(record);
         }
         let end = reader.place();
-        let cut_bytes = length - end.offset;
+        let used = last_used(&file, end.offset, length).map_err(fail("read"))?;
+        let cut_bytes = used - end.offset;
         let mark = Mark::open(dir).map_err(fail("open the mark of"))?;
         let durable = mark.read(&header.salt).map_err(fail("read the mark of"))?;
         if durable > end.offset {
@@ -150,12 +157,14 @@ impl Journal {
             return Err(JournalError::Lost { path, offset, records, durable, mark });
         }
         if cut_bytes > 0 {
+            // Up to the end of the file: a frame may end in zeros.
             if let Some(next) = reader.later_batch(length).map_err(fail("read"))? {
                 return Err(JournalError::Damaged { path, offset: end.offset, records: end.records, next });
             }
             file.set_len(end.offset).map_err(fail("cut the end off"))?;
         }
-        let journal = Self { file, path, salt: header.salt, mark, end, broken: None };
+        let room = if cut_bytes > 0 { end.offset } else { length };
+        let journal = Self { file, path, salt: header.salt, mark, end, room, broken: None };
         journal.write_again(last_batch).map_err(io_error("sync", &journal.path))?;
         journal.mark.write(&journal.salt, end.offset);
         Ok((journal, Recovery { records: end.records, cut_bytes }))
@@ -194,7 +203,7 @@ impl Journal {
             end.records += 1;
         }
         end.offset += bytes.len() as u64;
-        match self.file.write_all_at(&bytes, self.end.offset) {
+        match self.write(bytes) {
             Ok(()) => {}
             Err(source) if files::is_full(&source) => return Err(self.take_back(source)),
             Err(source) => return Err(self.break_down(format!("writing: {source}"))),
@@ -207,6 +216,24 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes a batch at the end; what the room does not hold goes with new room behind it, where the disk has any.
+    fn write(&mut self, mut bytes: Vec<u8>) -> io::Result<()> {
+        let (start, used) = (self.end.offset, bytes.len());
+        if start + used as u64 > self.room {
+            bytes.resize(used + ROOM_BYTES, 0);
+            match self.file.write_all_at(&bytes, start) {
+                Err(source) if files::is_full(&source) => self.file.set_len(start)?,
+                result => {
+                    self.room = start + bytes.len() as u64;
+                    return result;
+                }
+            }
+            bytes.truncate(used);
+            self.room = start + used as u64;
+        }
+        self.file.write_all_at(&bytes, start)
+    }
+
     /// Puts another file in the journal's place, to see what happens when it fails.
     #[cfg(test)]
     pub(super) fn on(mut self, file: File) -> Self {
@@ -215,7 +242,8 @@ impl Journal {
     }
 
     fn take_back(&mut self, source: io::Error) -> AppendFault {
-        match self.file.set_len(self.end.offset) {
+        self.room = self.end.offset;
+        match self.file.set_len(self.room) {
             Ok(()) => AppendFault::Full { path: self.path.clone(), source },
             Err(error) => self.break_down(format!("taking back half a write: {error}")),
         }
@@ -402,6 +430,20 @@ impl Reader {
     pub fn rest(&mut self) {
         self.window = Vec::new();
     }
+}
+
+/// The end of the last byte from `from` to `end` that is not zero; `from` where all are.
+fn last_used(file: &File, from: u64, end: u64) -> io::Result<u64> {
+    let (mut window, mut at, mut used) = (Vec::new(), from, from);
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(WINDOW_BYTES);
+        read_at(file, at, wanted, &mut window)?;
+        if let Some(last) = window.iter().rposition(|byte| *byte != 0) {
+            used = at + last as u64 + 1;
+        }
+        at += wanted as u64;
+    }
+    Ok(used)
 }
 
 /// Fills `out` with up to `wanted` bytes from `offset`; fewer at the end of the file.

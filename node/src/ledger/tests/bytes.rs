@@ -29,13 +29,13 @@ impl Written {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, ..) = journal(dir.path()).unwrap();
         let mut written = Self { dir, records: Vec::new(), states: Vec::new() };
-        written.states.push(written.on_disk());
+        written.states.push(written.on_disk(&journal));
         for count in batches {
             let batch: Vec<_> = (0..*count).map(|n| note(n + 100 * written.states.len() as u64)).collect();
             let bodies: Vec<_> = batch.iter().map(ion_protocol::codec::encode).collect();
             journal.append(bodies.iter().map(Vec::as_slice)).unwrap();
             written.records.extend(batch);
-            written.states.push(written.on_disk());
+            written.states.push(written.on_disk(&journal));
         }
         written
     }
@@ -48,8 +48,12 @@ impl Written {
         self.dir.path().join(MARK_FILE)
     }
 
-    fn on_disk(&self) -> (Vec<u8>, Vec<u8>) {
-        (fs::read(self.path()).unwrap(), fs::read(self.mark()).unwrap())
+    /// Without the room at the end.
+    fn on_disk(&self, journal: &Journal) -> (Vec<u8>, Vec<u8>) {
+        let mut bytes = fs::read(self.path()).unwrap();
+        let room = bytes.split_off(journal.end().offset as usize);
+        assert!(room.iter().all(|byte| *byte == 0));
+        (bytes, fs::read(self.mark()).unwrap())
     }
 
     /// Opens `bytes` as the journal, with the mark as it was after `marked` batches, or none.
@@ -71,7 +75,7 @@ impl Written {
         &self.states.last().unwrap().0
     }
 
-    /// Length of the file after so many batches.
+    /// Where the last record ends after so many batches.
     fn end(&self, batches: usize) -> usize {
         self.states[batches].0.len()
     }
@@ -102,9 +106,15 @@ fn the_layout_is_what_the_module_says() {
 fn a_write_cut_short_at_any_byte_is_cut_off() {
     let written = Written::new(&[1, 1, 1]);
     for length in written.end(2) + 1..written.end(3) {
-        let (records, recovery) = written.open(&written.whole()[..length], Some(2)).unwrap();
-        assert_eq!(records, written.records[..2], "cut at {length}");
-        assert_eq!(recovery, Recovery { records: 2, cut_bytes: (length - written.end(2)) as u64 });
+        let cut = &written.whole()[..length];
+        let used = cut.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        let cut_bytes = used.saturating_sub(written.end(2)) as u64;
+        // In the room that was made before, and where there was none.
+        for bytes in [cut.to_vec(), [cut, &[0; 5_000]].concat()] {
+            let (records, recovery) = written.open(&bytes, Some(2)).unwrap();
+            assert_eq!(records, written.records[..2], "cut at {length}");
+            assert_eq!(recovery, Recovery { records: 2, cut_bytes });
+        }
     }
 }
 
@@ -122,13 +132,10 @@ fn an_end_of_garbage_is_cut_off() {
             _ => garbage.iter_mut().zip(&written.whole()[written.end(1) + 60..]).for_each(|(g, b)| *g = *b),
         }
         let marked = rng.bool().then_some(2);
+        let cut_bytes = garbage.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         let bytes = [written.whole(), &garbage].concat();
         let (records, recovery) = written.open(&bytes, marked).unwrap();
-        assert_eq!(
-            (records, recovery.cut_bytes),
-            (written.records.clone(), garbage.len() as u64),
-            "seed {seed}"
-        );
+        assert_eq!((records, recovery.cut_bytes), (written.records.clone(), cut_bytes), "seed {seed}");
     }
 }
 
@@ -153,6 +160,26 @@ fn what_was_durable_is_never_cut_off_in_silence() {
     // The way out that the error names.
     let (records, _) = written.open(&written.whole()[..written.end(3) - 1], None).unwrap();
     assert_eq!(records, written.records[..2]);
+}
+
+#[test]
+fn room_is_made_used_up_and_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, mut records) = (dir.path().join(JOURNAL_FILE), Vec::new());
+    let mut lengths = std::collections::BTreeSet::new();
+    // Opened again by turns, so that room is found as well as remembered.
+    for _ in 0..4 {
+        let (mut journal, found, recovery) = journal(dir.path()).unwrap();
+        assert_eq!((found, recovery.cut_bytes), (records.clone(), 0));
+        for _ in 0..1_500 {
+            let (note, before) = (note(records.len() as u64), journal.end().offset);
+            journal.append([ion_protocol::codec::encode(&note).as_slice()]).unwrap();
+            records.push(note);
+            lengths.insert(fs::metadata(&path).unwrap().len());
+            assert!(before < journal.end().offset && journal.end().offset <= *lengths.last().unwrap());
+        }
+    }
+    assert!((2..10).contains(&lengths.len()), "the file grows in steps, not with each record: {lengths:?}");
 }
 
 #[test]
@@ -210,7 +237,7 @@ fn a_record_can_not_pretend_to_be_a_frame() {
     frame::push(&mut forged, &[0; 16], offset + 1, &mut [0; 32], b"forged");
     let header = Header::decode(written.whole()).unwrap();
     let (mut torn, mut chain) = (Vec::new(), [0; 32]);
-    frame::push(&mut torn, &header.salt, offset, &mut chain, &[forged, vec![0; 100]].concat());
+    frame::push(&mut torn, &header.salt, offset, &mut chain, &[forged, vec![1; 100]].concat());
     torn.truncate(torn.len() - 1);
     let (records, recovery) = written.open(&[written.whole(), &torn].concat(), Some(1)).unwrap();
     assert_eq!((records, recovery.cut_bytes), (written.records.clone(), torn.len() as u64));
