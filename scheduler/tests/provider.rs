@@ -167,7 +167,9 @@ fn work_does_not_wait_for_the_acceptance_to_be_durable_and_nobody_hears_of_it_be
     desk.feed(Input::Recorded(taken));
     assert!(desk.says_nothing_signed(), "what the requester waits for goes first");
     desk.feed(Input::Recorded(receipt));
-    desk.delivery_call();
+    let (call, _) = desk.delivery_call();
+    assert!(!desk.has(|effect| matches!(effect, Effect::Answer { .. })), "nothing delays the result");
+    desk.answer(call, 1, Err(CallError::TimedOut));
     assert_eq!(
         desk.response(),
         Response::Lease(LeaseState::Finished),

@@ -1,7 +1,7 @@
 //! A node in this process: the one place where the CLI meets the driver.
 
 use super::CliError;
-use crate::{config::NodeConfig, driver::Node, events::EventLine};
+use crate::{config::NodeConfig, control::ControlClient, driver::Node, events::EventLine};
 use ion_protocol::NodeId;
 use tokio::sync::broadcast;
 
@@ -25,6 +25,11 @@ impl Local {
     /// Where it can be reached; waits until it listens somewhere.
     pub async fn addresses(&self) -> Vec<String> {
         self.0.addresses().await
+    }
+
+    /// Asks and tells it.
+    pub fn control(&self) -> ControlClient {
+        self.0.control()
     }
 
     /// Everything that happens from now on.

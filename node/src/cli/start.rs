@@ -61,15 +61,9 @@ pub async fn connect_or_start(
             "name a peer with `--bootstrap ADDRESS`, or start a node with `ion node`",
         ));
     }
-    let mut config = NodeConfig::new(Role::Light, dir.clone());
+    let mut config = NodeConfig::new(Role::Light, dir);
     config.bootstrap.clone_from(&join.bootstrap);
     config.network.clone_from(&join.network);
     let local = Local::start(config).await?;
-    match ControlClient::connect(&dir).await {
-        Ok(client) => Ok((client, Some(local))),
-        Err(error) => {
-            local.end(true).await?;
-            Err(error.into())
-        }
-    }
+    Ok((local.control(), Some(local)))
 }

@@ -1,17 +1,25 @@
-//! The CLI's end of the control socket.
+//! The CLI's end of the control API: of the socket, or of a node in the same process.
 
 use super::{
-    ControlError, LINE_BYTES_MAX, LineError, Lines, SocketPath,
+    ControlCall, ControlError, LINE_BYTES_MAX, LineError, Lines, REPLIES_CAPACITY, SocketPath,
     api::{CONTROL_VERSION, ControlRequest, ControlResponse, Hello},
 };
 use crate::events::EventLine;
 use std::{io, path::Path};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::mpsc};
 
 /// A connection to the running node; one request at a time.
 #[derive(Debug)]
-pub struct ControlClient {
-    lines: Lines,
+pub struct ControlClient(Link);
+
+#[derive(Debug)]
+enum Link {
+    Socket(Lines),
+    /// No socket and no JSON between a program and its own node.
+    Here {
+        calls: mpsc::Sender<ControlCall>,
+        replies: mpsc::Receiver<ControlResponse>,
+    },
 }
 
 impl ControlClient {
@@ -33,19 +41,25 @@ impl ControlClient {
             let (found, release) = (hello.ion_control, hello.release);
             return Err(ControlError::Version { found, expected: CONTROL_VERSION, release });
         }
-        Ok(Self { lines })
+        Ok(Self(Link::Socket(lines)))
+    }
+
+    /// Of a node in this process, which takes `calls`.
+    pub(crate) fn here(calls: mpsc::Sender<ControlCall>) -> Self {
+        let (_, replies) = mpsc::channel(1);
+        Self(Link::Here { calls, replies })
     }
 
     /// Asks for one answer. What the node refuses is [`ControlError::Refused`].
     pub async fn ask(&mut self, request: ControlRequest) -> Result<ControlResponse, ControlError> {
-        self.lines.write(&request).await?;
+        self.send(request).await?;
         self.response().await
     }
 
     /// Opens a stream of events; read it with [`Self::next_event`] until `None`.
     pub async fn watch(&mut self, request: ControlRequest) -> Result<(), ControlError> {
         debug_assert!(request.is_stream(), "only streams are watched");
-        Ok(self.lines.write(&request).await?)
+        self.send(request).await
     }
 
     /// The next event of a stream; `None` when it is over. Safe to cancel.
@@ -57,15 +71,29 @@ impl ControlClient {
         }
     }
 
-    async fn response(&mut self) -> Result<ControlResponse, ControlError> {
-        match self.lines.read().await {
-            Ok(Some(ControlResponse::Error { message, hint })) => {
-                Err(ControlError::Refused { message, hint })
+    async fn send(&mut self, request: ControlRequest) -> Result<(), ControlError> {
+        match &mut self.0 {
+            Link::Socket(lines) => Ok(lines.write(&request).await?),
+            Link::Here { calls, replies } => {
+                let (reply, answers) = mpsc::channel(REPLIES_CAPACITY);
+                *replies = answers;
+                calls.send(ControlCall { request, reply }).await.map_err(|_| ControlError::HungUp)
             }
-            Ok(Some(response)) => Ok(response),
-            Ok(None) => Err(ControlError::HungUp),
-            Err(LineError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => Err(ControlError::HungUp),
-            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn response(&mut self) -> Result<ControlResponse, ControlError> {
+        let response = match &mut self.0 {
+            Link::Socket(lines) => match lines.read().await {
+                Err(LineError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => None,
+                read => read?,
+            },
+            Link::Here { replies, .. } => replies.recv().await,
+        };
+        match response {
+            Some(ControlResponse::Error { message, hint }) => Err(ControlError::Refused { message, hint }),
+            Some(response) => Ok(response),
+            None => Err(ControlError::HungUp),
         }
     }
 }

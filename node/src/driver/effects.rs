@@ -1,7 +1,7 @@
 //! The table of effects: each handed to the service that carries it out. No service is waited for; one that is full is
 //! told to the engine as busy.
 
-use super::Driver;
+use super::{Driver, Queues};
 use crate::{
     blobs::{Begun, BoxFuture, Parts},
     ledger::ToWrite,
@@ -17,23 +17,33 @@ const LINGER: Millis = Millis(2);
 impl Driver {
     /// Carries effects out in order; the records of one turn go to the disk together, so that one sync covers them.
     pub(super) fn perform(&mut self, effects: Vec<Effect>) {
-        let mut records = Vec::new();
         for effect in effects {
-            let refused = self.carry_out(effect, &mut records);
+            let refused = self.carry_out(effect);
             self.undelivered.extend(refused);
-        }
-        if records.iter().any(|record| record.hurry) {
-            self.write_by = None;
-        } else if !records.is_empty() {
-            self.write_by.get_or_insert(self.clock.now().mono.saturating_add(LINGER));
-        }
-        for (record, busy) in self.ledger.append_all(&records) {
-            self.undelivered.push_back(Input::RecordFailed { record, why: busy.to_string() });
         }
     }
 
-    /// `Some` is what the engine must hear instead of the result. Records are collected.
-    fn carry_out(&mut self, effect: Effect, records: &mut Vec<ToWrite>) -> Option<Input> {
+    /// Hands the records of this turn to the ledger.
+    pub(super) fn write(&mut self, queues: &mut Queues) {
+        let records = std::mem::take(&mut self.to_write);
+        if records.iter().any(|record| record.hurry) {
+            self.write_by = None;
+        } else if records.is_empty() {
+            return;
+        } else {
+            self.write_by.get_or_insert(self.clock.now().mono.saturating_add(LINGER));
+        }
+        let known = self.ledger.append_all(&records, queues.are_empty() && self.undelivered.is_empty());
+        // What the journal's thread told before comes first.
+        for _ in 0..queues.local.len() {
+            let Ok(input) = queues.local.try_recv() else { break };
+            self.feed(input);
+        }
+        self.undelivered.extend(known);
+    }
+
+    /// `Some` is what the engine must hear instead of the result. Records are collected for [`Self::write`].
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Call { call, to, addresses, request, timeout } => {
                 let busy = self.net.call(call, to, addresses, request, timeout).err()?;
@@ -68,7 +78,7 @@ impl Driver {
                 None
             }
             Effect::Record { record, body, hurry } => {
-                records.push(ToWrite { record, body, hurry });
+                self.to_write.push(ToWrite { record, body, hurry });
                 None
             }
             Effect::Keep(blobs) => {

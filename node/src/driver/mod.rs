@@ -17,10 +17,10 @@ use crate::{
     blobs::{BlobStore, Blobs, BlobsHandle, InUse},
     clock::Clock,
     config::{NodeConfig, Role, memory_share},
-    control::{CALLS_CAPACITY, ControlCall, ControlServer},
+    control::{CALLS_CAPACITY, ControlCall, ControlClient, ControlServer},
     events::{EventLine, Events},
     identity,
-    ledger::Ledger,
+    ledger::{Ledger, ToWrite},
     net::{self, Net, NetConfig, NetHandle},
     owner::{Owner, Paused},
     tasks::{Shutdown, Tasks},
@@ -59,6 +59,7 @@ pub struct Node {
     shutdown: Shutdown,
     tasks: Tasks,
     wishes: mpsc::Sender<Wish>,
+    calls: mpsc::Sender<ControlCall>,
     addresses: watch::Receiver<Vec<String>>,
     events: broadcast::Sender<EventLine>,
 }
@@ -123,7 +124,7 @@ impl Node {
             tasks.spawn("device probe", probe(workers, store.clone(), local_tx, chores_tx.clone()));
         }
         tasks.spawn("control socket", {
-            let stop = shutdown.token();
+            let (stop, control_tx) = (shutdown.token(), control_tx.clone());
             async move {
                 server.run(control_tx, stop).await;
                 Ok(())
@@ -151,6 +152,7 @@ impl Node {
             devices: None,
             events,
             addresses: addresses_tx,
+            to_write: Vec::new(),
             write_by: None,
             undelivered: VecDeque::new(),
             submissions: BTreeMap::new(),
@@ -163,7 +165,7 @@ impl Node {
         };
         let queues = Queues { local, peers, chores, control, wishes, looks, sights };
         tasks.spawn("driver", driver.run(first, queues));
-        Ok(Node { id, shutdown, tasks, wishes: wishes_tx, addresses, events: live })
+        Ok(Node { id, shutdown, tasks, wishes: wishes_tx, calls: control_tx, addresses, events: live })
     }
 
     /// Who it is.
@@ -179,6 +181,11 @@ impl Node {
             Ok(known) => known.clone(),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// What its owner may ask and tell it, without its socket.
+    pub fn control(&self) -> ControlClient {
+        ControlClient::here(self.calls.clone())
     }
 
     /// Everything that happens from now on.
@@ -339,6 +346,13 @@ struct Queues {
     sights: mpsc::Receiver<Sights>,
 }
 
+impl Queues {
+    /// Whether nothing that others wait for is here.
+    fn are_empty(&self) -> bool {
+        self.local.is_empty() && self.peers.is_empty() && self.control.is_empty() && self.chores.is_empty()
+    }
+}
+
 struct Driver {
     config: NodeConfig,
     network: NetworkId,
@@ -355,6 +369,8 @@ struct Driver {
     devices: Option<Box<ProbeReport>>,
     events: Events,
     addresses: watch::Sender<Vec<String>>,
+    /// Records of this turn.
+    to_write: Vec<ToWrite>,
     /// When records that do not hurry are written at the latest, where some wait.
     write_by: Option<Millis>,
     /// Answers to effects that were known at once, as where no service could take one; handled before anything new.
@@ -376,6 +392,7 @@ impl Driver {
     async fn run(mut self, first: Vec<ion_scheduler::Effect>, mut queues: Queues) -> Result<(), String> {
         self.perform(first);
         self.settle();
+        self.write(&mut queues);
         loop {
             let deadline = [self.engine.next_deadline(), self.write_by].into_iter().flatten().min();
             tokio::select! {
@@ -393,6 +410,7 @@ impl Driver {
                 () = self.clock.reached(deadline) => self.on_time(),
             }
             self.settle();
+            self.write(&mut queues);
         }
         self.down().await;
         Ok(())

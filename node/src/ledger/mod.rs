@@ -1,15 +1,18 @@
 //! The ledger: what this node must never forget, and the receipts in it.
 //!
 //! The journal is the truth: appended, synced, then told (`writer`). The index of receipts is a convenience rebuilt from
-//! it at will (`index`). Each has its own thread; the driver never waits for either.
+//! it at will (`index`). Each has its own thread. The driver waits for neither, but syncs itself where nothing else is to
+//! do and the disk is known to answer within a millisecond: handing a record over and back costs two wake-ups, as much
+//! as such a sync.
 //!
 //! ```text
-//! append -> [queue] -> journal thread -- write, sync --> Input::Recorded
+//! append -> [queue] -> journal thread, or the driver -- write, sync --> Input::Recorded
 //!                             '---------> index thread (reads the journal) --> receipts, receipt
 //! ```
 //! One node owns a data directory: `lock` in it says which. Tests: `tests/`.
 
 mod bench;
+mod commit;
 mod frame;
 mod index;
 mod journal;
@@ -29,9 +32,10 @@ pub use queue::{Busy, ToWrite};
 pub use receipts::{ReceiptFilter, Side, StoredReceipt};
 
 use crate::files;
+use commit::Committer;
 use index::{Ask, Index};
 use ion_protocol::{NetworkId, NodeId, record::Record};
-use ion_scheduler::{Input, input::RecordId};
+use ion_scheduler::Input;
 use journal::Journal;
 use queue::Queue;
 use std::{
@@ -40,7 +44,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
@@ -80,6 +84,7 @@ pub enum LedgerError {
 #[derive(Debug)]
 pub struct Ledger {
     queue: Arc<Queue>,
+    committer: Arc<Mutex<Committer>>,
     asks: SyncSender<Ask>,
     closing: watch::Sender<bool>,
     failed: watch::Receiver<Option<String>>,
@@ -120,17 +125,18 @@ impl Ledger {
         let index =
             Index::new(&dir.join(INDEX_DIR), network, journal.reader(network, node), closing_seen.clone());
         let index_at = journal.end().offset;
-        let writer = Writer {
+        let committer = Arc::new(Mutex::new(Committer {
             journal,
             queue: queue.clone(),
-            inputs,
             durable: durable.clone(),
             asks: asks.clone(),
             told: told.clone(),
             index_at,
-            closing: closing_seen,
+            quick_syncs: 0,
             failed: failed_tx,
-        };
+        }));
+        let writer =
+            Writer { committer: committer.clone(), queue: queue.clone(), inputs, closing: closing_seen };
         let index_thread = thread::Builder::new()
             .name("ion-index".to_owned())
             .spawn(move || index::run(index, asked, &durable, &told))
@@ -152,12 +158,20 @@ impl Ledger {
         let threads = Some(threads);
         // The index opens while the node starts, not when somebody asks.
         let _ = asks.try_send(Ask::CatchUp);
-        Ok((Self { queue, asks, closing, failed, ended, threads, recovery }, records))
+        Ok((Self { queue, committer, asks, closing, failed, ended, threads, recovery }, records))
     }
 
-    /// [`Self::append`] for several: they share a sync. Gives back what was refused.
-    pub fn append_all(&self, records: &[ToWrite]) -> Vec<(RecordId, Busy)> {
-        self.queue.push_all(records.iter().map(|write| (write.record, &*write.body, write.hurry)))
+    /// Makes records durable, with one sync as far as possible. Each comes back as [`Input::Recorded`] or
+    /// [`Input::RecordFailed`]: what is known at once is returned, and is later than all that was told before. `calm`:
+    /// the caller has nothing else to do, and may be kept for one sync where the disk is quick; else this never waits.
+    pub fn append_all(&self, records: &[ToWrite], calm: bool) -> Vec<Input> {
+        let hurry = records.iter().any(|record| record.hurry);
+        let committer = if calm && hurry { self.committer.try_lock().ok() } else { None };
+        let committer = committer.filter(|committer| committer.is_quick());
+        let records = records.iter().map(|write| (write.record, &*write.body, write.hurry));
+        let refused = self.queue.push_all(records, committer.is_none()).into_iter();
+        let refused = refused.map(|(record, busy)| Input::RecordFailed { record, why: busy.to_string() });
+        refused.chain(committer.into_iter().flat_map(|mut committer| committer.commit_next())).collect()
     }
 
     /// Has records that do not hurry written now, if any wait.
@@ -168,12 +182,6 @@ impl Ledger {
     /// What opening found.
     pub fn recovery(&self) -> Recovery {
         self.recovery
-    }
-
-    /// Makes a record durable. Comes back as [`Input::Recorded`] or [`Input::RecordFailed`], unless refused here. Never
-    /// waits.
-    pub fn append(&self, id: RecordId, record: &Record) -> Result<(), Busy> {
-        self.queue.push(id, record)
     }
 
     /// The receipts that `filter` wants, newest first, at most [`RECEIPTS_PER_ANSWER_MAX`]. Sees all that is recorded.

@@ -87,15 +87,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Takes a record on, or says at once why not.
-    pub(super) fn push(&self, id: RecordId, record: &Record) -> Result<(), Busy> {
-        self.push_all([(id, record, true)]).pop().map_or(Ok(()), |(_, busy)| Err(busy))
-    }
-
-    /// Takes records on so that one batch holds them, as far as its size allows; gives back what was refused.
+    /// Takes records on so that one batch holds them, as far as its size allows; gives back what was refused. `wake`:
+    /// the journal's thread shall write them if one hurries.
     pub(super) fn push_all<'a>(
         &self,
         records: impl IntoIterator<Item = (RecordId, &'a Record, bool)>,
+        wake: bool,
     ) -> Vec<(RecordId, Busy)> {
         let mut hurry = false;
         let mut encode = |(id, record, hurries): (_, &Record, _)| {
@@ -109,7 +106,7 @@ impl Queue {
         let mut state = self.lock();
         let refused = encoded.into_iter().filter_map(|(id, body)| Some((id, state.take(id, body).err()?)));
         let refused = refused.collect();
-        if hurry {
+        if hurry && wake {
             self.go(state);
         }
         refused
@@ -125,25 +122,29 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Waits for a record that hurries and takes a batch; `None` once the queue is closed and empty.
-    pub(super) fn take_batch(&self) -> Option<Vec<Waiting>> {
+    /// Waits for a record that hurries, or for the end of the queue; `false` once it is closed and empty.
+    pub(super) fn wait(&self) -> bool {
         let mut state = self.lock();
         while !state.hurry && state.closed.is_none() {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.waiting.is_empty() {
-            return None;
-        }
+        !state.waiting.is_empty()
+    }
+
+    /// Takes a batch of what waits, whether it hurries or not.
+    pub(super) fn take_batch(&self) -> Vec<Waiting> {
+        let mut state = self.lock();
         let mut bytes = 0;
         let fitting = state.waiting.iter().take_while(|(_, body)| {
             bytes += body.len();
             bytes <= BATCH_BYTES_MAX
         });
-        let count = fitting.count().max(1);
+        let count = fitting.count().max(1).min(state.waiting.len());
         let batch: Vec<_> = state.waiting.drain(..count).collect();
         state.bytes -= batch.iter().map(|(_, body)| body.len()).sum::<usize>();
-        state.hurry = !state.waiting.is_empty();
-        Some(batch)
+        // What is over goes next.
+        self.go(state);
+        batch
     }
 
     /// Admits nothing more; what waits stays to be taken. The first reason is kept.
@@ -172,6 +173,12 @@ mod tests {
         }
     }
 
+    impl Queue {
+        fn push(&self, id: RecordId, record: &Record) -> Result<(), Busy> {
+            self.push_all([(id, record, true)], true).pop().map_or(Ok(()), |(_, busy)| Err(busy))
+        }
+    }
+
     #[test]
     fn what_waits_is_bounded_in_records_and_bytes() {
         let queue = Queue::default();
@@ -179,12 +186,12 @@ mod tests {
             queue.push(RecordId(n), &record(1)).unwrap();
         }
         assert!(matches!(queue.push(RecordId(0), &record(1)), Err(Busy::Full { .. })));
-        assert_eq!(queue.take_batch().unwrap().len(), WAITING_RECORDS_MAX);
+        assert_eq!(queue.take_batch().len(), WAITING_RECORDS_MAX);
 
         let large = record(RECORD_BYTES_MAX - 100);
         let fit = (0..).find(|n| queue.push(RecordId(*n), &large).is_err()).unwrap() as usize;
         assert_eq!(fit, WAITING_BYTES_MAX / (RECORD_BYTES_MAX - 68));
-        assert!(queue.take_batch().unwrap().len() < fit, "a batch is bounded as well");
+        assert!(queue.take_batch().len() < fit, "a batch is bounded as well");
         queue.push(RecordId(0), &large).unwrap();
         let found = codec::encode(&record(RECORD_BYTES_MAX)).len();
         assert_eq!(queue.push(RecordId(0), &record(RECORD_BYTES_MAX)), Err(Busy::TooLarge { found }));
@@ -193,18 +200,18 @@ mod tests {
     #[test]
     fn what_does_not_hurry_shares_the_batch_of_what_does() {
         let (queue, note) = (Queue::default(), record(1));
-        assert!(queue.push_all([(RecordId(1), &note, false)]).is_empty());
-        assert!(queue.push_all([(RecordId(2), &note, true)]).is_empty());
-        assert_eq!(queue.take_batch().unwrap().len(), 2);
-        assert!(queue.push_all([(RecordId(3), &note, false)]).is_empty());
+        assert!(queue.push_all([(RecordId(1), &note, false)], true).is_empty());
+        assert!(queue.push_all([(RecordId(2), &note, true)], true).is_empty());
+        assert_eq!(queue.take_batch().len(), 2);
+        assert!(queue.push_all([(RecordId(3), &note, false)], true).is_empty());
         queue.hurry();
-        assert_eq!(queue.take_batch().unwrap().len(), 1);
+        assert_eq!(queue.take_batch().len(), 1);
         // Nothing waits, so nothing hurries.
         queue.hurry();
-        assert!(queue.push_all([(RecordId(4), &note, false)]).is_empty());
+        assert!(queue.push_all([(RecordId(4), &note, false)], true).is_empty());
         queue.close("the node stops");
-        assert_eq!(queue.take_batch().unwrap().len(), 1);
-        assert!(queue.take_batch().is_none());
+        assert_eq!(queue.take_batch().len(), 1);
+        assert!(!queue.wait());
     }
 
     #[test]
@@ -214,7 +221,7 @@ mod tests {
         queue.close("the node stops");
         queue.close("something later");
         assert_eq!(queue.push(RecordId(8), &record(1)), Err(Busy::Closed("the node stops".to_owned())));
-        assert_eq!(queue.take_batch().unwrap()[0].0, RecordId(7));
-        assert!(queue.take_batch().is_none());
+        assert_eq!(queue.take_batch()[0].0, RecordId(7));
+        assert!(!queue.wait());
     }
 }

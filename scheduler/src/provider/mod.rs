@@ -242,9 +242,12 @@ impl Provider {
 
     /// The answer to a delivery.
     pub(crate) fn delivered(&mut self, key: LeaseKey, result: Result<Answer, CallError>, cx: &mut Cx<'_>) {
-        self.turn(key, cx, |head, phase, cx| match phase {
-            Phase::Delivering(delivering) => Some(outcome::answered(head, delivering, result, cx)),
-            other => Some(other),
+        self.turn(key, cx, |head, phase, cx| {
+            steps::kept(head, cx);
+            match phase {
+                Phase::Delivering(delivering) => Some(outcome::answered(head, delivering, result, cx)),
+                other => Some(other),
+            }
         });
     }
 
@@ -329,12 +332,7 @@ impl Provider {
                 Some(phase)
             }),
             Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
-                Phase::Recording { done, .. } => {
-                    let phase = outcome::recorded(head, done, cx);
-                    // No later record is durable without the earlier.
-                    steps::kept(head, cx);
-                    Some(phase)
-                }
+                Phase::Recording { done, .. } => Some(outcome::recorded(head, done, cx)),
                 other => Some(other),
             }),
             Fact::Settled(key) => {

@@ -48,7 +48,8 @@ pub(super) fn give(head: &mut Head, cx: &mut Cx<'_>) {
     }
 }
 
-/// The result is on its way to those who asked, and says all that the promise would.
+/// Those who asked for the promise were offered the result, which says all that it would: they are answered after it,
+/// not before, since they wait for the result. No later record is durable without the earlier.
 pub(super) fn kept(head: &mut Head, cx: &mut Cx<'_>) {
     for inbound in asked(head, Promise::Given) {
         cx.out.answer(inbound, Response::Lease(LeaseState::Finished));

@@ -25,16 +25,52 @@ fn many_appends_share_a_sync_and_are_told_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let (mut bench, _) = open(dir.path()).unwrap();
     for number in 0..1_000 {
-        bench.ledger.append(RecordId(number), &note(number)).unwrap();
+        assert!(bench.append(number, &note(number), false).is_empty());
     }
     for number in 0..1_000 {
         let result = bench.results.blocking_recv();
         assert!(matches!(result, Some(Input::Recorded(id)) if id == RecordId(number)), "{result:?}");
     }
     block_on(bench.ledger.shutdown());
-    assert_eq!(bench.ledger.append(RecordId(0), &note(0)), Err(Busy::Closed("the node stops".to_owned())));
+    match bench.append(0, &note(0), true).as_slice() {
+        [Input::RecordFailed { record: RecordId(0), why }] => {
+            assert!(why.contains("the node stops"), "{why}")
+        }
+        other => panic!("{other:?}"),
+    }
     let (_, found) = open(dir.path()).unwrap();
     assert_eq!(found, (0..1_000).map(note).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_calm_caller_syncs_itself_where_the_disk_is_quick() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bench, _) = open(dir.path()).unwrap();
+    let unhurried = |number| ToWrite { record: RecordId(number), body: Box::new(note(number)), hurry: false };
+    let numbers = |known: Vec<Input>| -> Vec<u64> {
+        let number = |input| match input {
+            Input::Recorded(RecordId(number)) => number,
+            other => panic!("{other:?}"),
+        };
+        known.into_iter().map(number).collect()
+    };
+    // What nobody waits for is no reason to sync; it goes first with what is.
+    bench.take_disk_for(true);
+    assert_eq!(numbers(bench.ledger.append_all(&[unhurried(0)], true)), [0; 0]);
+    assert_eq!(numbers(bench.append(1, &note(1), true)), [0, 1]);
+    // Nobody is kept by a slow disk, nor with other things to do, nor while the journal's thread syncs.
+    bench.take_disk_for(false);
+    assert_eq!(numbers(bench.append(2, &note(2), true)), [0; 0]);
+    assert!(matches!(bench.results.blocking_recv(), Some(Input::Recorded(RecordId(2)))));
+    bench.take_disk_for(true);
+    assert_eq!(numbers(bench.append(3, &note(3), false)), [0; 0]);
+    assert!(matches!(bench.results.blocking_recv(), Some(Input::Recorded(RecordId(3)))));
+    let syncing = bench.ledger.committer.lock().unwrap();
+    assert_eq!(numbers(bench.append(4, &note(4), true)), [0; 0]);
+    drop(syncing);
+    assert!(matches!(bench.results.blocking_recv(), Some(Input::Recorded(RecordId(4)))));
+    drop(bench);
+    assert_eq!(open(dir.path()).unwrap().1, (0..5).map(note).collect::<Vec<_>>());
 }
 
 #[test]
@@ -42,7 +78,10 @@ fn shutdown_ends_while_nobody_takes_results() {
     let dir = tempfile::tempdir().unwrap();
     let (inputs, results) = mpsc::channel(1);
     let (ledger, _) = Ledger::open(dir.path(), &network(), &provider().node_id(), inputs).unwrap();
-    (0..50).for_each(|number| ledger.append(RecordId(number), &note(number)).unwrap());
+    for number in 0..50 {
+        let write = ToWrite { record: RecordId(number), body: Box::new(note(number)), hurry: true };
+        assert!(ledger.append_all(&[write], false).is_empty());
+    }
     block_on(ledger.shutdown());
     drop(results);
     let (_, found) = open(dir.path()).unwrap();
@@ -106,18 +145,20 @@ fn a_journal_that_failed_is_told_to_all() {
     let (_closing, closing) = watch::channel(false);
     let (failed, why) = watch::channel(None);
     let (journal, durable) = (unsyncable(dir.path()), Arc::default());
-    let writer = Writer {
+    let committer = Committer {
         journal,
         queue: queue.clone(),
-        inputs,
         durable,
         asks,
         told: Arc::default(),
         index_at: 0,
-        closing,
+        quick_syncs: 0,
         failed,
     };
-    (0..3).for_each(|number| queue.push(RecordId(number), &note(number)).unwrap());
+    let committer = Arc::new(Mutex::new(committer));
+    let writer = Writer { committer, queue: queue.clone(), inputs, closing };
+    let push = |number| queue.push_all([(RecordId(number), &note(number), true)], true).pop();
+    assert!((0..3).all(|number| push(number).is_none()));
     // Ends by itself: a closed queue is emptied, and nothing new comes.
     writer.run();
     for number in 0..3 {
@@ -128,7 +169,7 @@ fn a_journal_that_failed_is_told_to_all() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(queue.push(RecordId(9), &note(9)), Err(Busy::Closed(_))));
+    assert!(matches!(push(9), Some((RecordId(9), Busy::Closed(_)))));
     assert!(why.borrow().as_ref().is_some_and(|why| why.contains("failed for good")));
 }
 

@@ -14,6 +14,7 @@ use ion_protocol::{
     limits,
     receipt::{Countersignature, Output, Receipt, Status, output_root},
 };
+use ion_scheduler::input::RecordId;
 
 pub(super) fn network() -> NetworkId {
     NetworkId::named("ledger tests")
@@ -122,12 +123,23 @@ impl Bench {
         }
     }
 
+    /// Appends a record that hurries.
+    pub fn append(&self, number: u64, record: &Record, calm: bool) -> Vec<Input> {
+        let write = ToWrite { record: RecordId(number), body: Box::new(record.clone()), hurry: true };
+        self.ledger.append_all(&[write], calm)
+    }
+
+    /// Has it take the disk for a quick one, or a slow one.
+    pub fn take_disk_for(&self, quick: bool) {
+        self.ledger.committer.lock().unwrap().quick_syncs = if quick { u32::MAX / 2 } else { 0 };
+    }
+
     /// Appends a record and waits for its result.
     pub fn record(&mut self, record: &Record) -> Result<(), String> {
         let id = RecordId(self.next);
         self.next += 1;
-        self.ledger.append(id, record).map_err(|busy| busy.to_string())?;
-        match self.results.blocking_recv() {
+        let known = self.append(id.0, record, false).pop();
+        match known.or_else(|| self.results.blocking_recv()) {
             Some(Input::Recorded(recorded)) if recorded == id => Ok(()),
             Some(Input::RecordFailed { record, why }) if record == id => Err(why),
             other => panic!("{other:?} instead of the result of {id:?}"),
