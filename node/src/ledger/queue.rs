@@ -119,7 +119,10 @@ impl Queue {
 
     fn go(&self, mut state: MutexGuard<'_, State>) {
         state.hurry = !state.waiting.is_empty();
-        self.filled.notify_one();
+        // Waking costs, even where nobody sleeps.
+        if state.hurry {
+            self.filled.notify_one();
+        }
     }
 
     /// Waits for a record that hurries, or for the end of the queue; `false` once it is closed and empty.
