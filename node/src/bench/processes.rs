@@ -8,7 +8,7 @@ use crate::{
         api::{ControlRequest, ControlResponse, FileRef},
     },
     driver::Node,
-    ledger::bench_appends,
+    ledger::RawSync,
 };
 use anyhow::{Context as _, bail};
 use ion_protocol::{
@@ -25,6 +25,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -41,107 +42,107 @@ const EMPTY_PTX: &str =
 /// countersignature.
 const SYNCS_PER_JOB: u32 = 3;
 
-/// Turns of the yardsticks and of jobs, so that all meet the same machine at the same time.
+/// Bytes of a raw sync: about what a job writes with each of its own.
+const SYNC_BYTES: usize = 1_024;
+/// Turns of jobs and yardsticks.
 const TURNS: u32 = 5;
-/// Round trips in a turn.
-const ROUND_TRIPS: usize = 400;
-/// Seconds of appends in a turn.
-const APPEND_SECONDS: f64 = 0.2;
+/// Round trips, and syncs, in a turn.
+const LOOP: usize = 100;
 
 pub(super) async fn figures(dir: &Path, jobs: u32) -> anyhow::Result<Vec<Figure>> {
     let provider = NodeProcess::start(dir, "provider", &["--backend", "cpu"], None).await?;
     timeout(STAGE_MAX, devices_offered(&provider)).await.context("the provider found no device")??;
+    let mut figures = first_offer_and_memory(dir, &provider).await?;
+
+    // Two processes take part in a job: its light node is in this one, as that of `ion run` is.
+    let mut config = NodeConfig::new(Role::Light, dir.join("submitter"));
+    (config.network, config.bootstrap) = (NETWORK.to_owned(), provider.address.clone().into_iter().collect());
+    let light = Node::start(config).await?;
+    offered(&mut light.control()).await?;
+    std::fs::write(dir.join("empty.ptx"), EMPTY_PTX)?;
+    figures.extend(one_at_a_time(&light, dir, jobs).await?);
+    let rate = pipelined(&light, dir, jobs).await?;
+    figures.push(Figure::new(format!("dispatch: jobs, {PIPELINED} in flight"), rate, "1/s"));
+    light.stop();
+    light.finished().await?;
+    Ok(figures)
+}
+
+async fn first_offer_and_memory(dir: &Path, provider: &NodeProcess) -> anyhow::Result<Vec<Figure>> {
     let start = Instant::now();
     let light = NodeProcess::start(dir, "light", &["--light"], provider.address.as_deref()).await?;
     offered(&mut ControlClient::connect(&light.data_dir).await?).await?;
-    let offer = start.elapsed();
-    let idle = (resident(&provider)?, resident(&light)?);
-    drop(light);
+    let offer = start.elapsed().as_secs_f64();
+    let name = "offer: from start of a light node to its first usable offer, provider ready";
+    Ok(vec![
+        Figure::new(name, offer, "s").target("at most 2 s"),
+        Figure::new("memory: idle provider, resident", resident(provider)?, "MiB"),
+        Figure::new("memory: idle light node, resident", resident(&light)?, "MiB").target("at most 40 MB"),
+    ])
+}
 
-    // Two processes take part in a job: its light node is in this one, as that of `ion run` is.
-    let data_dir = dir.join("submitter");
-    let mut config = NodeConfig::new(Role::Light, data_dir.clone());
-    (config.network, config.bootstrap) = (NETWORK.to_owned(), provider.address.clone().into_iter().collect());
-    let light = Node::start(config).await?;
-    let mut client = light.control();
-    offered(&mut client).await?;
-    std::fs::write(dir.join("empty.ptx"), EMPTY_PTX)?;
-    let (mut round_trips, mut appends, mut syncs, mut jobs_done) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for turn in 0..TURNS {
-        round_trips.extend(network::round_trips(ROUND_TRIPS).await?);
-        let ledger = dir.join(format!("appends-{turn}"));
-        let appended =
-            tokio::task::spawn_blocking(move || bench_appends(&ledger, APPEND_SECONDS, 1)).await??;
-        appends.push(Duration::from_nanos(appended.p50.0));
-        syncs.push(Duration::from_nanos(appended.raw_p50.0));
+/// Jobs and what they are measured against take turns, so that all meet the same machine. A job begins as soon as the
+/// last one is done for its owner, while that is still being settled at its provider.
+async fn one_at_a_time(light: &Node, dir: &Path, jobs: u32) -> anyhow::Result<Vec<Figure>> {
+    let (mut client, mut echo, mut raw) =
+        (light.control(), network::Echo::start().await?, RawSync::new(dir)?);
+    let (mut round_trips, mut syncs, mut jobs_done) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        for _ in 0..LOOP {
+            round_trips.push(echo.round_trip().await?);
+        }
+        for _ in 0..LOOP {
+            syncs.push(raw.once(SYNC_BYTES)?);
+        }
         for number in 0..jobs / TURNS + WARM_UP {
-            let begun = Instant::now();
-            timeout(STAGE_MAX, one_job(&mut client, dir)).await.context("a job did not end")??;
+            let took = one_job(&mut client, dir).await?;
             if number >= WARM_UP {
-                jobs_done.push(begun.elapsed());
+                jobs_done.push(took);
             }
         }
     }
-    round_trips.sort();
-    appends.sort();
-    syncs.sort();
-    let (round_trip, sync) = (quantile(&round_trips, 0.5), quantile(&syncs, 0.5));
-    let append = quantile(&appends, 0.5);
-    let one_by_one: Duration = jobs_done.iter().sum();
-    jobs_done.sort();
-    let (p50, p99) = (quantile(&jobs_done, 0.5), quantile(&jobs_done, 0.99));
-    let begun = Instant::now();
-    let mut lanes = Vec::new();
-    for _ in 0..PIPELINED {
-        let (mut client, dir) = (light.control(), dir.to_owned());
-        let share = jobs / PIPELINED as u32;
-        lanes.push(tokio::spawn(async move {
-            for _ in 0..share {
-                timeout(STAGE_MAX, one_job(&mut client, &dir))
-                    .await
-                    .context("a pipelined job did not end")??;
-            }
-            anyhow::Ok(share)
-        }));
-    }
-    let mut pipelined = 0;
-    for lane in lanes {
-        pipelined += lane.await??;
-    }
-    let pipelined_seconds = begun.elapsed().as_secs_f64();
-    drop(client);
-    light.stop();
-    light.finished().await?;
-
-    let floor = 3.0 * micros(round_trip) + f64::from(SYNCS_PER_JOB) * micros(sync);
+    let rate = jobs_done.len() as f64 / jobs_done.iter().sum::<Duration>().as_secs_f64();
+    let (round_trip, sync) = (median(&mut round_trips), median(&mut syncs));
+    let p50 = median(&mut jobs_done);
+    let floor = 3.0 * round_trip + f64::from(SYNCS_PER_JOB) * sync;
     Ok(vec![
-        Figure::new(
-            "offer: from start of a light node to its first usable offer, provider ready",
-            offer.as_secs_f64(),
-            "s",
-        )
-        .target("at most 2 s"),
-        Figure::new("memory: idle provider, resident", idle.0, "MiB"),
-        Figure::new("memory: idle light node, resident", idle.1, "MiB").target("at most 40 MB"),
-        Figure::new("dispatch: raw libp2p request-response round trip, p50", micros(round_trip), "µs"),
-        Figure::new("dispatch: raw write and sync, p50", micros(sync), "µs"),
-        Figure::new("dispatch: one durable append, p50", micros(append), "µs")
-            .against("raw write and sync", micros(sync)),
-        Figure::new("dispatch: empty kernel, submit to countersigned, p50", micros(p50), "µs")
-            .against("raw round trip", micros(round_trip)),
-        Figure::new("dispatch: the same p50", micros(p50), "µs")
+        Figure::new("dispatch: raw libp2p request-response round trip, p50", round_trip, "µs"),
+        Figure::new("dispatch: raw write and sync, p50", sync, "µs"),
+        Figure::new("dispatch: empty kernel, submit to countersigned, p50", p50, "µs")
+            .against("raw round trip", round_trip),
+        Figure::new("dispatch: the same p50", p50, "µs")
             .against("3 round trips and 3 raw syncs", floor)
             .target("at most 1"),
-        Figure::new("dispatch: empty kernel, p99", micros(p99), "µs")
-            .against("raw round trip", micros(round_trip)),
-        Figure::new("dispatch: jobs one at a time", jobs_done.len() as f64 / one_by_one.as_secs_f64(), "1/s"),
-        Figure::new(
-            format!("dispatch: jobs, {PIPELINED} in flight"),
-            f64::from(pipelined) / pipelined_seconds,
-            "1/s",
-        ),
+        Figure::new("dispatch: empty kernel, p99", micros(quantile(&jobs_done, 0.99)), "µs")
+            .against("raw round trip", round_trip),
+        Figure::new("dispatch: jobs one at a time", rate, "1/s"),
     ])
+}
+
+/// Sorts, and gives the middle in microseconds.
+fn median(times: &mut [Duration]) -> f64 {
+    times.sort();
+    micros(quantile(times, 0.5))
+}
+
+/// Jobs a second with several in flight.
+async fn pipelined(light: &Node, dir: &Path, jobs: u32) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let share = jobs / PIPELINED as u32;
+    let mut lanes = JoinSet::new();
+    for _ in 0..PIPELINED {
+        let (mut client, dir) = (light.control(), dir.to_owned());
+        lanes.spawn(async move {
+            for _ in 0..share {
+                one_job(&mut client, &dir).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane??;
+    }
+    Ok(f64::from(share) * PIPELINED as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// Jobs before the clock starts: connections, workers and caches are warm after them.
@@ -215,7 +216,14 @@ async fn first_offer(client: &mut ControlClient) -> anyhow::Result<()> {
     }
 }
 
-async fn one_job(client: &mut ControlClient, dir: &Path) -> anyhow::Result<()> {
+/// The time of one job, from its submission to its receipt signed by both.
+async fn one_job(client: &mut ControlClient, dir: &Path) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    timeout(STAGE_MAX, job(client, dir)).await.context("a job did not end")??;
+    Ok(begun.elapsed())
+}
+
+async fn job(client: &mut ControlClient, dir: &Path) -> anyhow::Result<()> {
     let path = dir.join("empty.ptx");
     let (hash, bytes) = (BlobHash::of(EMPTY_PTX.as_bytes()), Bytes(EMPTY_PTX.len() as u64));
     let job = JobId(fastrand::u128(..).to_le_bytes());

@@ -77,14 +77,14 @@ pub fn bench_appends(dir: &Path, seconds: f64, writers: usize) -> Result<BenchAp
         latencies: Vec::new(),
         took: Duration::ZERO,
     };
-    let mut raw = RawPace::new(dir)?;
+    let mut raw = RawPace { sync: RawSync::new(dir)?, latencies: Vec::new(), took: Duration::ZERO };
     // By turns, so that both meet the same disk on the same day.
     for _ in 0..TURNS {
         pace.run(&record, duration / TURNS, writers)?;
         raw.run(record_bytes, duration / TURNS)?;
     }
     let (mut latencies, took) = (pace.latencies, pace.took);
-    let (mut raw_latencies, raw_took) = raw.finish()?;
+    let (mut raw_latencies, raw_took) = (raw.latencies, raw.took);
     latencies.sort_unstable();
     raw_latencies.sort_unstable();
     Ok(BenchAppends {
@@ -139,36 +139,51 @@ impl LedgerPace {
     }
 }
 
-struct RawPace {
+/// A file that grows by a write and a sync at a time: what any append-only file costs on this disk. Removed when dropped.
+#[derive(Debug)]
+pub struct RawSync {
     file: File,
     path: PathBuf,
+}
+
+impl RawSync {
+    /// In `dir`.
+    pub fn new(dir: &Path) -> io::Result<Self> {
+        let path = dir.join("raw-sync");
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// The time of one. Blocks.
+    pub fn once(&mut self, bytes: usize) -> io::Result<Duration> {
+        let (block, begun) = (vec![0x5a; bytes], Instant::now());
+        self.file.write_all(&block)?;
+        self.file.sync_data()?;
+        Ok(begun.elapsed())
+    }
+}
+
+impl Drop for RawSync {
+    fn drop(&mut self) {
+        // It lies in a directory that goes away as well.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+struct RawPace {
+    sync: RawSync,
     latencies: Vec<Duration>,
     took: Duration,
 }
 
 impl RawPace {
-    fn new(dir: &Path) -> io::Result<Self> {
-        let path = dir.join("raw-sync");
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
-        Ok(Self { file, path, latencies: Vec::new(), took: Duration::ZERO })
-    }
-
     fn run(&mut self, bytes: usize, duration: Duration) -> io::Result<()> {
-        let (block, start) = (vec![0x5a; bytes], Instant::now());
+        let start = Instant::now();
         while start.elapsed() < duration {
-            let begun = Instant::now();
-            self.file.write_all(&block)?;
-            self.file.sync_data()?;
-            self.latencies.push(begun.elapsed());
+            self.latencies.push(self.sync.once(bytes)?);
         }
         self.took += start.elapsed();
         Ok(())
-    }
-
-    /// What each took, and all.
-    fn finish(self) -> io::Result<(Vec<Duration>, Duration)> {
-        std::fs::remove_file(&self.path)?;
-        Ok((self.latencies, self.took))
     }
 }
 

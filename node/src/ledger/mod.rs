@@ -24,7 +24,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{BenchAppends, BenchError, bench_appends};
+pub use bench::{BenchAppends, BenchError, RawSync, bench_appends};
 pub use frame::HeaderFault;
 pub use index::{LookupError, RECEIPTS_PER_ANSWER_MAX};
 pub use journal::{JOURNAL_FILE, JournalError, MARK_FILE, Recovery};

@@ -15,7 +15,7 @@ use ion_scheduler::{
     input::{CallId, PeerInput},
 };
 use libp2p::{
-    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise,
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise,
     request_response as rr, swarm::SwarmEvent, yamux,
 };
 use std::{
@@ -122,28 +122,33 @@ pub async fn echo(told: impl FnOnce(Multiaddr)) -> Result<(), String> {
     }
 }
 
-/// Times of `n` request-response round trips of `payload` bytes each way, one after the other, with the [`echo`] at
-/// `address`.
-pub async fn request_response_roundtrips(
-    address: Multiaddr,
-    n: usize,
-    payload: usize,
-) -> Result<Vec<Duration>, String> {
-    let mut asker = swarm(101)?;
-    let Some(Protocol::P2p(peer)) = address.iter().last() else {
-        return Err(format!("{address} names no peer"));
-    };
-    asker.add_peer_address(peer, address);
-    let mut times = Vec::with_capacity(n);
-    for turn in 0..WARM_UP + n {
-        let began = Instant::now();
-        asker.behaviour_mut().send_request(&peer, vec![7; payload]);
-        answered(&mut asker).await?;
-        if turn >= WARM_UP {
-            times.push(began.elapsed());
+/// Asks an [`echo`].
+pub struct Asker {
+    swarm: Swarm<rr::Behaviour<Echo>>,
+    peer: PeerId,
+}
+
+impl Asker {
+    /// Of the echo at `address`, connected and warm.
+    pub async fn connect(address: Multiaddr) -> Result<Self, String> {
+        let Some(Protocol::P2p(peer)) = address.iter().last() else {
+            return Err(format!("{address} names no peer"));
+        };
+        let mut asker = Self { swarm: swarm(101)?, peer };
+        asker.swarm.add_peer_address(peer, address);
+        for _ in 0..WARM_UP {
+            asker.round_trip(1).await?;
         }
+        Ok(asker)
     }
-    Ok(times)
+
+    /// The time of one request-response round trip of `payload` bytes each way.
+    pub async fn round_trip(&mut self, payload: usize) -> Result<Duration, String> {
+        let began = Instant::now();
+        self.swarm.behaviour_mut().send_request(&self.peer, vec![7; payload]);
+        answered(&mut self.swarm).await?;
+        Ok(began.elapsed())
+    }
 }
 
 async fn answered(asker: &mut Swarm<rr::Behaviour<Echo>>) -> Result<(), String> {
@@ -285,7 +290,12 @@ mod tests {
         const COPIED: u64 = 32 * 1024 * 1024 + 1;
         let (told, address) = oneshot::channel();
         let answers = tokio::spawn(echo(|address| told.send(address).unwrap()));
-        let plain = median(request_response_roundtrips(address.await.unwrap(), 200, 200).await.unwrap());
+        let mut asker = Asker::connect(address.await.unwrap()).await.unwrap();
+        let mut plain = Vec::new();
+        for _ in 0..200 {
+            plain.push(asker.round_trip(200).await.unwrap());
+        }
+        let plain = median(plain);
         answers.abort();
         let held = median(call_roundtrips(200).await.unwrap());
         let copy = raw_stream_copy(COPIED).await.unwrap();
