@@ -200,15 +200,16 @@ fn processors_of_one_host_that_are_late_together_get_a_second_date_and_alone_non
     // Alone, on hosts of their own, and as cards of one host there is nothing to share.
     let own_host = |advert: &mut Advert| advert.devices[0].engine = Engine::CpuJit;
     let cards = |advert: &mut Advert| advert.addresses = vec!["/ip4/10.0.0.9/tcp/4001".to_owned()];
-    let offers: [(&[u8], &dyn Fn(&mut Advert)); 3] =
-        [(&[2], &on_one_host), (&[2, 3], &own_host), (&[2, 3], &cards)];
-    for (providers, offer) in offers {
+    let all_are_late = |providers: &[u8], offer: &dyn Fn(&mut Advert)| {
         let (mut desk, challenges) = asked_who_offer(providers, offer);
         for ((call, challenge), provider) in challenges.iter().zip(providers) {
             desk.pass(challenge.bound.0 + 1).answer(*call, *provider, Err(CallError::TimedOut));
         }
-        assert!(verdicts(&desk).iter().all(|verdict| verdict.judgement == Judgement::Late));
-    }
+        verdicts(&desk).iter().all(|verdict| verdict.judgement == Judgement::Late)
+    };
+    assert!(all_are_late(&[2], &on_one_host));
+    assert!(all_are_late(&[2, 3], &own_host));
+    assert!(all_are_late(&[2, 3], &cards));
 }
 
 #[test]
