@@ -13,6 +13,7 @@ use ion_protocol::{
     BlobHash, Bytes,
     fault::Fault,
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
+    units::measured,
 };
 use std::{
     sync::atomic::AtomicBool,
@@ -183,11 +184,11 @@ fn copies(card: &mut CudaBackend, ordinal: u32, size: &Size) -> Result<(String, 
     let shares = [0, 1].map(|n| rate(ours[n]) / rate(plain[n]));
     let line = |n: usize, way: &str| {
         format!(
-            "{way} the device {:.1} GB/s, bare {:.1} GB/s ({:.0} %), bare from pinned memory {:.1} GB/s",
-            rate(ours[n]),
-            rate(plain[n]),
+            "{way} the device {} GB/s, bare {} GB/s ({:.0} %), bare from pinned memory {} GB/s",
+            measured(rate(ours[n])),
+            measured(rate(plain[n])),
             shares[n] * 100.0,
-            rate(pinned[n])
+            measured(rate(pinned[n]))
         )
     };
     let text = format!(

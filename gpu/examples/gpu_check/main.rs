@@ -13,7 +13,7 @@ use ion_gpu::{
     backend::{Backend, RunLimits},
     cuda::{CudaBackend, survey},
 };
-use ion_protocol::{Bytes, Millis};
+use ion_protocol::{Bytes, Millis, units::measured_rate};
 use std::process::ExitCode;
 
 /// What the imitation names its devices.
@@ -54,7 +54,16 @@ fn main() -> ExitCode {
     if !real {
         println!("this is an imitation of a driver and no card: nothing below says anything of one");
     }
-    println!("measured: {:?}", device.power);
+    let power = device.power;
+    println!(
+        "measured: f32 {} and f16 {} GFLOPS, words {} GOPS, memory {} GB/s, to the device {} and from it {} GB/s",
+        measured_rate(power.f32_mflops),
+        measured_rate(power.f16_mflops),
+        measured_rate(power.product_mops),
+        measured_rate(power.memory_mbps),
+        measured_rate(power.to_device_mbps),
+        measured_rate(power.from_device_mbps)
+    );
     let same = exact::all(&mut card, size.tuples);
     let reached = figures::all(&mut card, *ordinal, &size, real);
     if same && (reached || !real) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -52,6 +52,7 @@ const MISALIGNED_ADDRESS: Code = 716;
 const LAUNCH_FAILED: Code = 719;
 const NOT_SUPPORTED: Code = 801;
 const STREAM_CAPTURE_UNSUPPORTED: Code = 900;
+const UNKNOWN: Code = 999;
 
 /// Lays the library into `folder` under the driver's name: `folder` in `LD_LIBRARY_PATH` makes it the driver of a child. The
 /// library is beside the program that calls this, a test of a crate that depends on this one.

@@ -5,6 +5,7 @@
 
 use super::{
     ASSERT, Code, ILLEGAL_ADDRESS, INVALID_PTX, LAUNCH_FAILED, LAUNCH_OUT_OF_RESOURCES, MISALIGNED_ADDRESS,
+    UNKNOWN,
     device::{Device, Function, lock},
 };
 use ion_protocol::fault::Fault;
@@ -222,6 +223,19 @@ fn code(fault: &Fault) -> Code {
         Fault::Ptx { .. } => INVALID_PTX,
         // A barrier that is never complete hangs a card or ends like this.
         Fault::Trap { .. } | Fault::DivergentBarrier { .. } => LAUNCH_FAILED,
-        other => unreachable!("a bare launch ends in no {other:?}"),
+        // No launch ends so. One that does shall not hang those that wait for its stream.
+        Fault::Program { .. }
+        | Fault::Device { .. }
+        | Fault::RunTime { .. }
+        | Fault::Fuel { .. }
+        | Fault::Output { .. }
+        | Fault::WorkerCrashed { .. }
+        | Fault::WorkerHung { .. }
+        | Fault::WorkerProtocol { .. }
+        | Fault::Driver { .. }
+        | Fault::NoDevice { .. }
+        | Fault::Inputs { .. }
+        | Fault::Cancelled
+        | Fault::Withdrawn => UNKNOWN,
     }
 }
