@@ -112,8 +112,10 @@ async fn what_cannot_be_run_here_ends_in_its_fault_and_the_next_check_is_made() 
     let mut rig = Rig::start(ION);
     let (good, delivered) = scale(&rig.blobs, 1_000);
     let endless = programs::endless(&rig.blobs);
-    rig.begin(&endless, &[0; 4], &[0], Millis(300));
-    assert_eq!(rig.end().await.1, Err(Fault::RunTime { limit: Millis(300) }));
+    // Far less than the instructions that a check may run take.
+    let limit = Millis(20);
+    rig.begin(&endless, &[0; 4], &[0], limit);
+    assert_eq!(rig.end().await.1, Err(Fault::RunTime { limit }));
     assert!(matches!(rig.check(&good, &delivered, &[2]).await, Ok(Finding::Equal { .. })));
     let wild = programs::out_of_bounds(&rig.blobs);
     let found = rig.check(&wild, &[0; 1024], &[0]).await;

@@ -15,7 +15,7 @@ use ion_protocol::{
 use ion_scheduler::{
     Config, Effect, Input,
     event::Event,
-    input::{Answer, CallError, CallId, FetchId, OwnerInput, PeerInput, WorkId, WorkReport},
+    input::{Answer, CallError, CallId, FetchId, OwnerInput, PeerInput, RecordId, WorkId, WorkReport},
 };
 
 fn send(desk: &mut Desk, order: Verified<Order>) {
@@ -151,11 +151,11 @@ fn an_acceptance_the_disk_refused_is_not_given_and_a_repeat_gets_the_same_one() 
     assert_eq!(written(&desk), first);
 }
 
-#[test]
-fn work_does_not_wait_for_the_acceptance_to_be_durable_and_nobody_hears_of_it_before() {
+/// A job whose acceptance and receipt are both being written.
+fn done_before_anything_is_durable() -> (Desk, RecordId, RecordId) {
     let mut desk = Desk::provider();
     let order = order(desk.now, |_| {});
-    send(&mut desk, order.clone());
+    send(&mut desk, order);
     let (taken, fetch) = (desk.record(), fetch(&desk));
     desk.feed(Input::Fetched { fetch, result: Ok(()) });
     let work = work(&desk);
@@ -164,32 +164,45 @@ fn work_does_not_wait_for_the_acceptance_to_be_durable_and_nobody_hears_of_it_be
     desk.feed(Input::WorkDone { work, result: report(Nanos(500_000_000)) });
     let receipt = desk.record();
     assert!(desk.says_nothing_signed());
+    (desk, taken, receipt)
+}
+
+#[test]
+fn work_does_not_wait_for_the_acceptance_to_be_durable_and_nobody_hears_of_it_before() {
+    let (mut desk, taken, receipt) = done_before_anything_is_durable();
     desk.feed(Input::Recorded(taken));
     assert!(desk.says_nothing_signed(), "what the requester waits for goes first");
     desk.feed(Input::Recorded(receipt));
-    let (call, _) = desk.delivery_call();
-    assert!(!desk.has(|effect| matches!(effect, Effect::Answer { .. })), "nothing delays the result");
-    desk.answer(call, 1, Err(CallError::TimedOut));
-    assert_eq!(
-        desk.response(),
-        Response::Lease(LeaseState::Finished),
-        "the result says all that the promise would"
-    );
+    desk.delivery_call();
+    assert_eq!(desk.response(), Response::Lease(LeaseState::Finished), "it says all that the promise would");
 }
 
 #[test]
 fn a_durable_acceptance_is_given_though_the_disk_refuses_the_receipt() {
-    let mut desk = Desk::provider();
-    let order = order(desk.now, |_| {});
-    send(&mut desk, order);
-    let (taken, fetch) = (desk.record(), fetch(&desk));
-    desk.feed(Input::Fetched { fetch, result: Ok(()) });
-    let work = work(&desk);
-    desk.feed(Input::WorkDone { work, result: report(Nanos(500_000_000)) });
-    let receipt = desk.record();
+    let (mut desk, taken, receipt) = done_before_anything_is_durable();
     desk.feed(Input::Recorded(taken));
     desk.feed(Input::RecordFailed { record: receipt, why: "no space left".to_owned() });
     assert!(matches!(desk.response(), Response::Accepted(_)) && desk.calls().is_empty());
+}
+
+#[test]
+fn an_acceptance_is_not_given_while_it_is_not_durable_though_the_disk_refuses_the_receipt() {
+    let (mut desk, taken, receipt) = done_before_anything_is_durable();
+    // A full queue refuses at once what comes later.
+    desk.feed(Input::RecordFailed { record: receipt, why: "too much waits".to_owned() });
+    assert!(desk.says_nothing_signed());
+    desk.feed(Input::Recorded(taken));
+    assert!(matches!(desk.response(), Response::Accepted(_)));
+}
+
+#[test]
+fn who_calls_off_a_job_whose_result_is_being_written_hears_of_its_acceptance() {
+    let (mut desk, taken, _) = done_before_anything_is_durable();
+    desk.feed(Input::Recorded(taken));
+    assert!(desk.says_nothing_signed());
+    let inbound = desk.inbound();
+    desk.peer(1, PeerInput::Cancel { inbound, job: JOB, attempt: Attempt(1) });
+    assert!(desk.has(|effect| matches!(effect, Effect::Answer { response: Response::Accepted(_), .. })));
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
 }
 
 /// Runs `future` on a thread for every second core: for a whole node. The other cores are for what a node never does on
-/// these: sync its journal, hash blobs, run kernels.
+/// these: wait for a slow disk, hash blobs, run kernels.
 fn block_on_all<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();

@@ -3,6 +3,7 @@
 use super::{
     ControlCall, ControlError, LINE_BYTES_MAX, LineError, Lines, REPLIES_CAPACITY, SocketPath,
     api::{CONTROL_VERSION, ControlRequest, ControlResponse, Hello},
+    unanswered,
 };
 use crate::events::EventLine;
 use std::{io, path::Path};
@@ -19,6 +20,7 @@ enum Link {
     Here {
         calls: mpsc::Sender<ControlCall>,
         replies: mpsc::Receiver<ControlResponse>,
+        streams: bool,
     },
 }
 
@@ -47,7 +49,7 @@ impl ControlClient {
     /// Of a node in this process, which takes `calls`.
     pub(crate) fn here(calls: mpsc::Sender<ControlCall>) -> Self {
         let (_, replies) = mpsc::channel(1);
-        Self(Link::Here { calls, replies })
+        Self(Link::Here { calls, replies, streams: false })
     }
 
     /// Asks for one answer. What the node refuses is [`ControlError::Refused`].
@@ -74,9 +76,9 @@ impl ControlClient {
     async fn send(&mut self, request: ControlRequest) -> Result<(), ControlError> {
         match &mut self.0 {
             Link::Socket(lines) => Ok(lines.write(&request).await?),
-            Link::Here { calls, replies } => {
+            Link::Here { calls, replies, streams } => {
                 let (reply, answers) = mpsc::channel(REPLIES_CAPACITY);
-                *replies = answers;
+                (*replies, *streams) = (answers, request.is_stream());
                 calls.send(ControlCall { request, reply }).await.map_err(|_| ControlError::HungUp)
             }
         }
@@ -88,7 +90,10 @@ impl ControlClient {
                 Err(LineError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => None,
                 read => read?,
             },
-            Link::Here { replies, .. } => replies.recv().await,
+            Link::Here { replies, streams, .. } => Some(replies.recv().await.unwrap_or_else(|| {
+                let (message, hint) = unanswered(*streams);
+                ControlResponse::Error { message: message.to_owned(), hint: hint.to_owned() }
+            })),
         };
         match response {
             Some(ControlResponse::Error { message, hint }) => Err(ControlError::Refused { message, hint }),

@@ -41,6 +41,15 @@ pub struct ControlCall {
     pub reply: mpsc::Sender<api::ControlResponse>,
 }
 
+/// What an asker is told whose call was dropped, and the way out.
+fn unanswered(streams: bool) -> (&'static str, &'static str) {
+    if streams {
+        ("the node stopped, or events came faster than they were read", "ask again; nothing is lost on disk")
+    } else {
+        ("the node gave no answer", "see whether it is stopping: `ion status`")
+    }
+}
+
 /// Why the node and the CLI do not talk.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {

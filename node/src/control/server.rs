@@ -4,6 +4,7 @@ use super::{
     CONNECTIONS_MAX, ControlCall, ControlError, LINE_BYTES_MAX, LineError, Lines, REPLIES_CAPACITY,
     SocketPath,
     api::{CONTROL_VERSION, ControlRequest, ControlResponse, Hello},
+    unanswered,
 };
 use std::{
     os::unix::fs::{DirBuilderExt, PermissionsExt},
@@ -171,14 +172,7 @@ async fn answer(
             () = lines.hung_up() => return Ok(()),
         };
         let Some(reply) = reply else {
-            let (message, hint) = if streams {
-                (
-                    "the node stopped, or events came faster than they were read",
-                    "ask again; nothing is lost on disk",
-                )
-            } else {
-                ("the node gave no answer", "see whether it is stopping: `ion status`")
-            };
+            let (message, hint) = unanswered(streams);
             return lines.write(&refusal(message, hint)).await;
         };
         let mut last = is_last(&reply, streams);

@@ -1,7 +1,7 @@
 //! The table of effects: each handed to the service that carries it out. No service is waited for; one that is full is
 //! told to the engine as busy.
 
-use super::{Driver, Queues};
+use super::{Driver, LOCAL_CAPACITY, Queues};
 use crate::{
     blobs::{Begun, BoxFuture, Parts},
     ledger::ToWrite,
@@ -23,8 +23,8 @@ impl Driver {
         }
     }
 
-    /// Hands the records of this turn to the ledger.
-    pub(super) fn write(&mut self, queues: &mut Queues) {
+    /// Hands the records of this turn to the ledger. What is known at once is fed in the next, after what was told before.
+    pub(super) fn write(&mut self, queues: &mut Queues, calm: bool) {
         let records = std::mem::take(&mut self.to_write);
         if records.iter().any(|record| record.hurry) {
             self.write_by = None;
@@ -33,13 +33,12 @@ impl Driver {
         } else {
             self.write_by.get_or_insert(self.clock.now().mono.saturating_add(LINGER));
         }
-        let known = self.ledger.append_all(&records, queues.are_empty() && self.undelivered.is_empty());
-        // What the journal's thread told before comes first.
-        for _ in 0..queues.local.len() {
-            let Ok(input) = queues.local.try_recv() else { break };
-            self.feed(input);
+        let known =
+            self.ledger.append_all(&records, calm && queues.are_empty() && self.undelivered.is_empty());
+        if !known.is_empty() {
+            self.undelivered.extend(std::iter::from_fn(|| queues.local.try_recv().ok()).take(LOCAL_CAPACITY));
+            self.undelivered.extend(known);
         }
-        self.undelivered.extend(known);
     }
 
     /// `Some` is what the engine must hear instead of the result. Records are collected for [`Self::write`].

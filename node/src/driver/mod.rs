@@ -392,14 +392,16 @@ impl Driver {
     async fn run(mut self, first: Vec<ion_scheduler::Effect>, mut queues: Queues) -> Result<(), String> {
         self.perform(first);
         self.settle();
-        self.write(&mut queues);
+        self.write(&mut queues, true);
         loop {
             let deadline = [self.engine.next_deadline(), self.write_by].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = self.shutdown.wanted() => break,
                 Some(wish) = queues.wishes.recv() => self.on_wish(wish),
-                Some(input) = queues.local.recv() => self.on_local(input, &mut queues.local),
+                Some(input) = queues.local.recv(), if self.undelivered.is_empty() => {
+                    self.on_local(input, &mut queues.local);
+                }
                 Some(chore) = queues.chores.recv() => self.on_chore(chore),
                 Some(call) = queues.control.recv() => self.on_control(call),
                 Some(sights) = queues.sights.recv() => self.on_sights(sights),
@@ -410,8 +412,11 @@ impl Driver {
                 () = self.clock.reached(deadline) => self.on_time(),
             }
             self.settle();
-            self.write(&mut queues);
+            self.write(&mut queues, true);
         }
+        self.write(&mut queues, false);
+        // Who asks now hears that the node stops.
+        drop(queues);
         self.down().await;
         Ok(())
     }

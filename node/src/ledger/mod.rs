@@ -39,12 +39,12 @@ use ion_scheduler::Input;
 use journal::Journal;
 use queue::Queue;
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, TryLockError,
         atomic::{AtomicBool, AtomicU64},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
@@ -166,12 +166,26 @@ impl Ledger {
     /// the caller has nothing else to do, and may be kept for one sync where the disk is quick; else this never waits.
     pub fn append_all(&self, records: &[ToWrite], calm: bool) -> Vec<Input> {
         let hurry = records.iter().any(|record| record.hurry);
-        let committer = if calm && hurry { self.committer.try_lock().ok() } else { None };
-        let committer = committer.filter(|committer| committer.is_quick());
+        let committer = match (calm && hurry).then(|| self.committer.try_lock()) {
+            Some(Ok(committer)) => Some(committer).filter(|committer| committer.is_quick()),
+            Some(Err(TryLockError::Poisoned(held))) => {
+                held.into_inner().fail("its writer panicked");
+                None
+            }
+            Some(Err(TryLockError::WouldBlock)) | None => None,
+        };
         let records = records.iter().map(|write| (write.record, &*write.body, write.hurry));
         let refused = self.queue.push_all(records, committer.is_none()).into_iter();
         let refused = refused.map(|(record, busy)| Input::RecordFailed { record, why: busy.to_string() });
-        refused.chain(committer.into_iter().flat_map(|mut committer| committer.commit_next())).collect()
+        let known = match committer {
+            Some(mut committer) if self.queue.is_small() => committer.commit_next(),
+            Some(_) => {
+                self.queue.hurry();
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        refused.chain(known).collect()
     }
 
     /// Has records that do not hurry written now, if any wait.
@@ -208,12 +222,16 @@ impl Ledger {
 
     /// Waits until the journal has failed for good, and says why: the node must stop then. Never ends otherwise.
     pub async fn failed(&self) -> String {
-        let mut failed = self.failed.clone();
-        let why = failed.wait_for(Option::is_some).await.map(|why| why.clone());
+        let (mut failed, mut ended) = (self.failed.clone(), self.ended.clone());
+        let why = tokio::select! {
+            biased;
+            why = async { failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) } => why,
+            () = async { drop(ended.wait_for(|ended| *ended).await) } => None,
+        };
         match why {
-            Ok(why) => why.unwrap_or_default(),
-            Err(_) if *self.closing.borrow() => std::future::pending().await,
-            Err(_) => "the journal's thread ended unasked".to_owned(),
+            Some(why) => why,
+            None if *self.closing.borrow() => std::future::pending().await,
+            None => "the journal's thread ended unasked".to_owned(),
         }
     }
 
@@ -251,7 +269,7 @@ fn lock(dir: &Path) -> Result<File, LedgerError> {
     let mut file = options.open(dir.join(LOCK_FILE)).map_err(fail)?;
     let mut taken = file.try_lock();
     for _ in 0..LOCK_TRIES {
-        if !matches!(taken, Err(TryLockError::WouldBlock)) {
+        if !matches!(taken, Err(fs::TryLockError::WouldBlock)) {
             break;
         }
         thread::sleep(LOCK_PAUSE);
@@ -263,12 +281,12 @@ fn lock(dir: &Path) -> Result<File, LedgerError> {
             let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
             Ok(file)
         }
-        Err(TryLockError::WouldBlock) => {
+        Err(fs::TryLockError::WouldBlock) => {
             let mut text = String::new();
             let _ = file.take(20).read_to_string(&mut text);
             let holder = text.trim().parse::<u32>().map_or(String::new(), |pid| format!(" (process {pid})"));
             Err(LedgerError::InUse { dir: dir.to_owned(), holder })
         }
-        Err(TryLockError::Error(source)) => Err(fail(source)),
+        Err(fs::TryLockError::Error(source)) => Err(fail(source)),
     }
 }

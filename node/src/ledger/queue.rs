@@ -16,6 +16,8 @@ const WAITING_RECORDS_MAX: usize = 4_096;
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one batch, unless a single record is larger: keeps one sync short.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes before a batch is no small one: what a disk takes in one go, and far less than a batch holds.
+const SMALL_BYTES: usize = 64 * 1024;
 /// Why a record was not taken on. Nothing of it will be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
@@ -110,6 +112,11 @@ impl Queue {
             self.go(state);
         }
         refused
+    }
+
+    /// Whether what waits is written in one batch, in no time to speak of.
+    pub(super) fn is_small(&self) -> bool {
+        self.lock().bytes <= SMALL_BYTES
     }
 
     /// Has what waits written now.

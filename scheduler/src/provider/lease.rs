@@ -70,6 +70,8 @@ pub(crate) struct Head {
 pub(crate) enum Promise {
     /// The acceptance is not durable yet; who asked for it waits.
     Writing(Vec<InboundId>),
+    /// It is, and nobody was told yet: the result is about to be durable as well, and says more.
+    Durable(Vec<InboundId>),
     /// It is.
     Given,
     /// The disk refused it: what is under way is being stopped, and then the lease never was.
@@ -320,7 +322,7 @@ impl Lease {
     pub(crate) fn told(&self) -> LeaseState {
         match self.head.promise {
             Promise::Given => self.phase.told(),
-            Promise::Writing(_) => LeaseState::Waiting,
+            Promise::Writing(_) | Promise::Durable(_) => LeaseState::Waiting,
             Promise::Broken => LeaseState::Unknown,
         }
     }

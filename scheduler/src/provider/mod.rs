@@ -242,12 +242,9 @@ impl Provider {
 
     /// The answer to a delivery.
     pub(crate) fn delivered(&mut self, key: LeaseKey, result: Result<Answer, CallError>, cx: &mut Cx<'_>) {
-        self.turn(key, cx, |head, phase, cx| {
-            steps::kept(head, cx);
-            match phase {
-                Phase::Delivering(delivering) => Some(outcome::answered(head, delivering, result, cx)),
-                other => Some(other),
-            }
+        self.turn(key, cx, |head, phase, cx| match phase {
+            Phase::Delivering(delivering) => Some(outcome::answered(head, delivering, result, cx)),
+            other => Some(other),
         });
     }
 
@@ -319,7 +316,9 @@ impl Provider {
             };
             match head.promise {
                 Promise::Broken => None,
-                Promise::Writing(_) | Promise::Given => Some(outcome::worked(head, running, result, cx)),
+                Promise::Writing(_) | Promise::Durable(_) | Promise::Given => {
+                    Some(outcome::worked(head, running, result, cx))
+                }
             }
         });
     }
@@ -332,7 +331,12 @@ impl Provider {
                 Some(phase)
             }),
             Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
-                Phase::Recording { done, .. } => Some(outcome::recorded(head, done, cx)),
+                Phase::Recording { done, .. } => {
+                    let phase = outcome::recorded(head, done, cx);
+                    // No later record is durable without the earlier.
+                    steps::kept(head, cx);
+                    Some(phase)
+                }
                 other => Some(other),
             }),
             Fact::Settled(key) => {
@@ -374,8 +378,7 @@ impl Provider {
             }
             Fact::Receipt(key) => self.turn(key, cx, |head, phase, cx| match phase {
                 Phase::Recording { done, .. } => {
-                    // What became of the promise was told before this.
-                    steps::give(head, cx);
+                    steps::give_if_durable(head, cx);
                     let retry = Some(cx.now.mono.saturating_add(RETRY_AFTER));
                     Some(Phase::Recording { done, retry })
                 }

@@ -24,8 +24,12 @@ pub(super) fn repeat_order(lease: &mut Lease, inbound: InboundId, order: &Verifi
         return cx.out.refuse(inbound, RefusalReason::Conflict);
     }
     match &mut lease.head.promise {
-        Promise::Writing(asked) if asked.len() < outcome::INBOUND_MAX => asked.push(inbound),
-        Promise::Writing(_) | Promise::Broken => cx.out.refuse(inbound, RefusalReason::Overloaded),
+        Promise::Writing(asked) | Promise::Durable(asked) if asked.len() < outcome::INBOUND_MAX => {
+            asked.push(inbound);
+        }
+        Promise::Writing(_) | Promise::Durable(_) | Promise::Broken => {
+            cx.out.refuse(inbound, RefusalReason::Overloaded)
+        }
         Promise::Given => {
             cx.out.answer(inbound, Response::Accepted(lease.head.acceptance.signed().clone()));
         }
@@ -36,20 +40,28 @@ pub(super) fn repeat_order(lease: &mut Lease, inbound: InboundId, order: &Verifi
 pub(super) fn taken(head: &mut Head, phase: &Phase, cx: &mut Cx<'_>) {
     let (job, attempt, requester) = (head.key.job, head.key.attempt, head.key.requester);
     cx.out.event(Event::LeaseTaken { job, attempt, requester });
-    if !matches!(phase, Phase::Recording { retry: None, .. }) {
+    if matches!(phase, Phase::Recording { retry: None, .. }) {
+        head.promise = Promise::Durable(asked(head, Promise::Given));
+    } else {
+        give(head, cx);
+    }
+}
+
+/// No result goes first any more.
+pub(super) fn give_if_durable(head: &mut Head, cx: &mut Cx<'_>) {
+    if matches!(head.promise, Promise::Durable(_)) {
         give(head, cx);
     }
 }
 
 /// Gives the durable promise to those who asked.
-pub(super) fn give(head: &mut Head, cx: &mut Cx<'_>) {
+fn give(head: &mut Head, cx: &mut Cx<'_>) {
     for inbound in asked(head, Promise::Given) {
         cx.out.answer(inbound, Response::Accepted(head.acceptance.signed().clone()));
     }
 }
 
-/// Those who asked for the promise were offered the result, which says all that it would: they are answered after it,
-/// not before, since they wait for the result. No later record is durable without the earlier.
+/// The result is on its way to those who asked, and says all that the promise would.
 pub(super) fn kept(head: &mut Head, cx: &mut Cx<'_>) {
     for inbound in asked(head, Promise::Given) {
         cx.out.answer(inbound, Response::Lease(LeaseState::Finished));
@@ -85,7 +97,7 @@ pub(super) fn unwritten(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Optio
 /// Who waits for the promise, of which this is known now.
 fn asked(head: &mut Head, promise: Promise) -> Vec<InboundId> {
     match std::mem::replace(&mut head.promise, promise) {
-        Promise::Writing(asked) => asked,
+        Promise::Writing(asked) | Promise::Durable(asked) => asked,
         Promise::Given | Promise::Broken => Vec::new(),
     }
 }
@@ -112,6 +124,7 @@ pub(super) fn stage(head: &mut Head, inline: Vec<InlineBlob>, cx: &mut Cx<'_>) -
 
 pub(super) fn cancelled(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
     let why = || "its requester called it off".to_owned();
+    give_if_durable(head, cx);
     match phase {
         Phase::Staging(staging) => {
             cx.out.stop_fetch(staging.fetch);

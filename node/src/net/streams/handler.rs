@@ -120,6 +120,8 @@ pub(in crate::net) struct Handler {
     answering: BTreeSet<(TalkId, u64)>,
     blobs_wanted: VecDeque<BlobReply>,
     events: VecDeque<FromHandler>,
+    /// Whether what the peer said was passed on since the connection's task last let others run.
+    said: bool,
     used: Instant,
 }
 
@@ -140,6 +142,7 @@ impl Handler {
             answering: BTreeSet::new(),
             blobs_wanted: VecDeque::new(),
             events: VecDeque::new(),
+            said: false,
             used: Instant::now(),
         }
     }
@@ -370,9 +373,15 @@ impl ConnectionHandler for Handler {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Outbound, Opening, FromHandler>> {
         if self.events.is_empty() {
+            // Whoever waits for a frame hears of it before the next is judged, which takes a signature's time.
+            if std::mem::take(&mut self.said) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.poll_talks(cx);
         }
         if let Some(event) = self.events.pop_front() {
+            self.said = true;
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
         }
         let (upgrade, opening) = if self.talk_wanted && !self.talk_opening {
