@@ -1,7 +1,8 @@
 //! The node: starts the services, runs THE domain loop, and takes everything down again.
 //!
 //! Owns the engine, the one clock and the table of effects. Decides nothing the engine decides; never waits for a
-//! service: one that is full is told to the engine as busy at once. Tests: `testnet/tests`, with real nodes.
+//! service: one that is full is told to the engine as busy at once. The one exception is a sync where nothing else is to
+//! do and the disk is known to be quick (`ledger`). Tests: `testnet/tests`, with real nodes.
 
 mod challenge;
 mod control;
