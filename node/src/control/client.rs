@@ -90,10 +90,9 @@ impl ControlClient {
                 Err(LineError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => None,
                 read => read?,
             },
-            Link::Here { replies, streams, .. } => Some(replies.recv().await.unwrap_or_else(|| {
-                let (message, hint) = unanswered(*streams);
-                ControlResponse::Error { message: message.to_owned(), hint: hint.to_owned() }
-            })),
+            Link::Here { replies, streams, .. } => {
+                Some(replies.recv().await.unwrap_or_else(|| unanswered(*streams)))
+            }
         };
         match response {
             Some(ControlResponse::Error { message, hint }) => Err(ControlError::Refused { message, hint }),

@@ -41,12 +41,20 @@ pub struct ControlCall {
     pub reply: mpsc::Sender<api::ControlResponse>,
 }
 
-/// What an asker is told whose call was dropped, and the way out.
-fn unanswered(streams: bool) -> (&'static str, &'static str) {
+/// An answer that it can't be done, and the way out.
+pub(crate) fn refusal(message: impl Into<String>, hint: impl Into<String>) -> api::ControlResponse {
+    api::ControlResponse::Error { message: message.into(), hint: hint.into() }
+}
+
+/// What an asker is told whose call was dropped.
+fn unanswered(streams: bool) -> api::ControlResponse {
     if streams {
-        ("the node stopped, or events came faster than they were read", "ask again; nothing is lost on disk")
+        refusal(
+            "the node stopped, or events came faster than they were read",
+            "ask again; nothing is lost on disk",
+        )
     } else {
-        ("the node gave no answer", "see whether it is stopping: `ion status`")
+        refusal("the node gave no answer", "see whether it is stopping: `ion status`")
     }
 }
 

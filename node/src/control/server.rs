@@ -4,7 +4,7 @@ use super::{
     CONNECTIONS_MAX, ControlCall, ControlError, LINE_BYTES_MAX, LineError, Lines, REPLIES_CAPACITY,
     SocketPath,
     api::{CONTROL_VERSION, ControlRequest, ControlResponse, Hello},
-    unanswered,
+    refusal, unanswered,
 };
 use std::{
     os::unix::fs::{DirBuilderExt, PermissionsExt},
@@ -123,10 +123,6 @@ async fn serve(stream: UnixStream, calls: mpsc::Sender<ControlCall>) {
     }
 }
 
-fn refusal(message: impl Into<String>, hint: impl Into<String>) -> ControlResponse {
-    ControlResponse::Error { message: message.into(), hint: hint.into() }
-}
-
 async fn converse(lines: &mut Lines, calls: &mpsc::Sender<ControlCall>) -> Result<(), LineError> {
     lines.write(&Hello::ours()).await?;
     match lines.read::<Hello>().await? {
@@ -172,8 +168,7 @@ async fn answer(
             () = lines.hung_up() => return Ok(()),
         };
         let Some(reply) = reply else {
-            let (message, hint) = unanswered(streams);
-            return lines.write(&refusal(message, hint)).await;
+            return lines.write(&unanswered(streams)).await;
         };
         let mut last = is_last(&reply, streams);
         put(lines, &reply)?;

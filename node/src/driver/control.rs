@@ -5,7 +5,7 @@ use crate::{
     blobs::BlobStore,
     clock,
     control::{
-        ControlCall,
+        self, ControlCall,
         api::{
             ClaimCounts, ControlRequest, ControlResponse, OutputView, ReceiptView, SignedParts,
             SignedReceiptView, StatusView,
@@ -38,7 +38,7 @@ impl Reply {
 
     /// Answers that it can't be done.
     pub(super) fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
-        self.send(ControlResponse::Error { message: message.into(), hint: hint.into() });
+        self.send(control::refusal(message, hint));
     }
 }
 

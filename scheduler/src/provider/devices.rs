@@ -7,10 +7,10 @@
 
 use super::{
     LeaseKey, Provider, admission,
-    lease::{Lease, Next, Phase, Running},
+    lease::{Head, Lease, Next, Phase},
 };
 use crate::{effect::Effect, requester::Cx};
-use ion_protocol::hardware::Device;
+use ion_protocol::{Millis, hardware::Device};
 use std::collections::BTreeSet;
 
 impl Provider {
@@ -63,13 +63,7 @@ impl Provider {
     fn start(&mut self, key: LeaseKey, device: u16, cx: &mut Cx<'_>) {
         self.withdraw(key, cx);
         self.running.insert(device, key);
-        self.turn(key, cx, |head, phase, cx| match (phase, head.spec.clone()) {
-            (Phase::Ready, Some(spec)) => {
-                let work = cx.out.work(key, device, spec, head.keep_states);
-                Some(Phase::Running(Next { work, device }.begins(cx.now.mono, head)))
-            }
-            (other, _) => Some(other),
-        });
+        self.hand_over(key, device, cx, |next, head, now| Phase::Running(next.begins(now, head)));
     }
 
     /// Makes a job the next of a GPU that is busy.
@@ -77,10 +71,21 @@ impl Provider {
         let is_gpu = |d| self.devices.iter().any(|device| device.index == d && device.engine.is_gpu());
         let usable = |d| self.running.contains_key(&d) && !self.next.contains_key(&d) && is_gpu(d);
         let Some(device) = self.device_for(&key, usable) else { return };
+        self.hand_over(key, device, cx, |next, _, _| Phase::Next(next));
+    }
+
+    /// Gives a ready job to a device's worker.
+    fn hand_over(
+        &mut self,
+        key: LeaseKey,
+        device: u16,
+        cx: &mut Cx<'_>,
+        stands: impl FnOnce(Next, &mut Head, Millis) -> Phase,
+    ) {
         self.turn(key, cx, |head, phase, cx| match (phase, head.spec.clone()) {
             (Phase::Ready, Some(spec)) => {
                 let work = cx.out.work(key, device, spec, head.keep_states);
-                Some(Phase::Next(Next { work, device }))
+                Some(stands(Next { work, device }, head, cx.now.mono))
             }
             (other, _) => Some(other),
         });
@@ -121,18 +126,8 @@ impl Provider {
     /// Keeps true who is on which device when a lease is filed.
     pub(super) fn keep_devices_true(&mut self, lease: &Lease) {
         let key = lease.head.key;
-        let (now, next) = match &lease.phase {
-            Phase::Running(Running { device, .. }) => (Some(*device), None),
-            Phase::Next(Next { device, .. }) => (None, Some(*device)),
-            Phase::Staging(_)
-            | Phase::Ready
-            | Phase::Recording { .. }
-            | Phase::Delivering(_)
-            | Phase::Settling { .. }
-            | Phase::Settled { .. }
-            | Phase::Unpaid { .. }
-            | Phase::Released { .. } => (None, None),
-        };
+        let device = lease.phase.device();
+        let (now, next) = if matches!(lease.phase, Phase::Next(_)) { (None, device) } else { (device, None) };
         self.running.retain(|device, holder| *holder != key || Some(*device) == now);
         self.next.retain(|device, holder| *holder != key || Some(*device) == next);
         if let Some(device) = next {

@@ -13,19 +13,14 @@ impl<'a> Parser<'a> {
         function: &mut Function,
         body: &mut Body<'a>,
     ) -> Parsed<()> {
-        self.bump()?;
         let table = function.tables.len() as u32;
         let mut labels = Vec::new();
-        loop {
-            let (label, at) = self.word("a label")?;
+        self.choices(|parser| {
+            let (label, at) = parser.word("a label")?;
             body.targets.push((table, labels.len() as u32, body.scope, label, at));
             labels.push(0);
-            self.choice(at)?;
-            if !self.eat(b',')? {
-                break;
-            }
-        }
-        self.expect(b';')?;
+            Ok(at)
+        })?;
         function.tables.push(labels);
         match body.tables.insert((body.scope, name), table) {
             None => Ok(()),
@@ -41,27 +36,22 @@ impl<'a> Parser<'a> {
         function: &mut Function,
         body: &mut Body<'a>,
     ) -> Parsed<()> {
-        self.bump()?;
         let mut list = Vec::new();
-        loop {
-            let (target, at) = self.word("a function's name")?;
-            let Some(Global::Function(n)) = self.names.get(target).copied() else {
+        self.choices(|parser| {
+            let (target, at) = parser.word("a function's name")?;
+            let Some(Global::Function(n)) = parser.names.get(target).copied() else {
                 return Err(Refusal::undeclared(at, "function", target));
             };
-            self.addressable(n, at)?;
+            parser.addressable(n, at)?;
             let first = list.first().map_or(n, |first: &u32| *first);
-            let functions = &self.module.functions;
+            let functions = &parser.module.functions;
             if !calls::alike(&functions[first as usize], &functions[n as usize]) {
                 let expected = "a function with the results and parameters of the first";
                 return Err(Refusal::unexpected(at, &format!("`{target}`"), expected));
             }
             list.push(n);
-            self.choice(at)?;
-            if !self.eat(b',')? {
-                break;
-            }
-        }
-        self.expect(b';')?;
+            Ok(at)
+        })?;
         self.prototype(name, at, Prototype::Targets(list), function, body)
     }
 
@@ -120,6 +110,18 @@ impl<'a> Parser<'a> {
             (false, false) => return Ok(()),
         };
         Err(Refusal::unsupported(at, &target.name, why))
+    }
+
+    /// The list after a directive's name, item by item; each says where it stands.
+    fn choices(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<At>) -> Parsed<()> {
+        self.bump()?;
+        loop {
+            let at = item(self)?;
+            self.choice(at)?;
+            if !self.eat(b',')? {
+                return self.expect(b';');
+            }
+        }
     }
 
     /// Counts something that is chosen from: it costs as much as a label.
