@@ -254,10 +254,8 @@ fn outputs(store: &BlobStore, outputs: &[view::OutputView]) -> ControlResponse {
                 found.push(OutputView { buffer, hash, bytes, path });
             }
             Err(error) => {
-                return ControlResponse::Error {
-                    message: format!("buffer \"{}\" can't be had: {error}", output.name),
-                    hint: "run the job again".to_owned(),
-                };
+                let message = format!("buffer \"{}\" can't be had: {error}", output.name);
+                return control::refusal(message, "run the job again");
             }
         }
     }
