@@ -214,7 +214,7 @@ impl Backend for CudaBackend {
     }
 
     fn prepare(&mut self, job: &mut LoadedProgram, limits: &RunLimits, fill: bool) -> Result<(), Fault> {
-        let mut ahead = Ahead { modules: self.modules(job)?, buffers: Vec::new() };
+        let mut ahead = Ahead { modules: self.modules(job)?, ..Ahead::default() };
         if fill {
             let (never, launches) = (AtomicBool::new(false), job.program().launches());
             // The time of the run has not begun; whoever waits for this ends the process when it is too long.
@@ -238,7 +238,7 @@ impl Backend for CudaBackend {
         let stop = Stop::new(cancel, limits.run);
         let ahead = match self.ahead.take() {
             Some(ahead) => ahead,
-            None => Ahead { modules: self.modules(&job)?, buffers: Vec::new() },
+            None => Ahead { modules: self.modules(&job)?, ..Ahead::default() },
         };
         let desk = self.take_desk()?;
         let mut run = Run::new(desk, ahead, stop, progress, job.program().launches());

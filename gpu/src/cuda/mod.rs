@@ -1,7 +1,7 @@
 //! The CUDA engine: programs on NVIDIA's driver, loaded at run time through cudarc. The one door to cudarc.
 //!
-//! Owns: [`CudaBackend`] (`backend.rs`) and what a program does on it: steps and launches (`run.rs`), rounds that repeat
-//! (`repeat.rs`), copies beside them (`copies.rs`). Also what the driver says about itself (`survey.rs`), CUDA C to PTX
+//! Owns: [`CudaBackend`] (`backend.rs`) and what a program does on it (`run.rs`): its kernels (`kernels.rs`), what of them is
+//! on its way (`flight.rs`), rounds that repeat (`repeat.rs`), its buffers (`buffers.rs`), copies (`copies.rs`). Also what the driver says about itself (`survey.rs`), CUDA C to PTX
 //! (`compile.rs`), what a card does without us (`bare.rs`), and the mapping of the driver's codes to faults (`driver.rs`).
 //! Never: shows the driver foreign text. Modules reach it as the canonical print of a checked module, as PTX text, never
 //! as a binary. Never waits for a device without looking at the deadline. Must only be used in a child process: a driver
@@ -13,9 +13,12 @@
 
 mod backend;
 pub mod bare;
+mod buffers;
 mod compile;
 mod copies;
 mod driver;
+mod flight;
+mod kernels;
 mod repeat;
 mod run;
 mod survey;

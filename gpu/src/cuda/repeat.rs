@@ -6,10 +6,7 @@
 //! will not make this one, launches are queued one by one.
 //! Never: changes what is computed or in which order.
 
-use super::{
-    driver::Graph,
-    run::{Prepared, Run, What},
-};
+use super::{driver::Graph, flight::What, kernels::Prepared, run::Run};
 use crate::program::LoadedProgram;
 use ion_protocol::{
     Nanos,
