@@ -303,7 +303,7 @@ pub fn accepts(param: &Param, given: &[Arg]) -> bool {
     let Some((kind, bits)) = param.element.kind() else { return false };
     let bytes = u64::from(param.bytes());
     match given {
-        [Arg::Struct { .. }, ..] => param.count.is_some() && layout(given).1 == bytes,
+        [Arg::Struct { .. }, ..] => (param.count.is_some() || bits == 128) && layout(given).1 == bytes,
         [Arg::Buffer(_)] => param.count.is_none() && bits == 64 && kind != Kind::Float,
         // A small struct, such as a half-precision number, arrives as an array of bytes.
         [Arg::Scalar { element, .. }] if param.count.is_some() => bytes == element.size(),
@@ -350,6 +350,7 @@ pub fn what_fits(param: &Param) -> String {
         }
         (_, Some(count)) => format!("a struct of {bytes} bytes (.{text}[{count}])"),
         ("u64" | "s64" | "b64", None) => format!("a buffer or a number (.{text})"),
+        ("b128", None) => "a struct of 16 bytes (.b128)".into(),
         (_, None) => format!("a number (.{text})"),
     }
 }

@@ -263,7 +263,8 @@ fn parts_that_are_none_are_refused_with_their_place() {
         ("vadd.u32.u32.u32 r0, r1.b10, r2;", "the parts `.b10`"),
         ("vadd.u32.u32.u32 r0.b0, r1, r2;", "does not take the parts `.b0` of a register"),
         ("vadd.u32.u32.u32 r0, r1.q1, r2;", "parts of a register, such as"),
-        ("vadd.u32.u32.u32 r0, d0, r2;", "expected a .b32 register"),
+        ("vadd.u32.u32.u32 r0, d0, r2;", "expected a .u32 register"),
+        ("vadd.u32.u32.u32 r0, f0, r2;", "expected a .u32 register"),
         ("vadd.u32.u32.u32 r0, r1, %tid.x;", "expected a 32-bit register"),
         ("vadd2.u32.u32.u32 r0, r1.b10, r2, r3;", "the parts `.b10`"),
         ("vadd2.u32.u32.u32 r0, r1.h4, r2, r3;", "the parts `.h4`"),
@@ -271,15 +272,99 @@ fn parts_that_are_none_are_refused_with_their_place() {
         ("vadd4.u32.u32.u32 r0.b33, r1, r2, r3;", "the parts `.b33`"),
         ("vadd4.u32.u32.u32 r0, r1.b321, r2, r3;", "the parts `.b321`"),
         ("vadd4.u32.u32.u32 r0, r1.b8765, r2, r3;", "parts of a register"),
-        ("vadd4.u32.u32.u32 r0, r1, r2, 0;", "expected a 32-bit register"),
+        ("vadd4.u32.u32.u32 r0, r1, r2, 0;", "expected a .u32 register"),
         ("vadd4.u32.u32.u32.sat.add r0, r1, r2, r3;", "does not take `.add`"),
         ("add.u32 r0, r1.b0, r2;", "expected `,`"),
-        ("vmad.u32.u32.u32 r0, r1, r2, r3;", "`vmad.u32.u32.u32` is not run here: products"),
+        ("vmad.s32.s32.s32 r0, -r1, r2, -r3;", "a negated register; expected no more than one negation"),
+        (
+            "vmad.s32.s32.s32.po r0, -r1, r2, r3;",
+            "a negated register; expected no negated register beside `.po`",
+        ),
+        ("vmad.s32.s32.s32.po r0, r1, r2, -r3;", "none beside `.po`"),
+        ("vmad.s32.s32.s32 r0, r1, r2, r3.h0;", "the parts `.h0`"),
+        ("vmad.s32.s32.s32 r0.h0, r1, r2, r3;", "the parts `.h0`"),
+        ("vmad.s32.s32.s32 r0, r1, r2;", "3 operands; expected 4"),
+        ("vmad.s32.s32.s32 r0, f0, r2, r3;", "expected a .u32 register"),
+        ("vmad.s32.s32.s32 r0, r1, r2, f0;", "expected a .u32 register"),
+        ("vmad.s32.s32.s32.add r0, r1, r2, r3;", "does not take `.add`"),
+        ("vmad.s32.s32.s32.shr8 r0, r1, r2, r3;", "does not take `.shr8`"),
+        ("vmad.s32.s32.s32 r0, --r1, r2, r3;", "expected"),
+        ("vadd.s32.s32.s32 r0, -r1, r2;", "expected"),
     ] {
         let text = format!(
-            ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{ .reg .b32 r<4>; .reg .b64 d<2>;\n{instruction}\n}}\n"
+            ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{ .reg .b32 r<4>; .reg .b64 d<2>; .reg .f32 f<2>;\n{instruction}\n}}\n"
         );
         let said = ptx::parse(&text).expect_err(instruction).render(&text);
         assert!(said.contains(expected) && said.ends_with('^'), "{instruction}\n{said}");
+    }
+}
+
+/// By values written down here.
+#[test]
+fn products_of_parts() {
+    let gives = |instruction: &str, [a, b, c]: [u64; 3], expected: u64| {
+        hold(&format!("vmad.{instruction};"), B32, "b32", &[[a, b, c]], |_| expected);
+    };
+    gives("u32.u32.u32 d, a, b, c", [3, 4, 5], 17);
+    gives("u32.u32.u32 d, a.h0, b.h1, c", [0xffff_0003, 0x0004_ffff, 5], 17);
+    gives("u32.u32.u32.po d, a, b, c", [3, 4, 5], 18);
+    gives("s32.s32.s32 d, -a, b, c", [3, 4, 5], 0xffff_fff9);
+    gives("s32.s32.s32 d, -a.b1, -b, c", [0x0000_fe00, 4, 5], 0xffff_fffd);
+    gives("s32.u32.u32 d, a, b, -c", [3, 4, 20], 0xffff_fff8);
+    gives("s32.s32.s32 d, a, 3, 7", [0xffff_fffe, 0, 0], 1);
+    gives("u32.u32.u32.shr15 d, a, b, c", [0xffff_ffff, 0xffff_ffff, 0xffff_ffff], 0xfffe_0000);
+    gives("u32.u32.u32.sat.shr7 d, a, b, c", [0xffff_ffff, 0xffff_ffff, 0], 0xffff_ffff);
+    gives("u32.u32.u32.sat d, a, b, c", [0x1_0000, 0xffff, 0xffff], 0xffff_ffff);
+    gives("u32.u32.u32.sat d, a, b, c", [0x1_0000, 0x1_0000, 0], 0xffff_ffff);
+    gives("s32.s32.s32.sat d, a, b, c", [0x8000_0000, 2, 0], 0x8000_0000);
+    gives("s32.s32.s32.sat d, a, b, c", [0x8000_0000, 0x8000_0000, 0], 0x7fff_ffff);
+    // The result is signed where a factor is, where one factor is negated, or the term.
+    gives("u32.u32.u32.sat d, -a, b, c", [3, 4, 5], 0xffff_fff9);
+    gives("u32.u32.u32.sat d, a, b, -c", [0xffff_ffff, 1, 0], 0x7fff_ffff);
+    gives("u32.u32.s32.shr7 d, a.b0, b.b0, c", [0xff, 0x80, 0], 0xffff_ff01);
+    // `-c` as the manual has it: `~c` as a signed word, and one.
+    gives("s32.u32.u32.shr7 d, a, b, -c", [0, 0, 0x8000_0001], 0x00ff_ffff);
+}
+
+/// The manual's own lines for it, on 128 bits.
+fn manual_mad(a: i128, b: i128, c: u32, signed: bool, signs: [bool; 2], one: bool, shift: u32) -> i128 {
+    let mut product = a.wrapping_mul(b);
+    let (mut term, mut low) = (c, i128::from(one));
+    if signs[0] {
+        (product, low) = (!product, 1);
+    } else if signs[1] {
+        (term, low) = (!term, 1);
+    }
+    let term: i128 = if signed { (term as i32).into() } else { term.into() };
+    (product + term + low) >> shift
+}
+
+#[test]
+fn vmad_is_what_the_manual_says() {
+    let rows = samples(93, &edges(), 40);
+    let types = ["u32", "s32"].into_iter().flat_map(|a| [(a, "u32"), (a, "s32")]);
+    let signs = [["", "", ""], ["-", "", ""], ["", "-", ""], ["-", "-", ""], ["", "", "-"], ["-", "-", "-"]];
+    let signs = signs.into_iter().map(|signs| (signs, "")).chain([(["", "", ""], ".po")]);
+    let ends = [("", "", 0), ("", ".sat", 0), (".shr7", ".sat", 7), (".shr15", "", 15)];
+    let parts = [("", 0, 32), (".b2", 16, 8), (".h1", 16, 16)];
+    let all = types.flat_map(|types| signs.clone().map(move |signs| (types, signs)));
+    let all = all.flat_map(|(types, signs)| ends.map(|end| (types, signs, end)));
+    for (n, ((aty, bty), (minus, po), (scale, sat, shift))) in all.enumerate() {
+        let (part, from, bits) = parts[n % parts.len()];
+        let negated = [minus[0] != minus[1], minus[2] == "-"];
+        let signed = is_signed(aty) || is_signed(bty) || negated[0] || negated[1];
+        let [x, y, z] = minus;
+        let instruction = format!("vmad.u32.{aty}.{bty}{po}{sat}{scale} d, {x}a{part}, {y}b, {z}c;");
+        hold(&instruction, B32, "b32", &rows, |[a, b, c]| {
+            let a = taken(a & 0xffff_ffff, from, bits, is_signed(aty));
+            let b = taken(b & 0xffff_ffff, 0, 32, is_signed(bty));
+            let value = manual_mad(a.into(), b.into(), c as u32, signed, negated, !po.is_empty(), shift);
+            let value = match (sat.is_empty(), signed) {
+                (true, _) => value,
+                (false, true) => value.clamp(i32::MIN.into(), i32::MAX.into()),
+                (false, false) => value.clamp(0, u32::MAX.into()),
+            };
+            u64::from(value as u32)
+        });
     }
 }

@@ -100,7 +100,7 @@ fn what_is_not_covered_is_named_with_its_place() {
         ("add.u32 %r0, %r0;", "2 operands; expected 3"),
         ("mov.u32 %r0, (1+2;", "found `;`, expected `)`"),
         (".tex .u64 t;", "is not run here"),
-        (".reg .b128 %x;", "expected a register type"),
+        (".reg .u128 %x;", "expected a register type"),
     ];
     let regs = ".reg .b32 %r<4>; .reg .f32 %f<4>; .reg .f64 %g<4>; .reg .b64 %d<4>; .reg .pred %p<4>;\n.shared .u32 cell;";
     for (instruction, expected) in cases {

@@ -3,7 +3,7 @@
 //! Owns: [`Code`] and [`Kernel`]. Never: executes (see `step.rs`) or makes them (see `decode/`).
 //! Tests: through the engine, `gpu/tests/cpu_*.rs`.
 
-use super::{memory::Area, object::ObjectOp, soft::Mode, tiny::Tiny, video::Video};
+use super::{memory::Area, object::ObjectOp, soft::Mode, tiny::Tiny, video};
 use crate::ptx::words::{Mod, Special};
 
 /// An operand that is not there.
@@ -195,9 +195,14 @@ pub enum AtomTy {
     U64,
     S64,
     B16,
+    /// Two registers of 64 bits, the lower first.
+    B128,
     F32,
     F64,
-    Half { pair: bool, brain: bool },
+    Half {
+        pair: bool,
+        brain: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -407,7 +412,7 @@ pub enum Kind {
     Tag(Area),
     Untag(Area),
     InSpace(Area),
-    /// `e` parts of `bits` bits at `[a + imm]`; registers from `d` on in the parts table.
+    /// `e` parts of `bits` bits at `[a + imm]` (of 128: one in two registers); registers from `d` on in the parts table.
     Load {
         area: Area,
         bits: u8,
@@ -422,6 +427,11 @@ pub enum Kind {
         area: Area,
         op: AtomOp,
         ty: AtomTy,
+    },
+    /// `a` bytes more, aligned to `imm`, end where the stack `b` did; `d` is where they begin. None are below `lowest`.
+    Alloca {
+        wide: bool,
+        lowest: u32,
     },
     Shuffle(ShuffleOp),
     Vote {
@@ -456,7 +466,9 @@ pub enum Kind {
     /// Two floats of eight bits.
     Tiny(Tiny),
     /// Parts of `a` and `b`, joined with those of `c` or with its word.
-    Video(Video),
+    Video(video::Video),
+    /// A product of parts of `a` and `b`, and `c`.
+    VideoMad(video::VideoMad),
     /// Smallest or greatest by magnitude, with the sign of the product.
     XorSign {
         max: bool,

@@ -152,6 +152,7 @@ impl Roots<'_> {
             | Kind::Untag(_)
             | Kind::Word(_)
             | Kind::Video(_)
+            | Kind::VideoMad(_)
             | Kind::TileTranspose
             | Kind::Shuffle(_)
             | Kind::Redux { .. } => self.join(code, &[code.a, code.b, code.c]),
@@ -171,6 +172,7 @@ impl Roots<'_> {
             | Kind::Atomic { .. }
             | Kind::Vote { .. }
             | Kind::Match { .. }
+            | Kind::Alloca { .. }
             | Kind::Activemask
             | Kind::Branch(_)
             | Kind::Exit

@@ -12,7 +12,13 @@ use super::{
     memory::{Access, Area, BadAccess, Cell, Global, Groups, Places, Private},
     soft::Mode,
 };
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// What a transfer needs beside the registers.
 pub struct Memory<'a, 'g> {
@@ -182,6 +188,7 @@ versions! {
             (16, true) => load_as(m, f, i, area, |v: u16| v as i16 as i64 as u64),
             (32, false) => load_as(m, f, i, area, |v: u32| v.into()),
             (32, true) => load_as(m, f, i, area, |v: u32| v as i32 as i64 as u64),
+            (128, _) => load_whole(m, f, i, area),
             _ => load_as(m, f, i, area, |v: u64| v),
         }
     }
@@ -194,9 +201,106 @@ versions! {
             8 => store_as(m, f, i, area, |v| v as u8),
             16 => store_as(m, f, i, area, |v| v as u16),
             32 => store_as(m, f, i, area, |v| v as u32),
+            128 => store_whole(m, f, i, area),
             _ => store_as(m, f, i, area, |v| v),
         }
     }
+}
+
+/// Held while 16 bytes that others may meet are read or written: no plain operation of a processor takes them at once.
+static WHOLE: Mutex<()> = Mutex::new(());
+
+/// Does something with each lane's 16 bytes as a whole.
+fn each_whole(
+    m: &mut Memory<'_, '_>,
+    f: &mut Frame,
+    i: &Code,
+    area: Area,
+    write: bool,
+    act: impl Fn(&mut Frame, usize, &mut [u64; 2]),
+) -> Result<(), BadAccess> {
+    let to = addresses(f, i, i.c == 1);
+    let (mask, first_thread) = (f.mask, m.first_thread);
+    let all = Access { area, addresses: &to, mask, size: 16, write, first_thread };
+    let mut groups = Groups::new(m.global, m.private, all);
+    while let Some((places, mask)) = groups.next(m.global, m.private)? {
+        for lane in lanes_of(mask) {
+            let _alone = WHOLE.lock().unwrap_or_else(PoisonError::into_inner);
+            let low = places.of(lane);
+            // SAFETY: the access was checked for 16 bytes and their alignment.
+            let (low, high) = unsafe { (low, low.add(8)) };
+            // SAFETY: as above.
+            let mut held = unsafe { [u64::read(low), u64::read(high)] };
+            act(f, lane, &mut held);
+            if write {
+                // SAFETY: as above, and checked for writing.
+                unsafe {
+                    u64::write(low, held[0]);
+                    u64::write(high, held[1]);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The two halves of a register of 128 bits in one lane.
+fn halves(f: &Frame, slot: u32, lane: usize) -> [u64; 2] {
+    [slot, slot + 2].map(|slot| f.wides(slot)[lane])
+}
+
+fn set_halves(f: &mut Frame, slot: u32, lane: usize, value: [u64; 2]) {
+    for (slot, value) in [slot, slot + 2].into_iter().zip(value) {
+        f.wides_mut(slot)[lane] = value;
+    }
+}
+
+fn load_whole(m: &mut Memory<'_, '_>, f: &mut Frame, i: &Code, area: Area) -> Result<(), BadAccess> {
+    let slot = m.kernel.parts[i.d as usize].slot;
+    each_whole(m, f, i, area, false, |f, lane, held| set_halves(f, slot, lane, *held))
+}
+
+fn store_whole(m: &mut Memory<'_, '_>, f: &mut Frame, i: &Code, area: Area) -> Result<(), BadAccess> {
+    let slot = m.kernel.parts[i.d as usize].slot;
+    each_whole(m, f, i, area, true, |f, lane, held| *held = halves(f, slot, lane))
+}
+
+/// `exch` and `cas` of 128 bits.
+fn atomic_whole(
+    m: &mut Memory<'_, '_>,
+    f: &mut Frame,
+    i: &Code,
+    area: Area,
+    op: AtomOp,
+) -> Result<(), BadAccess> {
+    each_whole(m, f, i, area, true, |f, lane, held| {
+        let (old, given) = (*held, halves(f, i.b, lane));
+        if op != AtomOp::Cas {
+            *held = given;
+        } else if old == given {
+            *held = halves(f, i.e, lane);
+        }
+        if i.d != NONE {
+            set_halves(f, i.d, lane, old);
+        }
+    })
+}
+
+/// Takes the size in `a` off the stack in `b`, as far as it goes. What does not fit is an access beyond it.
+pub fn alloca(f: &mut Frame, i: &Code, wide: bool, stack: Range<u64>) -> Result<(), BadAccess> {
+    let size = if wide { *f.wides(i.a) } else { f.words(i.a).map(u64::from) };
+    let mut begins = *f.words(i.b);
+    for lane in lanes_of(f.mask) {
+        let below = u64::from(begins[lane]).wrapping_sub(size[lane]);
+        let address = below & (i.imm as u64).wrapping_neg();
+        // Where the stack was set to another place, it may be anywhere.
+        if size[lane] > u64::from(begins[lane]) || address < stack.start || address > stack.end {
+            return Err(BadAccess { lane, area: Area::Local, address, misaligned: false });
+        }
+        begins[lane] = address as u32;
+    }
+    store::<u32>(f, i.d, &begins);
+    Ok(())
 }
 
 impl Memory<'_, '_> {
@@ -210,6 +314,9 @@ impl Memory<'_, '_> {
         op: AtomOp,
         ty: AtomTy,
     ) -> Result<(), BadAccess> {
+        if ty == AtomTy::B128 {
+            return atomic_whole(self, f, i, area, op);
+        }
         let wide = matches!(ty, AtomTy::U64 | AtomTy::S64 | AtomTy::F64);
         let half = matches!(ty, AtomTy::B16 | AtomTy::Half { pair: false, .. });
         let size = if wide {

@@ -77,6 +77,34 @@ pub struct Video {
     pub lanes: Lanes,
 }
 
+/// `a * b + c` of parts of words: `vmad`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoMad {
+    pub a: Part,
+    pub b: Part,
+    /// Whether `a` and `b` are signed.
+    pub signed: [bool; 2],
+    pub minus_product: bool,
+    pub minus_term: bool,
+    pub plus_one: bool,
+    pub saturate: bool,
+    /// Bits by which the sum is shifted right.
+    pub shift: u8,
+}
+
+impl VideoMad {
+    fn word(&self, a: u32, b: u32, c: u32) -> u32 {
+        let signed = self.signed[0] || self.signed[1] || self.minus_product || self.minus_term;
+        let product = self.a.of(a, self.signed[0]) * self.b.of(b, self.signed[1]);
+        let product = if self.minus_product { -product } else { product };
+        // The manual turns the bits of `c` round before they become a wider number, so `-c` of the least is the least.
+        let (bits, one) = if self.minus_term { (!c, true) } else { (c, self.plus_one) };
+        let term = if signed { i128::from(bits as i32) } else { bits.into() };
+        let sum = (product + term + i128::from(one)) >> self.shift;
+        (if self.saturate { clamped(sum, 32, signed) } else { sum }) as u32
+    }
+}
+
 impl VideoOp {
     fn of(self, a: i128, b: i128) -> i128 {
         // Beyond the width nothing is left but the sign.
@@ -150,6 +178,11 @@ impl Video {
             }
         }
     }
+}
+
+pub fn mad(f: &mut Frame, i: &Code, how: VideoMad) {
+    let (a, b, c) = (*f.words(i.a), *f.words(i.b), *f.words(i.c));
+    store::<u32>(f, i.d, &std::array::from_fn(|n| how.word(a[n], b[n], c[n])));
 }
 
 pub fn video(f: &mut Frame, i: &Code, how: Video) {

@@ -435,6 +435,11 @@ impl Warp {
             Kind::Narrow(how) => convert::narrow(f, i, how),
             Kind::Tiny(how) => tiny::convert(f, i, how),
             Kind::Video(how) => video::video(f, i, how),
+            Kind::VideoMad(how) => video::mad(f, i, how),
+            Kind::Alloca { wide, lowest } => {
+                let end = s.kernel.local_bytes;
+                transfer::alloca(f, i, wide, lowest.into()..end).map_err(Broken::Access)?;
+            }
             Kind::XorSign { max, ty, how } => float::xor_sign(f, i, max, ty, how),
             Kind::Mma(_)
             | Kind::TileTranspose

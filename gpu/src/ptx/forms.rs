@@ -70,8 +70,12 @@ enum Kindof {
     /// Parts of two words, and those of a result that are set.
     VideoSources,
     VideoMask,
-    /// A 32-bit register.
-    Register,
+    Register(Ty),
+    /// A word or a part of one, and a word, either of which may be negated.
+    VideoFactor,
+    VideoTerm,
+    /// How the memory that is given is aligned.
+    Alignment,
     /// How many bytes are copied, or a predicate that says that none are.
     Copied,
     /// The last operand, there if and only if the instruction says that it hints at a cache policy.
@@ -152,7 +156,11 @@ fn read_operand(name: &str) -> Kindof {
         "vd" => Kindof::VideoPart,
         "vq" => Kindof::VideoSources,
         "vm" => Kindof::VideoMask,
-        "vr" => Kindof::Register,
+        "vr" => Kindof::Register(Ty::Fixed(Mod::U32)),
+        "r" => Kindof::Register(Ty::Nth(0)),
+        "vn" => Kindof::VideoFactor,
+        "vt" => Kindof::VideoTerm,
+        "al" => Kindof::Alignment,
         "h" => Kindof::Policy,
         "c" => Kindof::Copied,
         _ if name.starts_with("DP") => Kindof::DstWithPredicate(ty(&name[2..])),
@@ -313,7 +321,11 @@ fn match_operands(
         let wrong = |expected| Mismatch { rank: (true, n), found: found(), expected };
         checker.operand(kind, operand).map_err(wrong)?;
     }
-    Ok(())
+    checker.together(operands).map_err(|(n, expected)| Mismatch {
+        rank: (true, n),
+        found: scope.describe(&operands[n]),
+        expected,
+    })
 }
 
 impl Scope<'_> {
@@ -336,6 +348,7 @@ impl Scope<'_> {
                 None => "an unknown register".into(),
             },
             Operand::Part(_, select) => format!("the parts `.{}` of a register", select.text()),
+            Operand::Minus(..) => "a negated register".into(),
             Operand::Not(_) => "a negated predicate".into(),
             Operand::Pair(..) => "a pair of registers".into(),
             Operand::Int(v) => format!("the integer {v}"),

@@ -121,22 +121,27 @@ impl Param {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     Pred,
+    B8,
     B16,
     B32,
     B64,
+    B128,
     F32,
     F64,
 }
 
 impl Class {
-    pub const ALL: [Class; 6] = [Class::Pred, Class::B16, Class::B32, Class::B64, Class::F32, Class::F64];
+    pub const ALL: [Class; 8] =
+        [Class::Pred, Class::B8, Class::B16, Class::B32, Class::B64, Class::B128, Class::F32, Class::F64];
 
     pub fn bits(self) -> u32 {
         match self {
             Class::Pred => 1,
+            Class::B8 => 8,
             Class::B16 => 16,
             Class::B32 | Class::F32 => 32,
             Class::B64 | Class::F64 => 64,
+            Class::B128 => 128,
         }
     }
 
@@ -144,9 +149,11 @@ impl Class {
     pub fn prefix(self) -> &'static str {
         match self {
             Class::Pred => "%p",
+            Class::B8 => "%y",
             Class::B16 => "%h",
             Class::B32 => "%r",
             Class::B64 => "%d",
+            Class::B128 => "%q",
             Class::F32 => "%f",
             Class::F64 => "%g",
         }
@@ -155,9 +162,11 @@ impl Class {
     pub fn type_text(self) -> &'static str {
         match self {
             Class::Pred => "pred",
+            Class::B8 => "b8",
             Class::B16 => "b16",
             Class::B32 => "b32",
             Class::B64 => "b64",
+            Class::B128 => "b128",
             Class::F32 => "f32",
             Class::F64 => "f64",
         }
@@ -325,6 +334,8 @@ pub enum Operand {
     Register(u32),
     /// `%r1.b0`.
     Part(u32, Select),
+    /// `-%r1`, `-%r1.b0`.
+    Minus(u32, Option<Select>),
     /// `!%p1`.
     Not(u32),
     /// `%p1|%p2`; either may be [`SINK`].

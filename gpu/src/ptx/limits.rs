@@ -28,6 +28,8 @@ pub const PARAMS_MAX: u64 = 256;
 pub const SHARED_BYTES_MAX: u64 = 48 * 1024;
 /// Local memory of a thread.
 pub const LOCAL_BYTES_MAX: u64 = 64 * 1024;
+/// Local memory of a thread that `alloca` gives out: what devices keep for that where nothing else is asked for.
+pub const STACK_BYTES: u64 = 1024;
 /// Constant variables of a module: one bank.
 pub const CONST_BYTES_MAX: u64 = 64 * 1024;
 /// Global variables of a module.

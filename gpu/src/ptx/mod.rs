@@ -32,4 +32,4 @@ pub use inspect::{Inspection, KernelSummary, inspect};
 pub use ir::{Function, Module};
 pub use parse::parse;
 pub use print::{Canonical, canonical, print};
-pub use profile::{Profile, Resources, profile, reachable, resources, used_variables};
+pub use profile::{Profile, Resources, profile, reachable, resources, takes_stack, used_variables};

@@ -129,6 +129,7 @@ impl Printer<'_> {
 
     fn value(&mut self, v: &Variable, start: usize, size: usize) {
         let mut bytes = [0u8; 8];
+        // What is above the lower 64 bits of a wider element is zero.
         for (n, byte) in bytes.iter_mut().take(size).enumerate() {
             *byte = v.init.get(start + n).copied().unwrap_or(0);
         }
@@ -326,6 +327,8 @@ impl Printer<'_> {
         match *operand {
             Operand::Register(r) => put!(self, "{}", register(r)),
             Operand::Part(r, select) => put!(self, "{}.{}", register(r), select.text()),
+            Operand::Minus(r, None) => put!(self, "-{}", register(r)),
+            Operand::Minus(r, Some(select)) => put!(self, "-{}.{}", register(r), select.text()),
             Operand::Not(r) => put!(self, "!{}", register(r)),
             Operand::Pair(a, b) => put!(self, "{}|{}", register(a), register(b)),
             Operand::Int(v) => put!(self, "{v}"),

@@ -102,6 +102,12 @@ pub fn used_variables(module: &Module, functions: &[&Function]) -> Vec<bool> {
     used
 }
 
+/// Whether a function asks for memory while it runs, or says where what it is given begins.
+pub fn takes_stack(function: &Function) -> bool {
+    let stack = [Op::Alloca, Op::Stacksave, Op::Stackrestore];
+    function.instructions.iter().any(|i| stack.contains(&i.op))
+}
+
 pub fn resources(module: &Module, kernel: &Function) -> Resources {
     let functions = reachable(module, kernel);
     let mut r = Resources { param_bytes: kernel.param_bytes(), ..Resources::default() };
@@ -112,6 +118,9 @@ pub fn resources(module: &Module, kernel: &Function) -> Resources {
         }
         r.shared_bytes = limits::aligned(r.shared_bytes, 16) + limits::layout_bytes(function, Space::Shared);
         r.local_bytes = limits::aligned(r.local_bytes, 16) + limits::layout_bytes(function, Space::Local);
+    }
+    if functions.iter().any(|f| takes_stack(f)) {
+        r.local_bytes = limits::aligned(r.local_bytes, 16) + limits::STACK_BYTES;
     }
     let used = used_variables(module, &functions);
     for (variable, _) in

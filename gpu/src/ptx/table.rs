@@ -14,7 +14,8 @@
 //! i       integer constant                            ?          may be left out
 //! as ag   address in shared, in global memory         fa fb fc fd  the registers of a matrix
 //! c       bytes to copy, or a predicate not to
-//! vs vq   word or a part of one, parts of two words     vd vm      part, parts of a result     vr      32-bit register
+//! vs vq   word or a part of one, parts of two words     vd vm      part, parts of a result     vr r    32-bit register, any
+//! vn vt   word or a part of one, word, negated or not   al         alignment
 //! x       registers of 8 x 8 matrices                 h           cache policy, last, if `.L2::cache_hint` is there
 //! ```
 //!
@@ -32,7 +33,7 @@ pub const SETS: &[(&str, &str)] = &[
     ("BITS", ".b16|.b32|.b64"),
     ("BITS32", ".b32|.b64"),
     ("ANY", ".b16|.b32|.b64|.u16|.u32|.u64|.s16|.s32|.s64|.f32|.f64"),
-    ("DATA", ".b8|.b16|.b32|.b64|.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64|.f32|.f64"),
+    ("DATA", ".b8|.b16|.b32|.b64|.b128|.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64|.f32|.f64"),
     ("HALF", ".f16|.f16x2"),
     ("BHALF", ".bf16|.bf16x2"),
     ("RND", ".rn|.rz|.rm|.rp"),
@@ -71,7 +72,7 @@ pub const SETS: &[(&str, &str)] = &[
 
 pub const FORMS: &str = "
 mov .pred : P p
-mov ANY : M m
+mov ANY|.b128 : M m
 mov VEC ANY : V W
 cvta [.to] .global|SHARED|.local|.const|.param|.param::entry .u64 : d y
 isspacep .global|SHARED|.local|.const|.param|.param::entry : P sb64
@@ -265,6 +266,7 @@ vshl W32 W32 .u32 [.sat] .clamp|.wrap : vd vs vs vr
 vshr W32 W32 .u32 [.sat] .clamp|.wrap : d vs vs
 vshr W32 W32 .u32 [.sat] .clamp|.wrap .add|.min|.max : d vs vs vr
 vshr W32 W32 .u32 [.sat] .clamp|.wrap : vd vs vs vr
+vmad W32 W32 W32 [.po] [.sat] [.shr7|.shr15] : d vn vn vt
 vset W32 W32 SCMP : du32 vs vs
 vset W32 W32 SCMP .add|.min|.max : du32 vs vs vr
 vset W32 W32 SCMP : vd vs vs vr
@@ -371,6 +373,9 @@ st .volatile [GSPACE] [VEC] DATA : a W
 st .relaxed|.release SCOPE [.global] [EVICT] [HINT] [VEC] DATA : a W h
 st .relaxed|.release SCOPE SHARED [VEC] DATA : a W
 st .mmio .relaxed .sys [.global] DATA : a W
+alloca .u32|.u64 : d s al?
+stacksave .u32|.u64 : d
+stackrestore .u32|.u64 : r
 prefetch [.global|.local] .L1|.L2 : a
 prefetch .global .L2::evict_last|.L2::evict_normal : a
 prefetchu .L1 : a
@@ -381,7 +386,8 @@ createpolicy .range [.global] POLICY [.L2::evict_first|.L2::evict_unchanged] .b6
 createpolicy .cvt .L2 .b64 : d s
 
 atom [SEM] [SCOPE] [GSPACE] .and|.or|.xor|.exch [HINT] .b32|.b64 : d_ a s h
-atom [SEM] [SCOPE] [GSPACE] .cas .b16|.b32|.b64 : d_ a s s
+atom [SEM] [SCOPE] [GSPACE] .exch [HINT] .b128 : d_ a s h
+atom [SEM] [SCOPE] [GSPACE] .cas .b16|.b32|.b64|.b128 : d_ a s s
 atom [SEM] [SCOPE] [GSPACE] .add [HINT] .u32|.s32|.u64|.f32|.f64 : d_ a s h
 atom [SEM] [SCOPE] [GSPACE] .add .noftz [HINT] HALF|.bf16|.bf16x2 : d_ a s h
 atom [SEM] [SCOPE] [GSPACE] .inc|.dec [HINT] .u32 : d_ a s h

@@ -28,7 +28,7 @@ macro_rules! words {
 words! {
     /// Opcodes: the part of an instruction before its first dot.
     Op {
-        Abs = "abs", Activemask = "activemask", Add = "add", Addc = "addc", And = "and",
+        Abs = "abs", Activemask = "activemask", Add = "add", Addc = "addc", Alloca = "alloca", And = "and",
         Applypriority = "applypriority", Atom = "atom",
         Bar = "bar", Barrier = "barrier", Bfe = "bfe", Bfi = "bfi", Bfind = "bfind", Bmsk = "bmsk", Bra = "bra",
         Brev = "brev", Brx = "brx", Call = "call", Clz = "clz", Cnot = "cnot", Copysign = "copysign", Cos = "cos", Cp = "cp",
@@ -41,10 +41,10 @@ words! {
         Prefetch = "prefetch", Prefetchu = "prefetchu", Prmt = "prmt", Rcp = "rcp",
         Red = "red", Redux = "redux", Rem = "rem", Ret = "ret", Rsqrt = "rsqrt", Sad = "sad", Selp = "selp",
         Set = "set", Setp = "setp", Shf = "shf", Shfl = "shfl", Shl = "shl", Shr = "shr", Sin = "sin",
-        Slct = "slct", Sqrt = "sqrt", St = "st", Stmatrix = "stmatrix", Sub = "sub", Subc = "subc",
+        Slct = "slct", Sqrt = "sqrt", St = "st", Stackrestore = "stackrestore", Stacksave = "stacksave", Stmatrix = "stmatrix", Sub = "sub", Subc = "subc",
         Szext = "szext", Tanh = "tanh", Testp = "testp", Trap = "trap", Vabsdiff = "vabsdiff", Vabsdiff2 = "vabsdiff2",
         Vabsdiff4 = "vabsdiff4", Vadd = "vadd", Vadd2 = "vadd2", Vadd4 = "vadd4", Vavrg2 = "vavrg2", Vavrg4 = "vavrg4",
-        Vmax = "vmax", Vmax2 = "vmax2", Vmax4 = "vmax4", Vmin = "vmin", Vmin2 = "vmin2", Vmin4 = "vmin4", Vote = "vote",
+        Vmad = "vmad", Vmax = "vmax", Vmax2 = "vmax2", Vmax4 = "vmax4", Vmin = "vmin", Vmin2 = "vmin2", Vmin4 = "vmin4", Vote = "vote",
         Vset = "vset", Vset2 = "vset2", Vset4 = "vset4", Vshl = "vshl", Vshr = "vshr", Vsub = "vsub", Vsub2 = "vsub2",
         Vsub4 = "vsub4", Wmma = "wmma", Xor = "xor",
     }
@@ -54,7 +54,15 @@ impl Op {
     /// Lanes of a video instruction, whose operands may name parts of registers.
     pub fn video_lanes(self) -> Option<u8> {
         Some(match self {
-            Op::Vadd | Op::Vsub | Op::Vabsdiff | Op::Vmin | Op::Vmax | Op::Vshl | Op::Vshr | Op::Vset => 1,
+            Op::Vadd
+            | Op::Vsub
+            | Op::Vabsdiff
+            | Op::Vmin
+            | Op::Vmax
+            | Op::Vshl
+            | Op::Vshr
+            | Op::Vset
+            | Op::Vmad => 1,
             Op::Vadd2 | Op::Vsub2 | Op::Vavrg2 | Op::Vabsdiff2 | Op::Vmin2 | Op::Vmax2 | Op::Vset2 => 2,
             Op::Vadd4 | Op::Vsub4 | Op::Vavrg4 | Op::Vabsdiff4 | Op::Vmin4 | Op::Vmax4 | Op::Vset4 => 4,
             _ => return None,
@@ -66,7 +74,7 @@ words! {
     /// Modifiers: the dotted words after an opcode, types included.
     Mod {
         // types
-        B8 = "b8", B16 = "b16", B32 = "b32", B64 = "b64", U8 = "u8", U16 = "u16", U32 = "u32", U64 = "u64",
+        B8 = "b8", B16 = "b16", B32 = "b32", B64 = "b64", B128 = "b128", U8 = "u8", U16 = "u16", U32 = "u32", U64 = "u64",
         S8 = "s8", S16 = "s16", S32 = "s32", S64 = "s64", F16 = "f16", F16x2 = "f16x2", Bf16 = "bf16",
         Bf16x2 = "bf16x2", F32 = "f32", F64 = "f64", Pred = "pred", U16x2 = "u16x2", S16x2 = "s16x2",
         F32x2 = "f32x2", Tf32 = "tf32", U2 = "u2", S2 = "s2", U4 = "u4", S4 = "s4", B1 = "b1",
@@ -77,7 +85,7 @@ words! {
         XorSign = "xorsign", AbsMod = "abs", Relu = "relu", Satfinite = "satfinite", Pack = "pack",
         // integer forms
         Lo = "lo", Hi = "hi", Wide = "wide", Cc = "cc", Shiftamt = "shiftamt", L = "l", R = "r", Clamp = "clamp",
-        Wrap = "wrap", F4e = "f4e", B4e = "b4e", Rc8 = "rc8", Ecl = "ecl", Ecr = "ecr", Rc16 = "rc16",
+        Wrap = "wrap", F4e = "f4e", B4e = "b4e", Rc8 = "rc8", Ecl = "ecl", Ecr = "ecr", Rc16 = "rc16", Po = "po", Shr7 = "shr7", Shr15 = "shr15",
         // comparisons and logic
         Eq = "eq", Ne = "ne", Lt = "lt", Le = "le", Gt = "gt", Ge = "ge", Ls = "ls", Hs = "hs", Equ = "equ",
         Neu = "neu", Ltu = "ltu", Leu = "leu", Gtu = "gtu", Geu = "geu", Num = "num", NanCmp = "nan",
@@ -220,6 +228,7 @@ impl Mod {
             Mod::B16 => (Kind::Bits, 16),
             Mod::B32 => (Kind::Bits, 32),
             Mod::B64 => (Kind::Bits, 64),
+            Mod::B128 => (Kind::Bits, 128),
             Mod::U8 => (Kind::Unsigned, 8),
             Mod::U16 => (Kind::Unsigned, 16),
             Mod::U32 => (Kind::Unsigned, 32),
@@ -286,10 +295,8 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
         "barrier" if second == "cluster" => CLUSTER,
         "fence" | "membar" if name.contains(".proxy") => BULK,
         "prefetch" if name.contains(".tensormap") => BULK,
-        "alloca" | "stacksave" | "stackrestore" => "dynamic stack memory is not covered; use .local",
         "pmevent" => "performance counters belong to the provider",
         "brkpt" => "there is no debugger; use trap",
-        "vmad" => "products of parts of registers are not covered; use mad",
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! What each instruction becomes.
 
-use super::{Class, Code, Decoder, Function, Kind, Mod, NONE, Operand, Refused, Unit, immediate};
+use super::{Class, Code, Decoder, Function, Kind, Mod, NONE, Operand, Refused, Unit, held_bits, immediate};
 use crate::{
     cpu::{
         code::{
@@ -112,7 +112,7 @@ impl<'a> Site<'_, 'a, '_> {
 
     pub(super) fn value(&mut self, operand: &Operand, ty: Mod) -> u32 {
         match operand {
-            Operand::Register(r) | Operand::Part(r, _) => self.register(*r),
+            Operand::Register(r) | Operand::Part(r, _) | Operand::Minus(r, _) => self.register(*r),
             Operand::Special(s, part) => self.decoder.special(*s, *part),
             Operand::Symbol(s, offset) => {
                 let address = self.decoder.symbol(self.function, self.unit, *s).wrapping_add(*offset as u64);
@@ -367,6 +367,7 @@ impl<'a> Site<'_, 'a, '_> {
             Op::Ld | Op::Ldu => self.load(),
             Op::St => self.store(),
             Op::Atom | Op::Red => self.atomics(),
+            Op::Alloca | Op::Stacksave | Op::Stackrestore => self.stack(),
             // A launch begins when the one before it has ended, so there is nothing to wait for.
             Op::Prefetch
             | Op::Prefetchu
@@ -450,6 +451,7 @@ impl<'a> Site<'_, 'a, '_> {
             | Op::Vset4
             | Op::Vshl
             | Op::Vshr => self.video(),
+            Op::Vmad => self.video_mad(),
             Op::Vote => {
                 let op = match self.instruction.mods.one_of(&[Mod::All, Mod::Any, Mod::Uni]) {
                     Some(Mod::All) => VoteOp::All,
@@ -561,7 +563,7 @@ impl<'a> Site<'_, 'a, '_> {
             ftz: self.has(Mod::Ftz),
             sat: self.has(Mod::Sat),
             relu,
-            register: self.class(self.operand(0)).map_or(32, |c| c.bits() as u8),
+            register: self.class(self.operand(0)).map_or(32, held_bits),
         };
         let wide = match self.class(self.operand(1)) {
             Some(class) => class.bits() == 64,

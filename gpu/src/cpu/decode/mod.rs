@@ -11,6 +11,7 @@ mod further;
 mod instruction;
 mod moves;
 mod object;
+mod stack;
 mod strides;
 mod tensor;
 mod transfer;
@@ -124,6 +125,8 @@ struct Decoder<'a> {
     depth: usize,
     /// Instructions read so far, those of called functions once for each call.
     read: usize,
+    /// The slot that tells where in local memory the next `alloca` ends, if the kernel has one.
+    stack: Option<u32>,
     /// The guard and line of the instruction that is being decoded.
     guard: u32,
     negated: bool,
@@ -161,12 +164,14 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
         scratch: 0,
         depth: 0,
         read: 0,
+        stack: None,
         guard: NONE,
         negated: false,
         line: function.line.0,
         aims: Vec::new(),
     };
     decoder.place(&functions);
+    decoder.begin_stack(&functions);
     let root = module.functions.iter().position(|f| std::ptr::eq(f, function)).unwrap_or(0);
     decoder.body(root)?;
     let fills = std::mem::take(&mut decoder.fills);
@@ -177,9 +182,14 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
     Ok(kernel)
 }
 
-/// Slots of a register.
+/// Slots of a register. One of 128 bits is two of 64, the lower first.
 fn width(class: Class) -> u32 {
-    if class.bits() == 64 { 2 } else { 1 }
+    class.bits().div_ceil(32)
+}
+
+/// Bits that a register is held in; a byte is in half a word, whose upper half is zero.
+fn held_bits(class: Class) -> u8 {
+    class.bits().max(16) as u8
 }
 
 impl<'a> Decoder<'a> {

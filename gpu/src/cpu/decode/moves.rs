@@ -1,6 +1,7 @@
 //! What `mov` becomes: between registers, from constants, and between vectors and what they are packed into.
 
 use super::{Kind, Mod, Operand, instruction::Site};
+use crate::cpu::code::BitOp;
 
 impl<'a> Site<'_, 'a, '_> {
     pub(super) fn mov(&mut self) {
@@ -21,16 +22,13 @@ impl<'a> Site<'_, 'a, '_> {
         }
         let d = self.dst(0);
         if matches!(from, Operand::Vector(..)) {
-            let parts = self.function.parts(from);
-            let bits = ty.bits() / parts.len() as u32;
-            let part_ty = if bits == 16 { Mod::B16 } else { Mod::B32 };
-            for (n, part) in parts.iter().enumerate() {
-                let a = self.value(part, part_ty);
-                let code = self.push(if wide { Kind::PutWord } else { Kind::PutHalf });
-                (code.d, code.a) = (d, a);
-                // The place in units of 16 bits, and the part's mask.
-                code.e = n as u32 * bits / 16;
-                code.imm = (1i64 << bits) - 1;
+            return self.pack(d, from, ty);
+        }
+        if ty == Mod::B128 {
+            let a = self.src(1, ty);
+            for half in [0, 2] {
+                let code = self.push(Kind::Move { wide: true });
+                (code.d, code.a) = (d + half, a + half);
             }
             return;
         }
@@ -44,17 +42,62 @@ impl<'a> Site<'_, 'a, '_> {
         (code.d, code.a) = (d, a);
     }
 
+    /// Parts into a register, each at its place: in units of 16 bits and with its mask, or bytes one by one.
+    fn pack(&mut self, d: u32, from: &'a Operand, ty: Mod) {
+        let parts = self.function.parts(from);
+        let bits = ty.bits() / parts.len() as u32;
+        let part_ty = match bits {
+            8 | 16 => Mod::B16,
+            32 => Mod::B32,
+            _ => Mod::B64,
+        };
+        for (n, part) in parts.iter().enumerate() {
+            let (a, first) = (self.value(part, part_ty), n as u32 * bits);
+            if bits == 8 {
+                let (place, len) = (self.bits_constant(first), self.bits_constant(bits));
+                let code = self.push(Kind::Bits(BitOp::Bfi { wide: false }));
+                (code.d, code.a, code.b, code.c, code.e) = (d, a, d, place, len);
+                continue;
+            }
+            // One of 128 bits is two of 64.
+            let code = self.push(match (bits, ty.bits()) {
+                (64, _) => Kind::Move { wide: true },
+                (_, 64 | 128) => Kind::PutWord,
+                _ => Kind::PutHalf,
+            });
+            (code.d, code.a) = (d + first / 64 * 2, a);
+            if bits < 64 {
+                (code.e, code.imm) = (first % 64 / 16, (1i64 << bits) - 1);
+            }
+        }
+    }
+
+    fn bits_constant(&mut self, bits: u32) -> u32 {
+        self.decoder.constant(bits.into(), false)
+    }
+
     fn unpack(&mut self, to: &'a Operand, from: &Operand, ty: Mod) {
         let parts = self.function.parts(to);
         let bits = ty.bits() / parts.len() as u32;
         let a = self.value(from, ty);
         for (n, part) in parts.iter().enumerate() {
             let Operand::Register(r) = part else { continue };
-            let d = self.register(*r);
-            let code = self.push(if ty.bits() == 64 { Kind::TakeWord } else { Kind::TakeHalf });
-            (code.d, code.a) = (d, a);
-            code.e = n as u32 * bits / 16;
-            code.imm = (1i64 << bits) - 1;
+            let (d, first) = (self.register(*r), n as u32 * bits);
+            if bits == 8 {
+                let (place, len) = (self.bits_constant(first), self.bits_constant(bits));
+                let code = self.push(Kind::Bits(BitOp::Bfe { signed: false, wide: false }));
+                (code.d, code.a, code.b, code.c) = (d, a, place, len);
+                continue;
+            }
+            let code = self.push(match (bits, ty.bits()) {
+                (64, _) => Kind::Move { wide: true },
+                (_, 64 | 128) => Kind::TakeWord,
+                _ => Kind::TakeHalf,
+            });
+            (code.d, code.a) = (d, a + first / 64 * 2);
+            if bits < 64 {
+                (code.e, code.imm) = (first % 64 / 16, (1i64 << bits) - 1);
+            }
         }
     }
 

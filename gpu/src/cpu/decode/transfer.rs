@@ -1,6 +1,8 @@
 //! What instructions that touch memory, wait at barriers or call functions become.
 
-use super::{Base, Class, Kind, Mod, NONE, Operand, Part, Refused, Space, Symbol, instruction::Site};
+use super::{
+    Base, Class, Kind, Mod, NONE, Operand, Part, Refused, Space, Symbol, held_bits, instruction::Site,
+};
 use crate::{
     cpu::{
         code::{AtomOp, AtomTy, Barrier, Cmp, CmpTy, IntTy, ReduceOp},
@@ -69,13 +71,19 @@ impl Site<'_, '_, '_> {
         let start = self.decoder.kernel.parts.len() as u32;
         for part in parts {
             let (slot, bits) = match (part, self.class(part)) {
-                (Operand::Register(r), Some(class)) => (self.register(*r), class.bits() as u8),
+                (Operand::Register(r), Some(Class::B128)) => {
+                    let slot = self.register(*r);
+                    self.decoder.kernel.parts.push(Part { slot, bits: 64 });
+                    (slot + 2, 64)
+                }
+                (Operand::Register(r), Some(class)) => (self.register(*r), held_bits(class)),
                 _ => (NONE, 32),
             };
             self.decoder.kernel.parts.push(Part { slot, bits });
         }
-        let count = parts.len() as u32;
-        let code = self.push(Kind::Load { area, bits: ty.bits() as u8, signed: ty.is_signed() });
+        let count = self.decoder.kernel.parts.len() as u32 - start;
+        let bits = self.access_bits();
+        let code = self.push(Kind::Load { area, bits, signed: ty.is_signed() });
         (code.d, code.e, code.a, code.c, code.imm) = (start, count, a, u32::from(narrow), imm);
         if self.ordered(&[Mod::Acquire]) {
             self.push(Kind::Fence);
@@ -93,15 +101,30 @@ impl Site<'_, '_, '_> {
         for (place, part) in found.iter_mut().zip(parts) {
             let slot = self.value(part, ty);
             let bits = match self.class(part) {
-                Some(class) => class.bits(),
-                None => ty.bits().max(32),
+                Some(class) => held_bits(class).min(64),
+                None => ty.bits().max(32) as u8,
             };
-            *place = Part { slot, bits: bits as u8 };
+            *place = Part { slot, bits };
+        }
+        let mut count = parts.len().min(VECTOR_PARTS_MAX);
+        if ty == Mod::B128 {
+            // Its upper half is a register of its own.
+            (found[1], count) = (Part { slot: found[0].slot + 2, bits: 64 }, 2);
         }
         let start = self.decoder.kernel.parts.len() as u32;
-        self.decoder.kernel.parts.extend_from_slice(&found[..parts.len().min(VECTOR_PARTS_MAX)]);
-        let code = self.push(Kind::Store { area, bits: ty.bits() as u8 });
-        (code.d, code.e, code.a, code.c, code.imm) = (start, parts.len() as u32, a, u32::from(narrow), imm);
+        self.decoder.kernel.parts.extend_from_slice(&found[..count]);
+        let bits = self.access_bits();
+        let code = self.push(Kind::Store { area, bits });
+        (code.d, code.e, code.a, code.c, code.imm) = (start, count as u32, a, u32::from(narrow), imm);
+    }
+
+    /// Bits of each part of an access. One of 128 bits that others may meet is one part; else it is two.
+    fn access_bits(&self) -> u8 {
+        let met = [Mod::Volatile, Mod::Relaxed, Mod::Acquire, Mod::Release];
+        match self.ty(0) {
+            Mod::B128 if self.instruction.mods.one_of(&met).is_none() => 64,
+            ty => ty.bits() as u8,
+        }
     }
 
     pub(super) fn atom_op(&self) -> AtomOp {
@@ -138,6 +161,7 @@ impl Site<'_, '_, '_> {
             Mod::S64 => AtomTy::S64,
             Mod::U64 | Mod::B64 => AtomTy::U64,
             Mod::B16 => AtomTy::B16,
+            Mod::B128 => AtomTy::B128,
             Mod::F32 => AtomTy::F32,
             Mod::F64 => AtomTy::F64,
             Mod::F16 | Mod::F16x2 | Mod::Bf16 | Mod::Bf16x2 => AtomTy::Half {
@@ -282,8 +306,10 @@ impl Site<'_, '_, '_> {
             let from = self.variable(part);
             self.copy(from, unit.params + u64::from(param.offset), param);
         }
+        let kept = self.decoder.keep_stack(target);
         self.decoder.body(index)?;
         self.decoder.line = line;
+        self.decoder.restore_stack(kept);
         for (part, param) in self.function.parts(returned).iter().zip(&target.returns) {
             let to = self.variable(part);
             self.copy(unit.returns + u64::from(param.offset), to, param);
@@ -342,7 +368,7 @@ impl Site<'_, '_, '_> {
     }
 
     fn copy(&mut self, from: u64, to: u64, param: &Param) {
-        let bits = param.element.bits() as u8;
+        let bits = param.element.bits().min(64) as u8;
         let step = u64::from(bits / 8);
         let slot = self.decoder.scratch;
         let start = self.decoder.kernel.parts.len() as u32;

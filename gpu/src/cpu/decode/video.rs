@@ -4,7 +4,7 @@ use super::{Kind, Mod, Operand, instruction::Site};
 use crate::{
     cpu::{
         code::Cmp,
-        video::{Lanes, Part, Then, Video, VideoOp},
+        video::{Lanes, Part, Then, Video, VideoMad, VideoOp},
     },
     ptx::words::Op,
 };
@@ -28,6 +28,25 @@ impl Site<'_, '_, '_> {
         };
         let how = Video { op, signed, saturate: self.has(Mod::Sat), then, lanes };
         self.plain(Kind::Video(how), Mod::U32);
+    }
+
+    pub(super) fn video_mad(&mut self) {
+        let minus = |n: usize| matches!(self.operand(n), Operand::Minus(..));
+        let how = VideoMad {
+            a: self.part(1),
+            b: self.part(2),
+            signed: [self.ty(1).is_signed(), self.ty(2).is_signed()],
+            minus_product: minus(1) != minus(2),
+            minus_term: minus(3),
+            plus_one: self.has(Mod::Po),
+            saturate: self.has(Mod::Sat),
+            shift: match self.instruction.mods.one_of(&[Mod::Shr7, Mod::Shr15]) {
+                Some(Mod::Shr7) => 7,
+                Some(_) => 15,
+                None => 0,
+            },
+        };
+        self.plain(Kind::VideoMad(how), Mod::U32);
     }
 
     fn video_op(&self) -> VideoOp {
@@ -59,7 +78,7 @@ impl Site<'_, '_, '_> {
     /// The part of an operand of one lane: all of it where none is named.
     fn part(&self, n: usize) -> Part {
         match self.operand(n) {
-            Operand::Part(_, select) => {
+            Operand::Part(_, select) | Operand::Minus(_, Some(select)) => {
                 let bits = if select.halves { 16 } else { 8 };
                 Part { shift: select.digits().first().map_or(0, |digit| digit * bits), bits }
             }

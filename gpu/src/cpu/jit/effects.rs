@@ -204,13 +204,16 @@ fn operands(kernel: &Kernel, i: &Code, out: &mut Effects) {
             }
         }
         Kind::Atomic { op, ty, .. } => {
-            let wide = matches!(ty, AtomTy::U64 | AtomTy::S64 | AtomTy::F64);
+            let wide = matches!(ty, AtomTy::U64 | AtomTy::S64 | AtomTy::F64 | AtomTy::B128);
             out.read(i.a, i.c != 1);
-            out.read(i.b, wide);
-            if op == AtomOp::Cas {
-                out.read(i.e, wide);
+            let halves = if ty == AtomTy::B128 { &[0, 2][..] } else { &[0] };
+            for half in halves {
+                out.read(i.b.saturating_add(*half), wide);
+                if op == AtomOp::Cas {
+                    out.read(i.e.saturating_add(*half), wide);
+                }
+                out.write(i.d.saturating_add(*half), wide);
             }
-            out.write(i.d, wide);
         }
         Kind::Shuffle(_) => {
             out.typed(i, [false; 3], false);
@@ -240,9 +243,13 @@ fn operands(kernel: &Kernel, i: &Code, out: &mut Effects) {
                 Barrier::Reduce(ReduceOp::And | ReduceOp::Or) => set_pred(out, i.d),
             }
         }
-        Kind::Word(_) | Kind::Narrow(_) | Kind::Tiny(_) | Kind::Video(_) | Kind::TileTranspose => {
-            out.typed(i, [false; 3], false)
-        }
+        Kind::Word(_)
+        | Kind::Narrow(_)
+        | Kind::Tiny(_)
+        | Kind::Video(_)
+        | Kind::VideoMad(_)
+        | Kind::TileTranspose => out.typed(i, [false; 3], false),
+        Kind::Alloca { wide, .. } => out.typed(i, [wide, false, false], false),
         Kind::XorSign { ty, .. } => out.typed(i, [ty == FloatTy::F64; 3], ty == FloatTy::F64),
         Kind::SetHalf { ty, .. } => {
             out.read(i.a, wide_cmp(ty));

@@ -7,10 +7,15 @@ use crate::ptx::{
     words::{Kind, Mod, Op, Special},
 };
 
+/// The largest alignment that memory of the stack is asked for with.
+const STACK_ALIGN_MAX: i64 = 1 << 23;
+
 /// Whether a register of `class` can hold a value of type `ty`.
 fn fits(class: Class, ty: Mod, wider: bool) -> bool {
     let Some((kind, bits)) = ty.kind() else { return false };
     let float = matches!(class, Class::F32 | Class::F64);
+    // Nothing but 128 bits goes into such a register.
+    let wider = wider && class != Class::B128;
     match kind {
         Kind::Predicate => class == Class::Pred,
         _ if class == Class::Pred => false,
@@ -32,7 +37,7 @@ pub(super) struct Checker<'a> {
 /// The result of a check: what was expected instead.
 type Expected = Result<(), String>;
 
-fn holds(ok: bool, expected: impl FnOnce() -> String) -> Expected {
+fn holds<E>(ok: bool, expected: impl FnOnce() -> E) -> Result<(), E> {
     if ok { Ok(()) } else { Err(expected()) }
 }
 
@@ -73,7 +78,9 @@ impl Checker<'_> {
         let expected = || format!("a .{} value", ty.text());
         match operand {
             Operand::Register(r) => self.register(*r, ty, wider).map_err(|_| expected()),
-            Operand::Int(_) => holds(matches!(kind, Kind::Bits | Kind::Unsigned | Kind::Signed), expected),
+            Operand::Int(_) => {
+                holds(matches!(kind, Kind::Bits | Kind::Unsigned | Kind::Signed) && bits <= 64, expected)
+            }
             // As bits, a number is as wide as it is spelt.
             Operand::F32(_) => holds(kind == Kind::Float && bits >= 32 || ty == Mod::B32, expected),
             Operand::F64(_) => holds(kind == Kind::Float && bits >= 32 || ty == Mod::B64, expected),
@@ -150,13 +157,20 @@ impl Checker<'_> {
                 Operand::Symbol(s, _) => self.same_space(*s, self.named_space()),
                 _ => self.source(operand, Mod::U64, false),
             },
-            Kindof::VideoSource | Kindof::VideoPart | Kindof::VideoSources | Kindof::VideoMask => {
-                self.video(kind, operand)
-            }
-            Kindof::Register => match operand {
-                Operand::Register(r) => self.register(*r, Mod::B32, false),
-                _ => Err("a 32-bit register".into()),
+            Kindof::VideoSource
+            | Kindof::VideoPart
+            | Kindof::VideoSources
+            | Kindof::VideoMask
+            | Kindof::VideoFactor
+            | Kindof::VideoTerm => self.video(kind, operand),
+            Kindof::Register(ty) => match operand {
+                Operand::Register(r) => self.register(*r, self.ty(ty), false),
+                _ => Err(format!("a .{} register", self.ty(ty).text())),
             },
+            Kindof::Alignment => {
+                let ok = matches!(operand, Operand::Int(n @ 1..=STACK_ALIGN_MAX) if n.count_ones() == 1);
+                holds(ok, || format!("a power of two, at most {STACK_ALIGN_MAX}"))
+            }
             Kindof::Copied => match operand {
                 Operand::Not(r) => self.predicate(*r),
                 Operand::Register(r) if self.scope.class(*r) == Some(Class::Pred) => Ok(()),
@@ -164,7 +178,7 @@ impl Checker<'_> {
             },
             Kindof::Policy => {
                 let global = self.op == Op::Cp || matches!(self.named_space(), None | Some(Space::Global));
-                holds(global, || "no cache policy: only global memory has one".into())?;
+                holds(global, || String::from("no cache policy: only global memory has one"))?;
                 self.source(operand, Mod::B64, false)
             }
         }
@@ -173,13 +187,18 @@ impl Checker<'_> {
     /// A 32-bit register, or parts of one as far as the instruction's lanes allow.
     fn video(&self, kind: Kindof, operand: &Operand) -> Expected {
         let lanes = self.op.video_lanes().unwrap_or(1);
+        let factor = kind == Kindof::VideoFactor;
         let (register, select) = match operand {
             Operand::Register(r) if kind != Kindof::VideoPart => (*r, None),
-            Operand::Part(r, select) => (*r, Some(select)),
-            Operand::Int(_) if kind == Kindof::VideoSource => return Ok(()),
+            Operand::Part(r, select) if kind != Kindof::VideoTerm => (*r, Some(select)),
+            Operand::Minus(r, None) if factor || kind == Kindof::VideoTerm => (*r, None),
+            Operand::Minus(r, Some(select)) if factor => (*r, Some(select)),
+            Operand::Int(_) if factor || matches!(kind, Kindof::VideoSource | Kindof::VideoTerm) => {
+                return Ok(());
+            }
             _ => return Err("a 32-bit register, or parts of one".into()),
         };
-        self.register(register, Mod::B32, false)?;
+        self.register(register, Mod::U32, false)?;
         let Some(select) = select else { return Ok(()) };
         let digits = select.digits();
         let below = |most: u8| digits.iter().all(|digit| *digit < most);
@@ -192,11 +211,34 @@ impl Checker<'_> {
         holds(ok && fitting, || "parts that the instruction has".into())
     }
 
+    /// What no operand shows alone; with the place of the one to blame.
+    pub fn together(&self, operands: &[Operand]) -> Result<(), (usize, String)> {
+        match (self.op, operands) {
+            (Op::Mov, [to, from]) if !self.mods.has(Mod::V2) && !self.mods.has(Mod::V4) => {
+                let vector = |operand: &Operand| matches!(operand, Operand::Vector(..));
+                let kept = self.scope.function.parts(to).iter().any(|part| *part != Operand::Sink);
+                holds(!(vector(to) && vector(from)), || (1, "one register".into()))?;
+                holds(kept, || (0, "at least one register".into()))
+            }
+            (Op::Vmad, [_, factors @ .., term]) => {
+                let minus = |operand: &Operand| matches!(operand, Operand::Minus(..));
+                let product = factors.iter().filter(|factor| minus(factor)).count();
+                let term = minus(term);
+                let one = self.mods.has(Mod::Po);
+                holds(!(one && product > 0), || (1, "no negated register beside `.po`".into()))?;
+                holds(!(term && (one || product == 1)), || {
+                    (3, "no more than one negation, and none beside `.po`".into())
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn mov_to(&self, operand: &Operand) -> Expected {
         let ty = self.ty(Ty::Nth(0));
         match operand {
             Operand::Register(r) => self.register(*r, ty, false),
-            Operand::Vector(..) => self.packed(operand, ty),
+            Operand::Vector(..) => self.packed(operand, ty, true),
             _ => Err(format!("a .{} register", ty.text())),
         }
     }
@@ -204,7 +246,9 @@ impl Checker<'_> {
     fn mov_from(&self, operand: &Operand) -> Expected {
         let ty = self.ty(Ty::Nth(0));
         match operand {
-            Operand::Vector(..) => self.packed(operand, ty),
+            Operand::Vector(..) => self.packed(operand, ty, false),
+            Operand::Register(r) => self.register(*r, ty, false),
+            _ if ty == Mod::B128 => Err("a .b128 register, or a vector".into()),
             Operand::Function(_) => {
                 holds(ty.bits() == 64 && !ty.is_float(), || "a .u64 `mov` for an address".into())
             }
@@ -218,20 +262,24 @@ impl Checker<'_> {
     }
 
     /// `mov.b32 %r, {%h0, %h1}` and its kin: the parts together are as wide as the type.
-    fn packed(&self, operand: &Operand, ty: Mod) -> Expected {
+    fn packed(&self, operand: &Operand, ty: Mod, to: bool) -> Expected {
         let parts = self.scope.function.parts(operand);
         let expected = || format!("2 or 4 parts of together {} bits", ty.bits());
         let bits = ty.bits() / (parts.len() as u32).max(1);
-        holds(matches!(ty, Mod::B32 | Mod::B64) && matches!(parts.len(), 2 | 4), expected)?;
+        holds(
+            matches!(ty, Mod::B16 | Mod::B32 | Mod::B64 | Mod::B128) && matches!(parts.len(), 2 | 4),
+            expected,
+        )?;
         for part in parts {
             let ok = match part {
                 Operand::Register(r) => {
                     self.scope.class(*r).is_some_and(|c| c != Class::Pred && c.bits() == bits)
                 }
-                Operand::Sink | Operand::Int(_) => true,
+                Operand::Sink => to,
+                Operand::Int(_) => !to,
                 _ => false,
             };
-            holds(ok && bits >= 16, expected)?;
+            holds(ok && bits >= 8, expected)?;
         }
         Ok(())
     }
@@ -276,7 +324,7 @@ impl Checker<'_> {
     fn vector_bits_max(&self) -> u32 {
         let global =
             matches!(self.named_space(), None | Some(Space::Global)) && !self.mods.has(Mod::Volatile);
-        if matches!(self.op, Op::Ld | Op::St) && global && self.ty(Ty::Nth(0)).bits() >= 32 {
+        if matches!(self.op, Op::Ld | Op::St) && global && matches!(self.ty(Ty::Nth(0)).bits(), 32 | 64) {
             256
         } else {
             128

@@ -227,7 +227,7 @@ impl<'a> Parser<'a> {
         if lanes > 1 {
             self.bump()?;
         }
-        let class = self.register_class(lanes == 1)?;
+        let class = self.register_class(lanes == 1, lanes)?;
         loop {
             let (name, at) = self.word("a register's name")?;
             if Special::spelled(name).is_some() {
@@ -255,8 +255,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A register's type; predicates only where they may be.
-    pub(in crate::ptx::parse) fn register_class(&mut self, predicates: bool) -> Parsed<Class> {
+    /// The type of a register, or of each of a vector of so many; predicates only where they may be.
+    pub(in crate::ptx::parse) fn register_class(&mut self, predicates: bool, lanes: u8) -> Parsed<Class> {
         let expected = "a register type such as `.b32`";
         let Tok::Dot(word) = self.tok.tok else { return self.unexpected(expected) };
         let class = Mod::named(word).and_then(|m| match m.kind()? {
@@ -264,10 +264,12 @@ impl<'a> Parser<'a> {
             (Kind::IntPair | Kind::BytePair | Kind::Element, _) => None,
             (Kind::Float, 32) => Some(Class::F32),
             (Kind::Float, 64) => Some(Class::F64),
-            // Bytes live in 16-bit registers: only loads, stores and cvt touch them.
-            (_, 8 | 16) => Some(Class::B16),
+            (_, 8) => Some(Class::B8),
+            (_, 16) => Some(Class::B16),
             (_, 32) => Some(Class::B32),
             (_, 64) => Some(Class::B64),
+            // A vector has 128 bits at most.
+            (_, 128) if lanes == 1 => Some(Class::B128),
             _ => None,
         });
         let Some(class) = class else { return self.unexpected(expected) };
@@ -453,6 +455,7 @@ fn renumber(function: &mut Function) {
             match operand {
                 Operand::Register(r)
                 | Operand::Part(r, _)
+                | Operand::Minus(r, _)
                 | Operand::Not(r)
                 | Operand::Address(Base::Register(r), _) => meet(*r),
                 Operand::Pair(a, b) => [*a, *b].into_iter().for_each(&mut meet),
@@ -465,6 +468,7 @@ fn renumber(function: &mut Function) {
         match operand {
             Operand::Register(r)
             | Operand::Part(r, _)
+            | Operand::Minus(r, _)
             | Operand::Not(r)
             | Operand::Address(Base::Register(r), _) => number(r),
             Operand::Pair(a, b) => [a, b].into_iter().for_each(number),

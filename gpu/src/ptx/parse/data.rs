@@ -86,6 +86,9 @@ impl<'a> Parser<'a> {
                             &format!("a type in .{place}"),
                         ));
                     };
+                    if lanes > 1 && element == Mod::B128 {
+                        return self.unexpected("a type of at most 64 bits for a vector");
+                    }
                     self.bump()?;
                     return Ok((align, element, lanes));
                 }
@@ -263,7 +266,8 @@ impl<'a> Parser<'a> {
             return self.pointer_byte(bits, bytes, pointers);
         }
         self.whole_pointers(bytes, pointers)?;
-        bytes.extend_from_slice(&bits.to_le_bytes()[..(element.bits() / 8) as usize]);
+        // Numbers have 64 bits; what a wider element has above them is zero.
+        bytes.extend_from_slice(&u128::from(bits).to_le_bytes()[..(element.bits() / 8) as usize]);
         Ok(())
     }
 
@@ -370,11 +374,13 @@ impl<'a> Parser<'a> {
     /// `.reg .u32 name`: passed as a `.param` of its size, from and to which the body's register is copied.
     fn register_param(&mut self, at: At) -> Parsed<(Param, FormalName<'a>)> {
         self.bump()?;
-        let class = self.register_class(false)?;
+        let class = self.register_class(false, 1)?;
         let element = match class {
+            Class::B8 => Mod::B8,
             Class::Pred | Class::B16 => Mod::B16,
             Class::B32 => Mod::B32,
             Class::B64 => Mod::B64,
+            Class::B128 => Mod::B128,
             Class::F32 => Mod::F32,
             Class::F64 => Mod::F64,
         };

@@ -8,7 +8,7 @@ use crate::ptx::{
 };
 
 /// What every sample may name: registers of each class, variables, a label.
-pub const DECLARATIONS: &str = ".reg .pred %p<8>; .reg .b16 %h<16>; .reg .b32 %r<40>; .reg .b64 %d<16>; .reg .f32 %f<40>; \
+pub const DECLARATIONS: &str = ".reg .pred %p<8>; .reg .b16 %h<16>; .reg .b32 %r<40>; .reg .b64 %d<16>; .reg .b128 %q<16>; .reg .f32 %f<40>; \
                                 .reg .f64 %g<40>;\n.shared .align 16 .b8 cell[64];\n.local .align 16 .b8 own[64];\nCHOICES: .branchtargets END;\n";
 
 /// One instruction as text, and whether an assembler can be asked about it alone.
@@ -64,6 +64,7 @@ fn register(ty: Mod, n: usize) -> String {
         (Some(Kind::Element), _) => format!("%r{n}"),
         (Some(Kind::Float), 32) => format!("%f{n}"),
         (Some(Kind::Float), 64) => format!("%g{n}"),
+        (_, 128) => format!("%q{}", n % 16),
         (_, 64) => format!("%d{}", n % 16),
         (_, 32) => format!("%r{n}"),
         _ => format!("%h{}", n % 16),
@@ -115,7 +116,7 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
         None => 1,
     };
     let doubled = matches!(op, Op::Ld | Op::St)
-        && first.bits() >= 32
+        && matches!(first.bits(), 32 | 64)
         && mods
             .one_of(&[Mod::Shared, Mod::SharedCta, Mod::SharedCluster, Mod::Local, Mod::Param, Mod::Const])
             .is_none()
@@ -174,6 +175,11 @@ fn operand(op: Op, mods: &Mods, name: &str, n: usize) -> Option<String> {
         "_" => "_".into(),
         "vr" => "%r9".into(),
         "vs" => format!("%r{n}{}", [".b3", "", ".h1"][mods.as_slice().len() % 3]),
+        "vn" => format!("%r{n}{}", [".b3", "", ".h1"][mods.as_slice().len() % 3]),
+        "vt" if mods.has(Mod::Po) => "%r9".into(),
+        "vt" => "-%r9".into(),
+        "r" => register(first, n),
+        "al" => "64".into(),
         "vd" => "%r5.h1".into(),
         "vq" | "vm" if mods.as_slice().len().is_multiple_of(2) => format!("%r{n}"),
         "vq" => format!("%r{n}.{}", if op.video_lanes() == Some(2) { "h30" } else { "b7025" }),

@@ -58,6 +58,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         }
         Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing => true,
         Kind::Convert(how) => float::translates_convert(how),
+        Kind::Load { bits: 128, .. } | Kind::Store { bits: 128, .. } => false,
         Kind::Load { area, .. } | Kind::Store { area, .. } => {
             let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
             let stored = matches!(i.kind, Kind::Load { .. }) || parts.iter().all(|part| part.slot != NONE);
@@ -92,6 +93,8 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::Narrow(_)
         | Kind::Tiny(_)
         | Kind::Video(_)
+        | Kind::VideoMad(_)
+        | Kind::Alloca { .. }
         | Kind::XorSign { .. }
         | Kind::SetHalf { .. }
         | Kind::Elect

@@ -15,13 +15,14 @@ fn copied_as(element: Mod) -> Mod {
         (_, 8) => Mod::B8,
         (_, 16) => Mod::B16,
         (_, 32) => Mod::B32,
+        (_, 128) => Mod::B128,
         _ => Mod::B64,
     }
 }
 
-/// Whether a register is as wide as a parameter; bytes are in 16-bit registers.
+/// Whether a register is as wide as a parameter.
 fn holds(function: &Function, register: u32, param: &Param) -> bool {
-    function.registers[register as usize].bits() == param.element.bits().max(Class::B16.bits())
+    function.registers[register as usize].bits() == param.element.bits()
 }
 
 fn refuse<T>(at: At, found: &str, expected: &str) -> Parsed<T> {

@@ -53,6 +53,14 @@ impl<'a> Parser<'a> {
                     None => self.simple(function, body),
                 }
             }
+            Tok::Punct(b'-') if op == Op::Vmad && !self.negates_number()? => {
+                let at = self.bump()?.at;
+                match self.selected(function, body)? {
+                    Operand::Register(r) => Ok(Operand::Minus(r, None)),
+                    Operand::Part(r, select) => Ok(Operand::Minus(r, Some(select))),
+                    _ => Err(Refusal::unexpected(at, "`-`", "a register after it")),
+                }
+            }
             _ if op.video_lanes().is_some() => self.selected(function, body),
             _ => self.simple(function, body),
         }
@@ -193,7 +201,7 @@ impl<'a> Parser<'a> {
         Ok(Operand::Address(base, offset))
     }
 
-    /// Whether the `!` here stands before a number rather than a predicate.
+    /// Whether the `!` or `-` here stands before a number rather than a register.
     fn negates_number(&self) -> Parsed<bool> {
         let next = self.lexer.clone().next()?.tok;
         Ok(!matches!(next, Tok::Word(name) if name != "WARP_SZ"))
