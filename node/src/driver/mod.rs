@@ -401,7 +401,8 @@ impl Driver {
                 () = self.shutdown.wanted() => break,
                 Some(wish) = queues.wishes.recv() => self.on_wish(wish),
                 Some(input) = queues.local.recv(), if self.undelivered.is_empty() => {
-                    self.on_local(input, &mut queues.local);
+                    self.feed(input);
+                    self.take_more(&mut queues.local);
                 }
                 Some(chore) = queues.chores.recv() => self.on_chore(chore),
                 Some(call) = queues.control.recv() => self.on_control(call),
@@ -413,6 +414,9 @@ impl Driver {
                 () = self.clock.reached(deadline) => self.on_time(),
             }
             self.settle();
+            if self.to_write.iter().any(|record| record.hurry) {
+                self.gather(&mut queues).await;
+            }
             self.write(&mut queues, true);
         }
         self.write(&mut queues, false);
@@ -435,11 +439,10 @@ impl Driver {
         }
     }
 
-    /// One turn of the node's own results: more are taken at once, but not without end.
-    fn on_local(&mut self, first: Input, more: &mut mpsc::Receiver<Input>) {
-        self.feed(first);
+    /// What has come here already: taken in the same turn, but not without end.
+    fn take_more(&mut self, from: &mut mpsc::Receiver<Input>) {
         for _ in 1..TURN_MAX {
-            let Ok(input) = more.try_recv() else { return };
+            let Ok(input) = from.try_recv() else { return };
             self.feed(input);
         }
     }
@@ -482,6 +485,17 @@ impl Driver {
             let Some(input) = self.undelivered.pop_front() else { return };
             self.feed(input);
         }
+    }
+
+    /// Before the disk is waited for: lets out what was said, and takes in what came meanwhile, so that one sync covers
+    /// its records as well.
+    async fn gather(&mut self, queues: &mut Queues) {
+        tokio::task::yield_now().await;
+        if self.undelivered.is_empty() {
+            self.take_more(&mut queues.local);
+        }
+        self.take_more(&mut queues.peers);
+        self.settle();
     }
 
     async fn down(self) {
