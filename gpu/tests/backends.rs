@@ -293,6 +293,38 @@ fn memory_is_cleared_before_it_is_given_back() {
     assert_eq!(imitation_says(b"imitation_residue\0"), 0, "bytes of programs that were left in freed memory");
 }
 
+/// A kernel with variables of every lasting kind, and one with none that it could change.
+const VARIABLES: [&str; 2] = [
+    ".version 7.8\n.target sm_70\n.address_size 64\n.global .align 4 .u32 blank[3];\n\
+    .global .align 4 .u32 given[2] = {5, 6};\n.const .align 8 .u64 at[2] = {7, generic(given)};\n\
+    .visible .entry keeps(.param .u64 out)\n{\n.global .align 1 .b8 inner[5] = {1, 2};\n\
+    .reg .b32 %a, %b; .reg .b64 %d;\nld.const.u64 %d, [at+8]; ld.u32 %a, [%d+4]; ld.global.u8 %b, [inner+1];\n\
+    add.u32 %a, %a, %b; st.global.u32 [blank+8], %a; st.global.u8 [inner+4], %a;\n\
+    ld.param.u64 %d, [out]; st.global.u32 [%d], %a; ret;\n}\n",
+    ".version 7.8\n.target sm_70\n.address_size 64\n.const .align 4 .u32 table[3] = {7, 8, 9};\n\
+    .visible .entry keeps(.param .u64 out)\n{\n.reg .b32 %a; .reg .b64 %d;\n\
+    ld.const.u32 %a, [table+4]; ld.param.u64 %d, [out]; st.global.u32 [%d], %a; ret;\n}\n",
+];
+
+/// Likewise what is in a module's variables, and what was made ready for a run that never came, whenever the device is let go.
+#[test]
+fn variables_and_what_never_ran_are_cleared_before_they_are_given_back() {
+    let _alone = DEVICE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for text in VARIABLES {
+        let bench = Bench::new(text, "keeps").grid([1; 3], [1; 3]).buffer(bytes_of_u32(&[1, 2, 3]));
+        let load = || bench.load(bench.program()).unwrap();
+        for mut engine in engines() {
+            for _ in 0..2 {
+                assert_eq!(outputs_of(&mut *engine, load(), &bench)[0].bytes, bytes_of_u32(&[8, 2, 3]));
+            }
+            engine.prepare(&mut load(), &bench.limits, true).unwrap();
+        }
+        if env::var_os(INSIDE).is_some() {
+            assert_eq!(imitation_says(b"imitation_residue\0"), 0, "bytes that were left on the device");
+        }
+    }
+}
+
 /// A kernel that counts its launches in a variable of its module.
 const COUNTS: &str = ".version 7.8\n.target sm_70\n.address_size 64\n.global .align 4 .u32 launches;\n\
     .visible .entry counts(.param .u64 out)\n{\n.reg .b32 %a; .reg .b64 %d;\n\

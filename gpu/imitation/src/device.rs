@@ -2,14 +2,15 @@
 //!
 //! An allocation is host memory with a made-up address: that of a window of the CPU engine's address space, so that what a
 //! kernel is given as a pointer is passed on as it is, and an access outside every window is seen for what it is. Fresh
-//! memory holds junk, as a card's holds what its last owner left; what is freed before it was cleared is counted.
+//! memory holds junk, as a card's holds what its last owner left; what is given back before it was cleared is counted, be it
+//! freed, a variable of a module that is unloaded, or left behind in a context that ends.
 
 use super::{
-    Code, INVALID_HANDLE, INVALID_PTX, INVALID_VALUE, NO_BINARY_FOR_GPU, NOT_FOUND, OUT_OF_MEMORY,
-    UNSUPPORTED_PTX_VERSION, settings::Settings, stream::Stream,
+    CONTEXT_IS_DESTROYED, Code, INVALID_CONTEXT, INVALID_HANDLE, INVALID_PTX, INVALID_VALUE,
+    NO_BINARY_FOR_GPU, NOT_FOUND, OUT_OF_MEMORY, UNSUPPORTED_PTX_VERSION, settings::Settings, stream::Stream,
 };
 use ion_gpu::{
-    cpu::bare::{Bare, WINDOW_BITS, Window, first_values, variable_bytes},
+    cpu::bare::{Bare, WINDOW_BITS, Window, first_values, places, variable_bytes},
     program::shared_bytes,
     ptx,
 };
@@ -35,7 +36,9 @@ pub struct Device {
     pub streams: Mutex<Vec<Arc<Stream>>>,
     /// The code that every call answers with since a kernel's fault; 0 while all is well.
     broken: AtomicU32,
-    /// Bytes that were freed without having been cleared.
+    /// How often its context was retained and not released.
+    retained: AtomicU64,
+    /// Bytes that were given back without having been cleared.
     pub residue: AtomicU64,
     /// Copies that were queued on any stream, and the latest of these that has ended.
     copies: Mutex<[u64; 2]>,
@@ -62,6 +65,7 @@ impl Device {
             memory: Mutex::default(),
             streams: Mutex::default(),
             broken: AtomicU32::new(0),
+            retained: AtomicU64::new(0),
             residue: AtomicU64::new(0),
             copies: Mutex::default(),
             copied: Condvar::new(),
@@ -92,12 +96,34 @@ impl Device {
         drop(self.copied.wait_while(copies, |[_, ended]| *ended <= number));
     }
 
-    /// Nothing works any more after a kernel's fault.
+    /// Nothing works any more after a kernel's fault, nor without a context.
     pub fn alive(&self) -> Result<(), Code> {
         match self.broken.load(Ordering::SeqCst) {
+            0 if self.retained.load(Ordering::SeqCst) == 0 => Err(CONTEXT_IS_DESTROYED),
             0 => Ok(()),
             code => Err(code),
         }
+    }
+
+    pub fn retain(&self) -> Result<(), Code> {
+        self.retained.fetch_add(1, Ordering::SeqCst);
+        self.alive()
+    }
+
+    /// The last release ends the context, with all that is left in it.
+    pub fn release(&self) -> Result<(), Code> {
+        let less = |retained: u64| retained.checked_sub(1);
+        let before = self.retained.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        if before.map_err(|_| INVALID_CONTEXT)? == 1 {
+            self.drain();
+            lock(&self.memory).drain(..).for_each(|piece| self.give_back(&piece));
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is done.
+    pub fn drain(&self) {
+        lock(&self.streams).iter().for_each(|stream| stream.drain());
     }
 
     pub fn break_down(&self, code: Code) {
@@ -138,21 +164,21 @@ impl Device {
         Ok((at as u64 + 1) << WINDOW_BITS)
     }
 
-    /// Frees memory of a program's, once nothing uses it.
+    /// Frees memory, once nothing uses it.
     pub fn free(&self, address: u64) -> Result<(), Code> {
-        let piece = self.take(address)?;
-        let left =
-            piece.bytes.iter().flat_map(|word| word.to_ne_bytes()).take(piece.len).filter(|byte| *byte != 0);
-        self.residue.fetch_add(left.count() as u64, Ordering::SeqCst);
-        Ok(())
-    }
-
-    fn take(&self, address: u64) -> Result<Piece, Code> {
-        lock(&self.streams).iter().for_each(|stream| stream.drain());
+        self.drain();
         let mut pieces = lock(&self.memory);
         let at = (address >> WINDOW_BITS).checked_sub(1).ok_or(INVALID_VALUE)? as usize;
         let piece = pieces.get_mut(at).filter(|piece| piece.len > 0).ok_or(INVALID_VALUE)?;
-        Ok(std::mem::replace(piece, Piece { bytes: Box::default(), len: 0, writable: false }))
+        let piece = std::mem::replace(piece, Piece { bytes: Box::default(), len: 0, writable: false });
+        self.give_back(&piece);
+        Ok(())
+    }
+
+    fn give_back(&self, piece: &Piece) {
+        let left =
+            piece.bytes.iter().flat_map(|word| word.to_ne_bytes()).take(piece.len).filter(|byte| *byte != 0);
+        self.residue.fetch_add(left.count() as u64, Ordering::SeqCst);
     }
 
     /// Where `len` bytes from `address` on are on the host.
@@ -191,6 +217,8 @@ pub struct Module {
     pub device: &'static Device,
     /// Where its global and its constant variables begin; 0 where there are none.
     variables: [u64; 2],
+    /// Name, place and size of each variable that is visible from outside.
+    visible: Vec<(String, u64, usize)>,
     functions: Vec<&'static Function>,
 }
 
@@ -235,7 +263,8 @@ impl Module {
             // SAFETY: the range was just allocated, and nothing else knows of it.
             unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to as *mut u8, values.len()) };
         }
-        let mut module = Self { device, variables, functions: Vec::new() };
+        let visible = visible(text, &parsed, variables);
+        let mut module = Self { device, variables, visible, functions: Vec::new() };
         // What its compiler cannot do shows now, as a driver's does.
         match parsed.kernels().map(|kernel| Function::of(device, &parsed, kernel, variables)).collect() {
             Ok(functions) => {
@@ -254,10 +283,27 @@ impl Module {
         self.functions.iter().find(|function| function.name == name).copied().ok_or(NOT_FOUND)
     }
 
+    /// Where a variable is, and how many bytes it has.
+    pub fn variable(&self, name: &str) -> Result<(u64, usize), Code> {
+        let found = self.visible.iter().find(|(visible, ..)| visible == name);
+        found.map(|(_, place, bytes)| (*place, *bytes)).ok_or(NOT_FOUND)
+    }
+
     /// Frees the variables.
     pub fn unload(&self) -> Result<(), Code> {
-        self.variables.iter().filter(|at| **at > 0).try_for_each(|at| self.device.take(*at).map(|_| ()))
+        self.variables.iter().filter(|at| **at > 0).try_for_each(|at| self.device.free(*at))
     }
+}
+
+/// Name, place and size of each variable that the text, which is canonical, shows to the outside.
+fn visible(text: &str, parsed: &ptx::Module, variables: [u64; 2]) -> Vec<(String, u64, usize)> {
+    let is_visible = |name: &str| {
+        let declared = |line: &str| line.split(['[', ' ']).any(|word| word == name);
+        text.lines().any(|line| line.starts_with(".visible .") && declared(line))
+    };
+    let placed = ptx::lasting_variables(parsed).zip(places(parsed, variables));
+    let all = placed.map(|((name, variable), place)| (name, place, variable.bytes() as usize));
+    all.filter(|(name, ..)| is_visible(name)).collect()
 }
 
 impl Function {

@@ -47,6 +47,7 @@ const NOT_FOUND: Code = 500;
 const NOT_READY: Code = 600;
 const ILLEGAL_ADDRESS: Code = 700;
 const LAUNCH_OUT_OF_RESOURCES: Code = 701;
+const CONTEXT_IS_DESTROYED: Code = 709;
 const ASSERT: Code = 710;
 const MISALIGNED_ADDRESS: Code = 716;
 const LAUNCH_FAILED: Code = 719;
@@ -200,12 +201,17 @@ calls! {
     }
 
     fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, ordinal: c_int) {
-        device(ordinal)?.alive()?;
+        device(ordinal)?.retain()?;
         put(context, std::ptr::without_provenance_mut(ordinal as usize + 1))
     }
 
     fn cuDevicePrimaryCtxRelease_v2(ordinal: c_int) {
-        device(ordinal).map(|_| ())
+        device(ordinal)?.release()
+    }
+
+    fn cuCtxSynchronize() {
+        current()?.drain();
+        current().map(|_| ())
     }
 
     fn cuCtxSetCurrent(context: *mut c_void) {
@@ -306,6 +312,14 @@ calls! {
         Ok(())
     }
 
+    fn cuMemsetD8_v2(address: u64, value: u8, bytes: usize) {
+        let to = current()?.range(address, bytes)?;
+        COMPUTED.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the range was just checked; nothing that is queued for it is the caller's to race with.
+        unsafe { std::ptr::write_bytes(to as *mut u8, value, bytes) };
+        Ok(())
+    }
+
     fn cuMemcpyHtoDAsync_v2(address: u64, from: *const c_void, bytes: usize, stream: *mut c_void) {
         let device = current()?;
         let to = device.range(address, bytes)?;
@@ -361,6 +375,14 @@ calls! {
         let name = unsafe { CStr::from_ptr(name) }.to_str().map_err(|_| NOT_FOUND)?;
         let function = held::<Module>(module)?.function(name)?;
         put(to, std::ptr::from_ref(function).cast_mut().cast())
+    }
+
+    fn cuModuleGetGlobal_v2(to: *mut u64, bytes: *mut usize, module: *mut c_void, name: *const c_char) {
+        // SAFETY: a name that ends in NUL, as the header asks.
+        let name = unsafe { CStr::from_ptr(name) }.to_str().map_err(|_| NOT_FOUND)?;
+        let (place, size) = held::<Module>(module)?.variable(name)?;
+        put(to, place)?;
+        put(bytes, size)
     }
 
     fn cuFuncGetAttribute(to: *mut c_int, attribute: c_int, function: *mut c_void) {
@@ -477,7 +499,7 @@ pub extern "C" fn imitation_graphs() -> u64 {
     GRAPHS.load(Ordering::SeqCst)
 }
 
-/// Bytes of all devices that were freed without having been cleared: no call of the driver's, but a test's.
+/// Bytes of all devices that were given back without having been cleared: no call of the driver's, but a test's.
 #[unsafe(no_mangle)]
 pub extern "C" fn imitation_residue() -> u64 {
     driver().devices.iter().map(|device| device.residue.load(Ordering::SeqCst)).sum()

@@ -30,6 +30,15 @@ pub fn variable_bytes(module: &Module) -> [u64; 2] {
     [Space::Global, Space::Const].map(|space| decode::layout(module, space).1)
 }
 
+/// Where each lasting variable is, in the order of [`ptx::lasting_variables`], `addresses` being where the two begin.
+pub fn places(module: &Module, addresses: [u64; 2]) -> Vec<u64> {
+    let [globals, constants] = [Space::Global, Space::Const].map(|space| decode::layout(module, space).0);
+    let place = |(global, constant): (Option<u64>, Option<u64>)| {
+        global.map(|offset| addresses[0] + offset).or(constant.map(|offset| addresses[1] + offset))
+    };
+    globals.into_iter().zip(constants).filter_map(place).collect()
+}
+
 /// What they hold at first, `addresses` being where the two begin.
 pub fn first_values(module: &Module, addresses: [u64; 2], into: [&mut [u8]; 2]) {
     let addresses = Addresses { global: addresses[0], constant: addresses[1] };

@@ -30,17 +30,18 @@ const KEPT_MAX: usize = 8;
 
 /// One CUDA device.
 pub struct CudaBackend {
-    context: Context,
-    model: String,
-    capability: ComputeCapability,
-    memory: Bytes,
-    /// Lent to the program that runs; gone after one that ended in a fault.
-    desk: Option<Desk>,
+    // Fields are dropped in this order: all that is on the device before the context.
     /// Modules without variables that a kernel could have changed, and their text; the newest last. Compiling one takes a
     /// driver longer than small jobs run.
     kept: Vec<(String, Rc<Module>)>,
     /// What was made ready for the next run.
     ahead: Option<Ahead>,
+    /// Lent to the program that runs; gone after one that ended in a fault.
+    desk: Option<Desk>,
+    context: Context,
+    model: String,
+    capability: ComputeCapability,
+    memory: Bytes,
 }
 
 /// What programs run with, made once: none of it holds anything of theirs but what the next copy overwrites.
@@ -89,22 +90,16 @@ impl CudaBackend {
         let _ =
             driver::call(|| result::ctx::set_limit(sys::CUlimit::CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES));
         let desk = Some(Desk::make()?);
-        Ok(Self {
-            context,
-            model,
-            capability,
-            memory: Bytes(memory as u64),
-            desk,
-            kept: Vec::new(),
-            ahead: None,
-        })
+        let (memory, kept, ahead) = (Bytes(memory as u64), Vec::new(), None);
+        Ok(Self { kept, ahead, desk, context, model, capability, memory })
     }
 
     /// Runs an empty kernel.
     fn warm(&self) -> Result<(), Fault> {
         let text =
             CString::new(WARM).map_err(|_| Fault::Driver { message: "a NUL in our own text".into() })?;
-        let module = Module::compile(&text).map_err(|(trouble, log)| refused(trouble, "warm.ptx", &log))?;
+        let module =
+            Module::compile(&text, &[]).map_err(|(trouble, log)| refused(trouble, "warm.ptx", &log))?;
         let Some(desk) = &self.desk else { return Ok(()) };
         let launched = module.kernel(c"warm").and_then(|warm| {
             // SAFETY: the module is loaded, and its kernel takes nothing.
@@ -190,11 +185,14 @@ impl CudaBackend {
             return Ok(compiled);
         }
         // The only text a driver sees: our own print of what our own parser read.
-        let shown = CString::new(text.as_str()).map_err(|_| Fault::Driver {
-            message: format!("the print of module `{}` holds a NUL", module.name),
-        })?;
-        let compiled =
-            Rc::new(Module::compile(&shown).map_err(|(trouble, log)| refused(trouble, &module.name, &log))?);
+        let plain = |text: &str| {
+            let message = format!("the print of module `{}` holds a NUL", module.name);
+            CString::new(text).map_err(|_| Fault::Driver { message })
+        };
+        let variables: Result<Vec<CString>, Fault> =
+            ptx::lasting_variables(&module.module).map(|(name, _)| plain(&name)).collect();
+        let compiled = Module::compile(&plain(&text)?, &variables?);
+        let compiled = Rc::new(compiled.map_err(|(trouble, log)| refused(trouble, &module.name, &log))?);
         if !module.module.variables.iter().any(|variable| variable.space == Space::Global) {
             self.kept.push((text, compiled.clone()));
             let over = self.kept.len().saturating_sub(KEPT_MAX);

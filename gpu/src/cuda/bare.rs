@@ -47,7 +47,7 @@ pub fn launches(ordinal: u32, of: &Loop<'_>) -> Result<Duration, Fault> {
         let _context = Context::open(ordinal)?;
         let (stream, mut back) = (Stream::create()?, Pinned::alloc(of.bytes)?);
         let began = Instant::now();
-        let module = Module::compile(&ptx).map_err(|(trouble, _)| trouble)?;
+        let module = Module::compile(&ptx, &[]).map_err(|(trouble, _)| trouble)?;
         let function = module.kernel(&kernel)?;
         let memory = Memory::alloc(of.bytes)?;
         memory.zero(&stream)?;

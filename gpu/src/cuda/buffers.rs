@@ -14,9 +14,12 @@ use crate::{
 use cudarc::driver::sys;
 use ion_protocol::{Bytes, fault::Fault};
 
-/// All of them; none before they are allocated.
+/// All of them; none before they are allocated. Nothing is left in them when they are freed.
 #[derive(Default)]
-pub(super) struct Buffers(Vec<Held>);
+pub(super) struct Buffers {
+    held: Vec<Held>,
+    cleared: bool,
+}
 
 /// A buffer on the device.
 struct Held {
@@ -53,35 +56,37 @@ impl Buffers {
             let first = job.take_content(n as u16).map_or(First::Zeros, First::Bytes);
             Held { memory, first, used: 0 }
         });
-        Ok(Self(held.collect()))
+        Ok(Self { held: held.collect(), cleared: false })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.held.is_empty()
     }
 
     /// Where a buffer is.
     pub fn address(&self, n: u16) -> sys::CUdeviceptr {
-        self.0[usize::from(n)].memory.address
+        self.held[usize::from(n)].memory.address
     }
 
     /// Clears those that begin with zeros.
     pub fn clear(&mut self, stream: &Stream) -> Result<(), Trouble> {
-        for held in self.0.iter_mut().filter(|held| matches!(held.first, First::Zeros)) {
+        for held in self.held.iter_mut().filter(|held| matches!(held.first, First::Zeros)) {
             held.memory.zero(stream)?;
             held.first = First::Held;
         }
         Ok(())
     }
 
-    /// Clears them all.
-    pub fn zero(&self, stream: &Stream) -> Result<(), Trouble> {
-        self.0.iter().try_for_each(|held| held.memory.zero(stream))
+    /// Clears them all, for the last time.
+    pub fn zero(&mut self, stream: &Stream) -> Result<(), Trouble> {
+        self.held.iter().try_for_each(|held| held.memory.zero(stream))?;
+        self.cleared = true;
+        Ok(())
     }
 
     /// Has a buffer's first content on its way before whatever kernel is queued next.
     pub fn fill(&mut self, n: u16, desk: &mut Desk, stop: &Stop<'_>) -> Result<(), Cut> {
-        let held = &mut self.0[usize::from(n)];
+        let held = &mut self.held[usize::from(n)];
         let First::Bytes(content) = &mut held.first else { return Ok(()) };
         let content = std::mem::take(content);
         held.first = First::Held;
@@ -105,7 +110,7 @@ impl Buffers {
         if let Some(last) = last {
             desk.copies.wait_for(last)?;
         }
-        let memory = &self.0[usize::from(n)].memory;
+        let memory = &self.held[usize::from(n)].memory;
         let (size, mut bytes) = (memory.bytes, Vec::new());
         if bytes.try_reserve_exact(size).is_err() {
             let message = format!("no memory to read back {}", Bytes(size as u64));
@@ -117,21 +122,31 @@ impl Buffers {
 
     /// How many launches had been queued when a buffer was last used.
     pub fn used(&self, n: u16) -> u64 {
-        self.0[usize::from(n)].used
+        self.held[usize::from(n)].used
     }
 
     /// Says that the launch of that number uses a buffer.
     pub fn use_in(&mut self, n: u16, launch: u64) {
-        self.0[usize::from(n)].used = launch;
+        self.held[usize::from(n)].used = launch;
     }
 
     /// Says that the launch of that number uses any of them.
     pub fn use_all_in(&mut self, launch: u64) {
-        self.0.iter_mut().for_each(|held| held.used = launch);
+        self.held.iter_mut().for_each(|held| held.used = launch);
     }
 
     /// Has two buffers exchange what they hold.
     pub fn swap(&mut self, a: u16, b: u16) {
-        self.0.swap(usize::from(a), usize::from(b));
+        self.held.swap(usize::from(a), usize::from(b));
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // They were made ready for a run that never came.
+        if !self.cleared && !self.held.is_empty() {
+            // It fails on a device that is of no more use.
+            let _ = driver::wipe(self.held.iter().map(|Held { memory, .. }| (memory.address, memory.bytes)));
+        }
     }
 }

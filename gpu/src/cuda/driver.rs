@@ -358,12 +358,16 @@ impl Drop for Memory {
 /// Text of the driver's compiler that is kept of a refused module.
 const JIT_LOG_BYTES: usize = 2048;
 
-/// A module compiled for the current device.
-pub struct Module(sys::CUmodule);
+/// A module compiled for the current device. Nothing is left in its variables when it is unloaded.
+pub struct Module {
+    module: sys::CUmodule,
+    /// Where each of its variables is, and how many bytes it has.
+    variables: Vec<(sys::CUdeviceptr, usize)>,
+}
 
 impl Module {
-    /// Compiles canonical PTX; `Err` holds what the driver's compiler said.
-    pub fn compile(ptx: &CString) -> Result<Self, (Trouble, String)> {
+    /// Compiles canonical PTX with variables of these names; `Err` holds what the driver's compiler said.
+    pub fn compile(ptx: &CString, variables: &[CString]) -> Result<Self, (Trouble, String)> {
         let mut log = vec![0u8; JIT_LOG_BYTES];
         let mut module = std::ptr::null_mut();
         let mut options = [
@@ -377,27 +381,46 @@ impl Module {
             // SAFETY: the text ends in NUL; both arrays have two elements; the log outlives the call.
             unsafe { sys::cuModuleLoadDataEx(&mut module, ptx.as_ptr().cast(), 2, options, values).result() }
         });
-        match loaded {
-            Ok(()) => Ok(Self(module)),
-            Err(trouble) => {
-                let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
-                Err((trouble, String::from_utf8_lossy(&log[..end]).trim().to_owned()))
-            }
+        if let Err(trouble) = loaded {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+            return Err((trouble, String::from_utf8_lossy(&log[..end]).trim().to_owned()));
         }
+        let mut compiled = Self { module, variables: Vec::new() };
+        for name in variables {
+            // SAFETY: the module was just loaded.
+            let found = call(|| unsafe { result::module::get_global(module, name.clone()) });
+            let place = found.map_err(|trouble| (trouble, format!("where is {name:?}?")))?;
+            compiled.variables.push(place);
+        }
+        Ok(compiled)
     }
 
     /// A kernel of the module, which must live as long as the kernel is used.
     pub fn kernel(&self, name: &CStr) -> Result<sys::CUfunction, Trouble> {
         // SAFETY: the module is loaded.
-        call(|| unsafe { result::module::get_function(self.0, name.to_owned()) })
+        call(|| unsafe { result::module::get_function(self.module, name.to_owned()) })
     }
 }
 
 impl Drop for Module {
     fn drop(&mut self) {
+        if !self.variables.is_empty() {
+            // It fails on a device that is of no more use.
+            let _ = wipe(self.variables.iter().copied());
+        }
         // SAFETY: loaded in `compile`, unloaded once.
-        let _ = call(|| unsafe { result::module::unload(self.0) });
+        let _ = call(|| unsafe { result::module::unload(self.module) });
     }
+}
+
+/// Clears memory for its next owner, whatever the driver does. All that is under way on the device ends before.
+pub fn wipe(pieces: impl Iterator<Item = (sys::CUdeviceptr, usize)>) -> Result<(), Trouble> {
+    call(result::ctx::synchronize)?;
+    for (address, bytes) in pieces {
+        // SAFETY: the range is the caller's, who frees it next.
+        call(|| unsafe { result::memset_d8_sync(address, 0, bytes) })?;
+    }
+    call(result::ctx::synchronize)
 }
 
 /// Free memory of the current device.

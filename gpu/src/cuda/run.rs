@@ -152,8 +152,7 @@ impl<'a> Run<'a> {
 
     /// Clears all buffers that begin with zeros, before whatever is queued next.
     fn clear(&mut self) -> Result<(), Fault> {
-        let queued = self.buffers.clear(&self.desk.kernels);
-        queued.map_err(|trouble| self.fault(trouble))?;
+        self.on_device(|run| run.buffers.clear(&run.desk.kernels))?;
         let cleared = self.mark()?;
         self.on_device(|run| run.desk.copies.wait_for(&cleared))?;
         self.desk.events.push(cleared);
@@ -268,7 +267,7 @@ impl<'a> Run<'a> {
         event.wait(&self.stop).map_err(|cut| self.cut(cut))
     }
 
-    fn on_device<T>(&self, calls: impl FnOnce(&Self) -> Result<T, Trouble>) -> Result<T, Fault> {
+    fn on_device(&mut self, calls: impl FnOnce(&mut Self) -> Result<(), Trouble>) -> Result<(), Fault> {
         calls(self).map_err(|trouble| self.fault(trouble))
     }
 

@@ -31,5 +31,5 @@ pub use exact::exact;
 pub use inspect::{Inspection, KernelSummary, inspect};
 pub use ir::{Function, Module};
 pub use parse::parse;
-pub use print::{Canonical, canonical, print};
+pub use print::{Canonical, canonical, lasting_variables, print};
 pub use profile::{Profile, Resources, profile, reachable, resources, takes_stack, used_variables};

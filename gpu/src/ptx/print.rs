@@ -10,7 +10,7 @@
 use super::{
     exact,
     ir::{
-        Base, Class, Function, Instruction, Module, Operand, Param, Pointed, Pointer, Prototype, SINK,
+        Base, Class, Function, Instruction, Module, Operand, Param, Pointed, Pointer, Prototype, SINK, Space,
         Symbol, Variable,
     },
     words::{Mod, Op, Special},
@@ -27,6 +27,13 @@ pub struct Canonical {
 
 pub fn print(module: &Module) -> String {
     Printer { module, form: Form::AsRead, out: String::new() }.module()
+}
+
+/// Variables that outlive a launch, and their names in a module's canonical text.
+pub fn lasting_variables(module: &Module) -> impl Iterator<Item = (String, &Variable)> {
+    let named = |(n, variable)| (symbol(Symbol::Module(n as u32)), variable);
+    let lasting = |(_, variable): &(_, &Variable)| matches!(variable.space, Space::Global | Space::Const);
+    module.variables.iter().enumerate().filter(lasting).map(named)
 }
 
 pub fn canonical(module: &Module) -> Canonical {
@@ -72,7 +79,7 @@ impl Printer<'_> {
         let early = pointers.any(|p| matches!(p.to, Pointed::Function(_)));
         self.heads(|f| early && !f.kernel);
         for (n, variable) in module.variables.iter().enumerate() {
-            self.variable(variable, &format!("$m{n}"));
+            self.variable(variable, &symbol(Symbol::Module(n as u32)));
         }
         if self.form == Form::Exact {
             put!(self, "{}", exact::ROUTINES);
@@ -106,8 +113,13 @@ impl Printer<'_> {
             put!(self, ".param .align {} .{} {name};\n", v.align, v.element.text());
             return;
         }
-        let external = if v.is_dynamic() { ".extern " } else { "" };
-        put!(self, "{external}.{} .align {} .{} {name}", v.space.text(), v.align, v.element.text());
+        let linkage = match v.space {
+            // Of others a driver does not say where they are.
+            Space::Global | Space::Const => ".visible ",
+            Space::Shared if v.is_dynamic() => ".extern ",
+            Space::Shared | Space::Local | Space::Param => "",
+        };
+        put!(self, "{linkage}.{} .align {} .{} {name}", v.space.text(), v.align, v.element.text());
         if v.is_dynamic() {
             put!(self, "[]");
         } else {
