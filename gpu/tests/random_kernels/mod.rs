@@ -193,7 +193,8 @@ impl Writer {
     fn memory(&mut self) {
         let (r, f, d, h) = (self.reg('r'), self.reg('f'), self.reg('d'), self.reg('h'));
         let at = self.reg('r');
-        let line = match self.rng.u8(0..12) {
+        let (no, p) = (self.pick(&["", "!"]), self.reg('p'));
+        let line = match self.rng.u8(0..18) {
             0 => format!("st.shared.u32 [%own], {r};"),
             1 => format!("ld.shared.u32 {r}, [%own];"),
             2 => format!("st.shared.f32 [%own+4], {f};"),
@@ -207,6 +208,23 @@ impl Writer {
             8 => format!("ld.global.v2.u32 {{{r}, {at}}}, [%in+16];"),
             9 => format!("st.local.u32 [%stack], {r};\nld.local.u32 {at}, [%stack];"),
             10 => format!("st.global.f32 [%mine+40], {f};\nld.global.f32 {f}, [%mine+40];"),
+            // Where the guard does not hold, the address is none.
+            11 => format!(
+                "setp.lt.u32 %q, {at}, 1024;\nand.b32 %x, {at}, -4;\ncvt.u64.u32 %y, %x;\nadd.u64 %y, %y, %in;\n\
+                 @%q ld.global.u32 {r}, [%y];\n@%q ld.global.s8 {h}, [%y+1];"
+            ),
+            12 => format!(
+                "@{no}{p} ld.global.v2.u64 {{%y, {d}}}, [%in+16];\n@{no}{p} st.shared.u64 [%own+8], {d};"
+            ),
+            13 => format!("@{no}{p} ld.shared.f32 {f}, [%own];\n@{p} st.global.f32 [%mine+40], {f};"),
+            14 => format!("@{no}{p} st.local.u32 [%stack], {r};\n@{p} ld.local.u32 {at}, [%stack];"),
+            15 => format!(
+                "@{no}{p} st.global.v2.u32 [%mine+40], {{{r}, {at}}};\n@{p} st.global.u16 [%mine+44], {h};"
+            ),
+            16 => format!(
+                "@{no}{p} red.shared.add.u32 [cells+{}], {r};\n@{p} atom.shared.max.u32 {r}, [cells+8], {at};",
+                self.rng.u8(0..8) * 4
+            ),
             _ => format!("ld.param.u32 {r}, [n];"),
         };
         let _ = writeln!(self.text, "{line}");
@@ -444,7 +462,20 @@ fn light_statement(w: &mut Writer) -> String {
     let (by, limits) = (w.rng.u8(0..34), w.pick(&["31", "0", "0x1c03", "0x181f", "0x1007"]));
     let (how, vote) = (w.pick(&["up", "down", "bfly", "idx"]), w.pick(&["all", "any", "uni"]));
     let (members, no) = (w.pick(&["0xffffffff", "0xffff", "0xf0f0f0f0"]), w.pick(&["", "!"]));
-    let line = match w.rng.u8(0..22) {
+    let line = match w.rng.u8(0..26) {
+        22 => format!("setp.lt.u32 %q, %r{a}, %r{b}; {}@{no}%q red.{space}.{op} [{at}], %r{b};", place(1020))
+            .replace("exch", "xor"),
+        23 => format!(
+            "setp.lt.u32 %q, %r{a}, %r{b}; {}@{no}%q atom.{space}.{op} %r{a}, [{at}], %r{b};",
+            place(1020)
+        ),
+        24 => format!(
+            "setp.lt.u32 %q, %r{a}, 1024; and.b32 %x, %r{a}, -4; cvt.u64.u32 %y, %x; add.u64 %y, %y, %in; @%q ld.global.u32 %r{b}, [%y];"
+        ),
+        25 => format!(
+            "setp.ne.u32 %q, %r{a}, %r{b}; @{no}%q st.global.u32 [%mine+{}], %r{a}; @{no}%q ld.global.u64 %d0, [%mine+{base}];",
+            24 + base
+        ),
         17 => format!("shfl.sync.{how}.b32 %r{a}, %r{b}, {by}, {limits}, 0xffffffff;"),
         18 => format!(
             "shfl.sync.{how}.b32 %r{a}|%q, %r{b}, {by}, {limits}, 0xffffffff; selp.b32 %r{b}, %r{a}, %e, %q;"

@@ -86,7 +86,7 @@ fn rmw(op: AtomOp, signed: bool) -> AtomicRmwOp {
 }
 
 impl Emitter<'_, '_> {
-    pub fn atomic(&mut self, i: &Code, area: Area, op: AtomOp, ty: AtomTy) -> Option<()> {
+    pub fn atomic(&mut self, i: &Code, area: Area, op: AtomOp, ty: AtomTy) {
         let wide = matches!(ty, AtomTy::U64 | AtomTy::S64);
         let how = Change { area, op, signed: matches!(ty, AtomTy::S32 | AtomTy::S64), wide };
         let given = self.read(i.b, wide);
@@ -95,38 +95,39 @@ impl Emitter<'_, '_> {
         let bits = self.pass().bits;
         let every = self.ops.all_lanes();
         let full = self.ops.b.ins().icmp(IntCC::Equal, bits, every);
-        if i.d != NONE {
-            // The rare warp with lanes missing is left to the interpreter.
-            let missing = self.ops.opposite(full);
-            self.bail_if(missing);
-            let old =
-                (0..self.ops.lanes()).map(|lane| self.change_lane(&how, &places, lane, &given, &stored));
-            let old: Vec<Value> = old.collect();
-            let out = self.ops.gathered(&old, wide);
-            self.write(i, out, wide);
-            return Some(());
-        }
         let (all, some, done) =
             (self.ops.b.create_block(), self.ops.b.create_block(), self.ops.b.create_block());
         self.ops.b.ins().brif(full, all, &[], some, &[]);
         self.ops.b.switch_to_block(all);
-        for lane in 0..self.ops.lanes() {
-            self.change_lane(&how, &places, lane, &given, &stored);
-        }
+        let old = (0..self.ops.lanes()).map(|lane| self.change_lane(&how, &places, lane, &given, &stored));
+        let old: Vec<Value> = old.collect();
+        self.put_old(i, &old, wide);
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(some);
+        let none = self.ops.konst(scalar(wide), 0);
+        let mut old = Vec::new();
         for lane in 0..self.ops.lanes() {
             let (mine, next) = (self.ops.b.create_block(), self.ops.b.create_block());
+            let before = self.ops.b.append_block_param(next, scalar(wide));
             let bit = self.ops.b.ins().band_imm_u(bits, 1 << lane);
-            self.ops.b.ins().brif(bit, mine, &[], next, &[]);
+            self.ops.b.ins().brif(bit, mine, &[], next, &[none.into()]);
             self.ops.b.switch_to_block(mine);
-            self.change_lane(&how, &places, lane, &given, &stored);
-            self.ops.b.ins().jump(next, &[]);
+            let found = self.change_lane(&how, &places, lane, &given, &stored);
+            self.ops.b.ins().jump(next, &[found.into()]);
             self.ops.b.switch_to_block(next);
+            old.push(before);
         }
+        self.put_old(i, &old, wide);
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(done);
-        Some(())
+    }
+
+    /// Puts what the lanes found into a register, if one is asked for.
+    fn put_old(&mut self, i: &Code, old: &[Value], wide: bool) {
+        if i.d != NONE {
+            let out = self.ops.gathered(old, wide);
+            self.write(i, out, wide);
+        }
     }
 
     fn change_lane(

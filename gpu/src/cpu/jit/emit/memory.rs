@@ -406,7 +406,7 @@ impl Emitter<'_, '_> {
             for (n, part) in parts.iter().enumerate().filter(|(_, part)| part.slot != NONE) {
                 loaded.push((part.slot, self.load_even(at, stride, part, bits, signed, n as i32 * step)));
             }
-            return loaded.into_iter().for_each(|(slot, val)| self.put(slot, &val));
+            return self.put_loaded(i, loaded, &parts);
         }
         let places = self.places(i, area, size, false);
         let mut loaded = Vec::new();
@@ -415,7 +415,19 @@ impl Emitter<'_, '_> {
                 loaded.push((part.slot, self.load_part(&places, part, bits, signed, n as i32 * step)));
             }
         }
+        self.put_loaded(i, loaded, &parts);
+    }
+
+    /// Puts what was loaded into registers, whose other lanes keep what they have.
+    fn put_loaded(&mut self, i: &Code, loaded: Vec<(u32, Val)>, parts: &[Part]) {
         for (slot, val) in loaded {
+            let wide = parts.iter().any(|part| part.slot == slot && part.bits == 64);
+            let val = if i.guard == NONE {
+                val
+            } else {
+                let old = self.get(slot);
+                self.guarded(i, val, old, wide)
+            };
             self.put(slot, &val);
         }
     }

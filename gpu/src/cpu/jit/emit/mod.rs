@@ -63,7 +63,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
             let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
             let stored = matches!(i.kind, Kind::Load { .. }) || parts.iter().all(|part| part.slot != NONE);
             let writable = matches!(i.kind, Kind::Load { .. }) || !matches!(area, Area::Param | Area::Const);
-            i.guard == NONE && stored && writable
+            stored && writable
         }
         // A branch ends a region, or is followed within it; an exit is passed by where nobody takes it.
         Kind::Branch(_) => true,
@@ -71,7 +71,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         Kind::Shuffle(_) | Kind::Vote { .. } => {
             i.guard == NONE && collective::translates_collective(kernel, i)
         }
-        Kind::Atomic { area, op, ty } => i.guard == NONE && atomic::translates_atomic(area, op, ty),
+        Kind::Atomic { area, op, ty } => atomic::translates_atomic(area, op, ty),
         Kind::Slct { .. }
         | Kind::Carry(..)
         | Kind::Testp { .. }
@@ -113,6 +113,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
 }
 
 /// Values that hold during one pass over some lanes.
+#[derive(Clone)]
 pub struct Pass {
     /// Number of the pass.
     pub number: Value,
@@ -364,9 +365,11 @@ impl Emitter<'_, '_> {
                 let out = self.convert(i, how)?;
                 self.write(i, out, how.register == 64);
             }
-            Kind::Load { area, bits, signed } => self.load(i, area, bits, signed),
-            Kind::Store { area, bits } => self.store_now(i, area, bits),
-            Kind::Atomic { area, op, ty } => self.atomic(i, area, op, ty)?,
+            Kind::Load { area, bits, signed } => {
+                self.under_guard(i, |this| this.load(i, area, bits, signed));
+            }
+            Kind::Store { area, bits } => self.under_guard(i, |this| this.store_now(i, area, bits)),
+            Kind::Atomic { area, op, ty } => self.under_guard(i, |this| this.atomic(i, area, op, ty)),
             Kind::Shuffle(op) => self.shuffle(i, op)?,
             Kind::Vote { op, negate } => self.vote(i, op, negate)?,
             Kind::Exit => self.stay(i),
@@ -374,6 +377,31 @@ impl Emitter<'_, '_> {
             _ => return None,
         }
         Some(())
+    }
+
+    /// Touches memory for the lanes in which the guard holds, if there are any: nothing is checked for nobody.
+    fn under_guard(&mut self, i: &Code, touch: impl FnOnce(&mut Self)) {
+        if i.guard == NONE {
+            return touch(self);
+        }
+        let bits = self.guard_bits(i);
+        let (work, done) = (self.ops.b.create_block(), self.ops.b.create_block());
+        self.ops.b.ins().brif(bits, work, &[], done, &[]);
+        self.ops.b.switch_to_block(work);
+        let whole = self.pass.clone();
+        self.only(bits);
+        touch(self);
+        self.pass = whole;
+        self.ops.b.ins().jump(done, &[]);
+        self.ops.b.switch_to_block(done);
+    }
+
+    /// Takes only these lanes of a pass for active.
+    fn only(&mut self, bits: Value) {
+        let active = Val::Many(self.lane_masks(bits));
+        if let Some(pass) = &mut self.pass {
+            (pass.bits, pass.active) = (bits, active);
+        }
     }
 
     /// Goes past an exit that nobody takes.

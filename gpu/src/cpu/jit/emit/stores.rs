@@ -38,9 +38,15 @@ impl Emitter<'_, '_> {
         self.ops.b.switch_to_block(head);
         let now = self.ops.b.use_var(number);
         self.begin_pass(now);
-        let active = self.pass().bits;
+        let mut active = self.pass().bits;
+        if i.guard != NONE {
+            active = self.guard_in_frame(i, active);
+        }
         self.ops.b.ins().brif(active, work, &[], next, &[]);
         self.ops.b.switch_to_block(work);
+        if i.guard != NONE {
+            self.only(active);
+        }
         let step = i32::from(bits / 8);
         let size = i64::from(step) * i64::from(i.e);
         let stored = self.kernel.parts[i.d as usize..(i.d + i.e) as usize].to_vec();
@@ -58,6 +64,16 @@ impl Emitter<'_, '_> {
         self.ops.b.ins().brif(more, head, &[], done, &[]);
         self.ops.b.switch_to_block(done);
         Some(())
+    }
+
+    /// Those of the active lanes in which the guard holds, as it stands in the frame.
+    fn guard_in_frame(&mut self, i: &Code, active: Value) -> Value {
+        let preds = self.field(Field::Preds);
+        let held = self.ops.b.ins().load(I32, super::own(), preds, i.guard as i32 * 4);
+        let (number, lanes) = (self.pass().number, self.ops.lanes() as i64);
+        let lanes = self.ops.b.ins().imul_imm_u(number, lanes);
+        let held = self.ops.b.ins().ushr(held, lanes);
+        if i.negated { self.ops.b.ins().band_not(active, held) } else { self.ops.b.ins().band(active, held) }
     }
 
     /// Sets out on a pass: where its lanes are and which are active.
