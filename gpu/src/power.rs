@@ -17,12 +17,17 @@ use ion_protocol::{
     job::{Arg, Buffer, Element, Init, Launch, Module, Phase, Program, Source, Step},
 };
 use serde::{Deserialize, Serialize};
-use std::{sync::atomic::AtomicBool, time::Instant};
+use std::{
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
 
 /// A launch this long is worth reading a rate from.
 const MEASURED: Nanos = Nanos(60_000_000);
 /// The whole of one measurement at most, on a machine that is busy with other things.
 const RUN_MAX: Millis = Millis(3_000);
+/// After this no further measurement of a rate begins: on such a machine what was seen stands.
+const RATE_MAX: Duration = Duration::from_secs(1);
 /// Threads of a block in our kernels.
 const BLOCK: u32 = 256;
 /// Operations of one thread in one turn of the loop: 16 fused multiply-adds of two operations each.
@@ -152,20 +157,26 @@ fn timed(backend: &mut dyn Backend, way: Way, bytes: u64) -> Result<Nanos, Fault
     Ok(Nanos(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)))
 }
 
-/// Calls `work` with growing sizes until it takes [`MEASURED`], three times at least, since on a busy machine any one
-/// run may have stood in line; gives 10^6 units a second. What fails has grown too large: what was seen before stands.
-fn grow(mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> u64 {
+/// Calls `work` with growing sizes until it takes [`MEASURED`], three times at least where there is time, since on a busy
+/// machine any one run may have stood in line; gives 10^6 units a second. What fails has grown too large: what was seen before
+/// stands.
+fn grow(work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> u64 {
+    let began = Instant::now();
+    grow_while(|| began.elapsed() < RATE_MAX, work)
+}
+
+fn grow_while(in_time: impl Fn() -> bool, mut work: impl FnMut(u64) -> Result<(u64, Nanos), Fault>) -> u64 {
     let mut best = 0;
     let mut size = 256;
     for round in 0..6 {
         let Ok((units, time)) = work(size) else { break };
         let rate = u128::from(units) * 1_000 / u128::from(time.0.max(1));
         best = best.max(u64::try_from(rate).unwrap_or(u64::MAX));
-        if time >= MEASURED && round >= 2 {
+        if time >= MEASURED && round >= 2 || !in_time() {
             break;
         }
         // Aim at twice the time, in steps of at most 16: the first runs are slow for reasons of their own.
-        size *= (2 * MEASURED.0 / time.0.max(1)).clamp(2, 16);
+        size *= (2 * MEASURED.0 / time.0.max(1)).clamp(1, 16);
     }
     best
 }
@@ -252,6 +263,31 @@ mod tests {
         let rates = [f32_mflops, f16_mflops, memory_mbps, product_mops];
         assert!(rates.iter().all(|rate| (1..10_000_000).contains(rate)), "{power:?}");
         assert_eq!((power.to_device_mbps, power.from_device_mbps), (0, 0));
+    }
+
+    /// The rate of work that does `speed` units of size in a millisecond, and the sizes it is found with, while there is time for
+    /// so many rounds.
+    fn sizes(speed: u64, rounds: usize) -> (u64, Vec<u64>) {
+        let sizes = std::cell::RefCell::new(Vec::new());
+        let rate = grow_while(
+            || sizes.borrow().len() < rounds,
+            |size| {
+                sizes.borrow_mut().push(size);
+                Ok((size * 1_000, Nanos(size * 1_000_000 / speed)))
+            },
+        );
+        (rate, sizes.into_inner())
+    }
+
+    #[test]
+    fn a_rate_is_looked_for_until_it_is_seen_or_its_time_is_over() {
+        assert_eq!(sizes(256, 9), (256, vec![256, 4096, 28672]));
+        // What takes long enough is done no longer, only again.
+        assert_eq!(sizes(2, 9), (2, vec![256, 256, 256]));
+        assert_eq!(sizes(1 << 60, 9).1.len(), 6, "what takes no time at all");
+        for rounds in 1..3 {
+            assert_eq!(sizes(2, rounds).1.len(), rounds);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use workers::{
     programs::{self, empty, endless, out_of_bounds, says, scale},
-    rig::{CARD, Cards, ION, Rig, fake, stub_driver},
+    rig::{CARD, Cards, ION, Rig, fake, stub_driver, unhurried},
 };
 
 const MIB: u64 = 1 << 20;
@@ -384,43 +384,46 @@ async fn programs_that_are_no_workers_are_told_as_what_they_are() {
     assert!(matches!(&fault, Fault::WorkerProtocol { .. }), "{fault:?}");
 }
 
+/// A deadline that nothing has to keep, and that is waited for.
+fn of_a_driver_that_hangs() -> Patience {
+    Patience { driver: Duration::from_secs(1), ..unhurried() }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_end_in_a_typed_answer_whatever_the_driver_does() {
-    let patience = Patience { probe: Duration::from_secs(8), ..Patience::default() };
-    let ask = async |script: String| {
+    let ask = async |script: String, patience: Patience| {
         let fake = fake(&script);
         Rig::start_with(fake.path(), BackendChoice::Auto, patience).await.report
     };
     // The processor's probe goes to the real program in all of them.
     let cuda_only = |behaviour: &str| format!("case $3 in cuda) {behaviour};; *) exec {ION} \"$@\";; esac");
 
-    let report = ask(cuda_only("exec sleep 60")).await;
-    assert_eq!(report.cuda, CudaState::ProbeHung { after: Millis(8000) });
+    let report = ask(cuda_only("exec sleep 600"), of_a_driver_that_hangs()).await;
+    assert_eq!(report.cuda, CudaState::ProbeHung { after: Millis(1000) });
     assert_eq!(report.devices.len(), 1, "the processor is offered all the same");
-    let report = ask(cuda_only("kill -SEGV $$")).await;
+    let report = ask(cuda_only("kill -SEGV $$"), unhurried()).await;
     assert!(matches!(&report.cuda, CudaState::ProbeCrashed { how } if how.contains("SIGSEGV")), "{report:?}");
-    let report = ask(cuda_only("echo the GPU is fine, thanks for asking")).await;
+    let report = ask(cuda_only("echo the GPU is fine, thanks for asking"), unhurried()).await;
     assert!(matches!(report.cuda, CudaState::ProbeBabbled { .. }), "{report:?}");
-    let report = ask(cuda_only("exec cat /dev/zero")).await;
+    let report = ask(cuda_only("exec cat /dev/zero"), unhurried()).await;
     assert!(matches!(report.cuda, CudaState::ProbeBabbled { .. }), "{report:?}");
 
-    let report = ask("kill -SEGV $$".to_owned()).await;
+    let report = ask("kill -SEGV $$".to_owned(), unhurried()).await;
     assert!(report.devices.is_empty() && report.cpu_trouble.is_some(), "{report:?}");
-    let report = Rig::start_with("/nowhere/ion", BackendChoice::Auto, patience).await.report;
+    let report = Rig::start_with("/nowhere/ion", BackendChoice::Auto, unhurried()).await.report;
     assert!(matches!(report.cuda, CudaState::ProbeCrashed { .. }), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stub_drivers_are_told_from_real_ones() {
-    let patience = Patience { probe: Duration::from_secs(8), ..Patience::default() };
-    let ask = async |dir: &tempfile::TempDir| {
+    let ask = async |dir: &tempfile::TempDir, patience: Patience| {
         let fake = fake(&format!("LD_LIBRARY_PATH={} exec {ION} \"$@\"", dir.path().display()));
         Rig::start_with(fake.path(), BackendChoice::Auto, patience).await.report
     };
     let bogus = tempfile::tempdir().unwrap();
     std::fs::write(bogus.path().join("libcuda.so"), "not a library").unwrap();
     std::fs::write(bogus.path().join("libcuda.so.1"), "not a library").unwrap();
-    let report = ask(&bogus).await;
+    let report = ask(&bogus, unhurried()).await;
     assert!(matches!(report.cuda, CudaState::StubLibrary { .. }) || is_real(&report.cuda), "{report:?}");
 
     let all = "return 0";
@@ -437,13 +440,15 @@ async fn stub_drivers_are_told_from_real_ones() {
             eprintln!("skipped: stub drivers (no C compiler `cc` here)");
             return;
         };
-        let report = ask(&stub).await;
+        // Only what hangs is held to a time.
+        let patience = if expected == "ProbeHung" { of_a_driver_that_hangs() } else { unhurried() };
+        let report = ask(&stub, patience).await;
         assert!(format!("{:?}", report.cuda).starts_with(expected), "{init}: {report:?}");
         assert!(report.cuda.hint().is_some());
         assert_eq!(report.devices.len(), 1, "the processor is offered all the same");
     }
     let stub = stub_driver("return 0", false).unwrap();
-    let report = ask(&stub).await;
+    let report = ask(&stub, unhurried()).await;
     assert!(matches!(&report.cuda, CudaState::StubLibrary { why } if why.contains("lacks")), "{report:?}");
 }
 

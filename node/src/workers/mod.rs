@@ -89,8 +89,10 @@ pub struct WorkersConfig {
 /// How long a child may take for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For a probe, its measurement included. Drivers of machines with many GPUs take seconds to start.
-    pub probe: Duration,
+    /// For a driver to say what there is, its measurement included. Those of machines with many GPUs take seconds to start.
+    pub driver: Duration,
+    /// For the processor to be measured, by a program of ours that hangs on nothing but may stand in line.
+    pub processor: Duration,
     /// From the start of the process until the device is open.
     pub start: Duration,
     /// Between two words of a worker with a job; it speaks every [`ion_gpu::worker::frame::PROGRESS_EVERY`].
@@ -104,7 +106,8 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            probe: Duration::from_secs(30),
+            driver: Duration::from_secs(30),
+            processor: Duration::from_secs(120),
             start: Duration::from_secs(60),
             silence: Duration::from_secs(5),
             load: Duration::from_secs(60),

@@ -12,6 +12,7 @@ use ion_gpu::{
     worker::{EngineChoice, Task, frame},
 };
 use ion_protocol::{codec, hardware::Device, limits::DEVICES_MAX};
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -20,7 +21,7 @@ use tokio::{
 /// Why a probing child gave no answer.
 enum Silence {
     Crashed(String),
-    Hung,
+    Hung(Duration),
     Babbled(String),
 }
 
@@ -39,11 +40,11 @@ pub async fn probe(spawner: &Spawner, config: &WorkersConfig, patience: Patience
             BackendChoice::Cpu => Cuda::of(nothing(CudaState::NotAsked)),
             BackendChoice::Auto | BackendChoice::Cuda => {
                 let known = known(config).await;
-                let cuda = match ask(spawner, Question::Cuda, &known, patience).await {
+                let cuda = match ask(spawner, Question::Cuda, &known, patience.driver).await {
                     Ok(answer) => Cuda::of(answer),
-                    Err(silence) => Cuda::of(nothing(state(silence, patience))),
+                    Err(silence) => Cuda::of(nothing(state(silence))),
                 };
-                let mut cuda = cuda.with_parts(spawner, &known, patience).await;
+                let mut cuda = cuda.with_parts(spawner, &known, patience.driver).await;
                 cuda.answer = note(config, cuda.answer).await;
                 cuda
             }
@@ -54,14 +55,14 @@ pub async fn probe(spawner: &Spawner, config: &WorkersConfig, patience: Patience
             BackendChoice::Cuda => Ok(None),
             BackendChoice::Auto | BackendChoice::Cpu => {
                 let question = Question::Cpu { memory: job_memory(config) };
-                ask(spawner, question, &[], patience).await.map(Some)
+                ask(spawner, question, &[], patience.processor).await.map(Some)
             }
         }
     };
     let (Cuda { answer: cuda, ways }, cpu) = tokio::join!(ask_cuda, ask_cpu);
     let (cpu, cpu_trouble) = match cpu {
         Ok(cpu) => (cpu, None),
-        Err(silence) => (None, Some(words(silence, patience))),
+        Err(silence) => (None, Some(words(silence))),
     };
     let nvrtc = cuda.nvrtc || cpu.as_ref().is_some_and(|cpu| cpu.nvrtc);
     let no_gpus = cuda.devices.is_empty();
@@ -99,7 +100,7 @@ impl Cuda {
 
     /// Adds the parts of partitioned cards (MIG) that the driver did not show: it shows one to a process, so each is asked for in
     /// one of its own. An owner who chose devices has chosen.
-    async fn with_parts(mut self, spawner: &Spawner, known: &[Measured], patience: Patience) -> Self {
+    async fn with_parts(mut self, spawner: &Spawner, known: &[Measured], patience: Duration) -> Self {
         if std::env::var_os(VISIBLE_DEVICES).is_some() {
             return self;
         }
@@ -113,7 +114,7 @@ impl Cuda {
         let asked = parts.into_iter().map(|(uuid, model)| async move {
             let spawner = spawner.showing(Some(uuid.clone()));
             let answer = ask(&spawner, Question::Cuda, known, patience).await;
-            (uuid, model, answer.unwrap_or_else(|silence| nothing(state(silence, patience))))
+            (uuid, model, answer.unwrap_or_else(|silence| nothing(state(silence))))
         });
         for (uuid, model, answer) in futures::future::join_all(asked).await {
             self.add(uuid, &model, answer);
@@ -161,18 +162,18 @@ fn nothing(cuda: CudaState) -> Answer {
     Answer { cuda, nvrtc: false, devices, uuids, cards: None, measured, isolation: None }
 }
 
-fn state(silence: Silence, patience: Patience) -> CudaState {
+fn state(silence: Silence) -> CudaState {
     match silence {
         Silence::Crashed(how) => CudaState::ProbeCrashed { how },
-        Silence::Hung => CudaState::ProbeHung { after: millis(patience.probe) },
+        Silence::Hung(after) => CudaState::ProbeHung { after: millis(after) },
         Silence::Babbled(what) => CudaState::ProbeBabbled { what },
     }
 }
 
-fn words(silence: Silence, patience: Patience) -> String {
+fn words(silence: Silence) -> String {
     match silence {
         Silence::Crashed(how) => format!("the child that measures the processor died ({how})"),
-        Silence::Hung => format!("measuring the processor took longer than {}", millis(patience.probe)),
+        Silence::Hung(after) => format!("measuring the processor took longer than {}", millis(after)),
         Silence::Babbled(what) => format!("the child that measures the processor made no sense ({what})"),
     }
 }
@@ -182,9 +183,9 @@ async fn ask(
     spawner: &Spawner,
     question: Question,
     known: &[Measured],
-    patience: Patience,
+    patience: Duration,
 ) -> Result<Answer, Silence> {
-    let answered = timeout(patience.probe, async {
+    let answered = timeout(patience, async {
         let mut probe = spawner
             .probe(Task::Probe(question))
             .await
@@ -206,7 +207,7 @@ async fn ask(
             Err(what) => Err(Silence::Babbled(what.unwrap_or_default())),
         }
     });
-    answered.await.unwrap_or(Err(Silence::Hung))
+    answered.await.unwrap_or(Err(Silence::Hung(patience)))
 }
 
 /// The one frame of an answer; `Err(None)` where it ends too soon.

@@ -27,7 +27,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 /// Patience of a machine that does many things at once: a probe measures rates, and may stand in line.
 pub fn unhurried() -> Patience {
-    Patience { probe: Duration::from_secs(120), ..Patience::default() }
+    Patience { driver: Duration::from_secs(120), ..Patience::default() }
 }
 
 /// The real program.
