@@ -79,6 +79,7 @@ fn beside(build: &Build) -> Option<PathBuf> {
 fn make(cargo: &Path, build: &Build) -> Result<PathBuf> {
     let mut command = Command::new(cargo);
     command.args(["build", "--package", "ion-node", "--bin", NAME, "--profile", &build.profile]);
+    forget_the_package(&mut command);
     command.arg("--target-dir").arg(&build.target);
     // `cargo run` and `cargo test` say where the package lies; its workspace is found from there.
     if let Some(package) = env::var_os("CARGO_MANIFEST_DIR") {
@@ -89,6 +90,15 @@ fn make(cargo: &Path, build: &Build) -> Result<PathBuf> {
         bail!("`ion` could not be built ({status}); see the compiler's messages above");
     }
     beside(build).with_context(|| format!("Cargo built no `{NAME}` in {}", build.dir.display()))
+}
+
+/// Takes out what `cargo run` says of this package: build scripts that look at the same names would find them changed, and half of
+/// the dependencies would be built anew, now and at the next build by hand.
+fn forget_the_package(cargo: &mut Command) {
+    let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+        cargo.env_remove(name);
+    }
 }
 
 #[cfg(test)]
