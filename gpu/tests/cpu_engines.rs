@@ -5,7 +5,7 @@
 mod cpu_bench;
 mod random_kernels;
 
-use cpu_bench::{Bench, bytes_of_u32, u32_arg, u32s};
+use cpu_bench::{Bench, bytes_of_u32, u32_arg, u32s, u64_arg};
 use fastrand::Rng;
 use ion_gpu::{
     backend::Backend,
@@ -217,5 +217,59 @@ fn threads_that_wrap_around_agree() {
         let first = u64::from_le_bytes(ends.0[1][24 * 6..24 * 6 + 8].try_into().unwrap());
         let sixth = u32::from_str_radix(from.trim_start_matches("0x"), 16).unwrap().wrapping_add(6);
         assert_eq!(first, if extend == "u" { sixth.into() } else { i64::from(sixth as i32) as u64 });
+    }
+}
+
+/// An access that has found its bytes in one buffer goes on in another, and then outside, or where it is not aligned.
+#[test]
+fn accesses_that_change_their_piece_agree() {
+    let text = ".version 7.8\n.target sm_80\n.address_size 64\n\
+         .visible .entry k(.param .u32 round, .param .u64 by, .param .u64 x, .param .u64 y, .param .u64 out)\n{\n\
+         .reg .pred %p; .reg .b32 %t, %c, %n, %u, %v, %s; .reg .b64 %at, %b, %by, %x, %y, %o;\n\
+         mov.u32 %t, %tid.x; ld.param.u32 %n, [round]; ld.param.u64 %by, [by]; ld.param.u64 %x, [x];\n\
+         ld.param.u64 %y, [y]; mov.u32 %c, 0; mov.u32 %s, 0;\n\
+         LOOP: and.b32 %u, %c, 2; setp.eq.u32 %p, %u, 0; selp.b64 %b, %x, %y, %p;\n\
+         setp.eq.u32 %p, %c, %n; selp.b64 %o, %by, 0, %p; add.u64 %b, %b, %o;\n\
+         mad.wide.u32 %at, %t, 4, %b; ld.global.u32 %v, [%at]; add.u32 %s, %s, %v; st.global.u32 [%at], %s;\n\
+         add.u32 %c, %c, 1; setp.lt.u32 %p, %c, 7; @%p bra LOOP;\n\
+         ld.param.u64 %o, [out]; mad.wide.u32 %at, %t, 4, %o; st.global.u32 [%at], %s; ret;\n}\n";
+    for (by, within) in [(0, true), (4, false), (2, false), (4u64.wrapping_neg(), false), (1 << 40, false)] {
+        for round in [0, 1, 3, 6] {
+            let [x, y] = [3, 5].map(|by| bytes_of_u32(&(0..64).map(|n| n * by).collect::<Vec<_>>()));
+            let bench = Bench::new(text, "k").grid([1; 3], [64, 1, 1]).arg(u32_arg(round)).arg(u64_arg(by));
+            let bench = bench.buffer(x).buffer(y).buffer(vec![0; 256]);
+            agree(&bench, &format!("{by} bytes further in round {round}"));
+            assert_eq!(result(&bench, Engine::CpuJit).is_ok(), within, "{by} bytes further in round {round}");
+        }
+    }
+}
+
+/// Loops whose threads count from different numbers up to one bound, or down, some of them past where numbers wrap around.
+#[test]
+fn loops_agree_however_they_count() {
+    for seed in 8000..8000 + 4 * PROGRAMS {
+        let mut rng = Rng::with_seed(seed);
+        let (cmp, ty) = (["lt", "le", "gt", "ge"][rng.usize(0..4)], ["u32", "s32"][rng.usize(0..2)]);
+        let first = ["add.u32 %i, %from, %t;", "sub.u32 %i, %from, %t;", "mad.lo.u32 %i, %t, 3, %from;"]
+            [rng.usize(0..3)];
+        let sides = if rng.bool() { "%i, %bound" } else { "%bound, %i" };
+        let not = if rng.bool() { "!" } else { "" };
+        let edge = [0, 1 << 31, u32::MAX, 3 << 29][rng.usize(0..4)];
+        let from = edge.wrapping_add(rng.u32(0..96)).wrapping_sub(48);
+        let by = [rng.u32(..) | 1, rng.u32(1..40), rng.u32(1..40).wrapping_neg()][rng.usize(0..3)];
+        let bound = from.wrapping_add(by.wrapping_mul(rng.u32(1..6))).wrapping_add(rng.u32(0..40));
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u32 from, .param .u32 bound, .param .u64 out)\n{{\n\
+             .reg .pred %p; .reg .b32 %t, %i, %c, %from, %bound; .reg .b64 %o;\n\
+             mov.u32 %t, %tid.x; ld.param.u32 %from, [from]; ld.param.u32 %bound, [bound]; ld.param.u64 %o, [out];\n\
+             {first} mov.u32 %c, 0;\n\
+             LOOP: add.u32 %c, %c, 1; add.u32 %i, %i, {by}; setp.{cmp}.{ty} %p, {sides}; @{not}%p bra LOOP;\n\
+             mad.wide.u32 %o, %t, 8, %o; st.global.v2.u32 [%o], {{%c, %i}}; ret;\n}}\n"
+        );
+        let bench = Bench::new(&text, "k").grid([1; 3], [64, 1, 1]).arg(u32_arg(from)).arg(u32_arg(bound));
+        let mut bench = bench.buffer(vec![0; 512]);
+        bench.limits.fuel = Some(100_000);
+        agree(&bench, &format!("seed {seed}"));
     }
 }

@@ -10,8 +10,8 @@ mod together;
 
 use super::{
     code::{Barrier, Fill, Kernel, ReduceOp},
-    jit::{Context, Seat, Tier, Unit},
-    lanes::{LANES, Slot},
+    jit::{Context, Room, Seat, Tier, Unit},
+    lanes::LANES,
     memory::{Bytes, Global, Private},
     warp::{Broken, Machine, State, Surroundings, Warp},
 };
@@ -94,8 +94,7 @@ pub struct Block<'a, 'g> {
     /// How much of that `on` was told of.
     reported: u64,
     tier: Option<&'a Tier>,
-    /// Room for machine code's results.
-    shadow: Vec<Slot>,
+    room: Room,
     /// Threads that arrived at each barrier without waiting.
     arrived: [u32; BARRIERS],
     /// Warps that have not left, those of them that wait, and whether any barrier was for some of them only.
@@ -165,7 +164,7 @@ impl<'a, 'g> Block<'a, 'g> {
             executed: 0,
             reported: 0,
             tier,
-            shadow: Vec::new(),
+            room: Room::default(),
             arrived: [0; BARRIERS],
             running: 0,
             waiting: 0,
@@ -294,7 +293,7 @@ impl<'a, 'g> Block<'a, 'g> {
     }
 
     fn context(&mut self) -> Context {
-        Context::of(self.global, &mut self.private, &mut self.shadow, self.at)
+        Context::of(self.global, &mut self.private, &mut self.room, self.at)
     }
 
     /// Tells a warp's frame which block it is in. Machine code does not look there.
@@ -326,7 +325,7 @@ impl<'a, 'g> Block<'a, 'g> {
     /// The machine code, if there is some by now, with room for its results.
     fn unit(&mut self) -> Option<&'a Unit> {
         let unit = self.tier?.unit()?;
-        self.shadow.resize(unit.shadow as usize, Slot([0; LANES]));
+        self.room.fit(unit.shadow, unit.sites);
         Some(unit)
     }
 

@@ -15,12 +15,13 @@
 //! Never: translates an instruction; that is `emit/`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
+mod back;
 mod finish;
 mod results;
 mod settle;
 mod turns;
 
-use self::turns::Turn;
+use self::{back::WayBack, turns::Turn};
 use super::{
     class::Classes,
     context::Field,
@@ -56,14 +57,6 @@ struct Shared {
     settled: [Variable; 2],
 }
 
-/// From a block to one at or before it.
-struct WayBack {
-    check: Block,
-    to: usize,
-    /// Whether it closes a loop that strides through memory.
-    strides: bool,
-}
-
 struct Builder<'a, 'f> {
     e: Emitter<'a, 'f>,
     plan: &'a Plan,
@@ -82,6 +75,8 @@ struct Builder<'a, 'f> {
     left: HashMap<Reg, Variable>,
     /// Where results wait in the shadow.
     shadows: HashMap<Reg, u32>,
+    /// Slots of it that the region needs.
+    shadow: u32,
     loads: bool,
     next: Block,
     /// Which of the seats has its turn.
@@ -90,15 +85,23 @@ struct Builder<'a, 'f> {
     follow: Block,
 }
 
+/// What a region has of its unit.
+pub struct OfUnit<'a> {
+    pub config: TargetFrontendConfig,
+    /// See `context::reach`.
+    pub reach: FuncRef,
+    /// Accesses so far that remember where they found their bytes.
+    pub sites: &'a mut u32,
+}
+
 /// Translates a region; `None` if an instruction has no translation after all.
 pub fn build(
     b: FunctionBuilder<'_>,
-    config: TargetFrontendConfig,
+    unit: OfUnit<'_>,
     kernel: &Kernel,
     flow: &Flow,
     classes: &Classes,
     plan: &Plan,
-    reach: FuncRef,
 ) -> Option<Region> {
     let mut ops = Ops { b, units: if plan.wide { WIDE } else { NARROW } };
     let entry = ops.b.create_block();
@@ -128,7 +131,9 @@ pub fn build(
         bases: HashMap::new(),
         pass: None,
         bail,
-        reach,
+        reach: unit.reach,
+        scratch: None,
+        sites: unit.sites,
     };
     let live = flow.live_at(plan.entry, flow.blocks[plan.entry].start);
     let codes = || plan.codes(flow).map(|n| n as usize);
@@ -157,6 +162,7 @@ pub fn build(
         entered: HashMap::new(),
         left: HashMap::new(),
         shadows: HashMap::new(),
+        shadow: 0,
         loads,
         next,
         index,
@@ -165,7 +171,7 @@ pub fn build(
     let region = builder.region(turn);
     let mut b = builder.e.ops.b;
     b.seal_all_blocks();
-    b.finalize(config);
+    b.finalize(unit.config);
     region
 }
 
@@ -186,7 +192,7 @@ impl Builder<'_, '_> {
         let (seats, first) = (self.e.field(Field::Seats), self.e.ops.b.ins().iconst(I32, 0));
         self.e.ops.b.ins().jump(turn, &[seats.into(), first.into()]);
         self.e.ops.b.switch_to_block(turn);
-        let shadow = self.enter();
+        self.enter();
         let head = self.e.ops.b.create_block();
         let (zero, none) = (self.e.ops.b.ins().iconst(I32, 0), self.e.ops.b.ins().iconst(I32, -1));
         self.e.ops.b.def_var(self.shared.pass, zero);
@@ -225,7 +231,7 @@ impl Builder<'_, '_> {
             uniform_slots: slots.into_iter().map(|reg| (reg, self.wide(reg))).collect(),
             uniform_preds: preds.into_iter().map(|reg| reg - self.e.kernel.slots).collect(),
             even_slots,
-            shadow,
+            shadow: self.shadow,
             exits: self.exits.iter().flat_map(|(exit, ..)| self.resumes(exit)).collect(),
         })
     }
@@ -236,8 +242,8 @@ impl Builder<'_, '_> {
         if !exit.stores && exit.pc == block.start { vec![exit.pc] } else { block.next.clone() }
     }
 
-    /// Before all passes: uniform registers, and room for results. Gives the slots of shadow.
-    fn enter(&mut self) -> u32 {
+    /// Before all passes: uniform registers, and room for results.
+    fn enter(&mut self) {
         let mask = self.e.field(Field::Mask);
         let lane = self.e.ops.b.ins().ctz(mask);
         for reg in self.found.clone() {
@@ -246,7 +252,6 @@ impl Builder<'_, '_> {
                 self.entered.insert(reg, value);
             }
         }
-        let mut shadow = 0;
         for reg in self.written.clone() {
             if self.is_pred(reg) || !self.varying(reg) {
                 let ty = match (self.varying(reg), self.is_pred(reg)) {
@@ -259,11 +264,10 @@ impl Builder<'_, '_> {
                 self.e.ops.b.def_var(var, zero);
                 self.left.insert(reg, var);
             } else if self.loads && self.found.contains(&reg) {
-                self.shadows.insert(reg, shadow);
-                shadow += 1 + u32::from(self.wide(reg));
+                self.shadows.insert(reg, self.shadow);
+                self.shadow += 1 + u32::from(self.wide(reg));
             }
         }
-        shadow
     }
 
     /// A uniform register, read from the first active lane.
@@ -346,45 +350,6 @@ impl Builder<'_, '_> {
         stub
     }
 
-    /// Where the way from block `from` to an instruction leads; `strides` as in [`WayBack`].
-    fn edge(&mut self, from: usize, pc: u32, strides: bool) -> Option<Block> {
-        let to = self.e.flow.at(pc)?;
-        let inside = self.plan.has(to);
-        let back = self.e.flow.blocks[to].start <= self.e.flow.blocks[from].start;
-        if back && inside || strides {
-            let check = self.e.ops.b.create_block();
-            self.checks.push(WayBack { check, to, strides });
-            return Some(check);
-        }
-        Some(if inside { self.body(to) } else { self.exit(Exit::to(pc, to)) })
-    }
-
-    /// On a way back: leaves if another round might take more than the turn has left, or if it is time to make way.
-    fn check_turn(&mut self, way: &WayBack) {
-        let WayBack { check, to, strides } = *way;
-        let leave = Exit::to(self.e.flow.blocks[to].start, to);
-        self.e.ops.b.switch_to_block(check);
-        let count = self.e.ops.b.use_var(self.shared.count);
-        if strides {
-            let stretch = self.e.field(Field::Stretch);
-            let over = self.e.ops.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, count, stretch);
-            let (make_way, on) = (self.exit(Exit { makes_way: true, ..leave }), self.e.ops.b.create_block());
-            self.e.ops.b.ins().brif(over, make_way, &[], on, &[]);
-            self.e.ops.b.switch_to_block(on);
-        }
-        if !self.plan.has(to) {
-            let leave = self.exit(leave);
-            self.e.ops.b.ins().jump(leave, &[]);
-            return;
-        }
-        let most = self.e.ops.b.ins().iadd_imm_u(count, i64::from(self.plan.total));
-        let budget = self.e.field(Field::Budget);
-        let over = self.e.ops.b.ins().icmp(IntCC::UnsignedGreaterThan, most, budget);
-        let leave = self.exit(leave);
-        let on = self.body(to);
-        self.e.ops.b.ins().brif(over, leave, &[], on, &[]);
-    }
-
     fn block(&mut self, b: usize) -> Option<()> {
         let (flow, kernel) = (self.e.flow, self.e.kernel);
         let block = &flow.blocks[b];
@@ -425,6 +390,7 @@ impl Builder<'_, '_> {
         }
         match last.kind {
             Kind::Branch(target) if last.guard != NONE => {
+                self.back_at_once(b, last, target);
                 let taken = self.taken(last.guard);
                 let (to, on) = (self.edge(b, target, last.strides())?, self.edge(b, block.end, false)?);
                 let (yes, no) = if last.negated { (on, to) } else { (to, on) };

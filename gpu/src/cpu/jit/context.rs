@@ -5,10 +5,22 @@
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 use crate::cpu::{
-    lanes::{Frame, Slot},
+    lanes::{Frame, LANES, Slot},
     memory::{Even, Global, Private, View},
 };
 use std::mem::offset_of;
+
+/// Where an access to global memory, whose addresses grow evenly, found the bytes last: the first byte's address as kernels
+/// see it, how many first lanes have room behind it for the whole pass, and what leads from their addresses to the bytes.
+/// Zeros hold nothing. What it says holds as long as the launch's memory does ([`View`]). Generated code writes and
+/// reads it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known {
+    base: u64,
+    count: u64,
+    skip: u64,
+}
 
 /// Pointers and numbers for one run of a region over some warps of a block. Generated code reads all of it.
 #[repr(C)]
@@ -16,6 +28,7 @@ use std::mem::offset_of;
 pub struct Context {
     /// Room for results while it is not known whether they hold.
     pub shadow: *mut u8,
+    known: *mut Known,
     pub views: *const View,
     pub view_count: u64,
     /// All of global memory, for [`reach`], and what that found.
@@ -37,6 +50,21 @@ pub struct Context {
     /// Local memory of the block, and of a thread of it.
     all_local: *mut u8,
     local_stride: usize,
+}
+
+/// What machine code needs besides a block's own memory.
+#[derive(Default)]
+pub struct Room {
+    shadow: Vec<Slot>,
+    known: Vec<Known>,
+}
+
+impl Room {
+    /// Makes room for slots of shadow, and for accesses that remember something.
+    pub fn fit(&mut self, shadow: u32, sites: u32) {
+        self.shadow.resize(shadow as usize, Slot([0; LANES]));
+        self.known.resize(sites as usize, Known::default());
+    }
 }
 
 /// One warp's place in a run of a region. Generated code writes `executed` and `pc`, and reads the rest.
@@ -64,9 +92,10 @@ impl Seat {
 
 impl Context {
     /// What stays the same for all warps of a block.
-    pub fn of(global: &Global<'_>, private: &mut Private, shadow: &mut [Slot], block: [u32; 3]) -> Context {
+    pub fn of(global: &Global<'_>, private: &mut Private, room: &mut Room, block: [u32; 3]) -> Context {
         Context {
-            shadow: shadow.as_mut_ptr().cast(),
+            shadow: room.shadow.as_mut_ptr().cast(),
+            known: room.known.as_mut_ptr(),
             views: global.views().as_ptr(),
             view_count: global.views().len() as u64,
             global: std::ptr::from_ref(global).cast(),
@@ -105,6 +134,7 @@ impl Context {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     Shadow,
+    Known,
     Views,
     ViewCount,
     Reached,
@@ -136,7 +166,12 @@ impl Field {
         match self {
             Field::Count | Field::Budget | Field::Stretch | Field::Block => false,
             Field::Mask | Field::Executed | Field::Pc | Field::MadeWay => false,
-            Field::Shadow | Field::Views | Field::ViewCount | Field::Reached | Field::Shared => true,
+            Field::Shadow
+            | Field::Known
+            | Field::Views
+            | Field::ViewCount
+            | Field::Reached
+            | Field::Shared => true,
             Field::SharedLen | Field::Params | Field::ParamsLen | Field::Seats => true,
             Field::Slots | Field::Preds | Field::Local => true,
         }
@@ -158,6 +193,7 @@ impl Field {
     pub fn offset(self) -> i32 {
         let offset = match self {
             Field::Shadow => offset_of!(Context, shadow),
+            Field::Known => offset_of!(Context, known),
             Field::Views => offset_of!(Context, views),
             Field::ViewCount => offset_of!(Context, view_count),
             Field::Reached => offset_of!(Context, reached),
@@ -197,6 +233,19 @@ pub const VIEW: ViewLayout = ViewLayout {
     base: offset_of!(View, base) as i32,
     len: offset_of!(View, len) as i32,
     writable: offset_of!(View, writable) as i32,
+};
+
+/// The layout of a [`Known`].
+pub struct KnownLayout {
+    pub base: i32,
+    pub count: i32,
+    pub skip: i32,
+}
+
+pub const KNOWN: KnownLayout = KnownLayout {
+    base: offset_of!(Known, base) as i32,
+    count: offset_of!(Known, count) as i32,
+    skip: offset_of!(Known, skip) as i32,
 };
 
 /// Called by generated code where even addresses of global memory failed its check: whether sparse memory has them. `how`

@@ -42,7 +42,7 @@ mod stride;
 mod tier;
 mod unit;
 
-pub use context::{Context, Seat};
+pub use context::{Context, Room, Seat};
 pub use region::{BAILED, Region};
 pub use stride::Rows;
 pub use tier::{Ready, Tier};

@@ -8,7 +8,7 @@
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{
-    build::build,
+    build::{OfUnit, build},
     class::Classes,
     context::{Context, Seat, reach},
     flow::Flow,
@@ -62,6 +62,8 @@ pub struct Unit {
     regions: Vec<Native>,
     /// Slots of shadow that any region needs.
     pub shadow: u32,
+    /// Accesses that remember where they found their bytes.
+    pub sites: u32,
     /// Slots that a thread may read before it has written them, and whether there are such predicates.
     pub early_slots: Vec<u32>,
     pub early_preds: bool,
@@ -108,7 +110,7 @@ impl Unit {
         let reach = define_reach(&mut module)?;
         let mut found: Vec<(u32, FuncId, Region)> = Vec::new();
         let (mut open, mut seen) = (vec![0u32], vec![false; kernel.codes.len() + 1]);
-        let mut total = 0;
+        let (mut total, mut sites) = (0, 0);
         while let Some(pc) = open.pop() {
             if std::mem::replace(&mut seen[pc as usize], true) {
                 continue;
@@ -118,7 +120,7 @@ impl Unit {
                 .filter(|plan| total + plan.total <= UNIT_CODES_MAX);
             let made = plan.and_then(|plan| {
                 total += plan.total;
-                define(&mut module, kernel, &flow, &classes[usize::from(plan.wide)], &plan, reach)
+                define(&mut module, kernel, &flow, &classes[usize::from(plan.wide)], &plan, reach, &mut sites)
             });
             match made {
                 Some((id, region)) => {
@@ -149,7 +151,7 @@ impl Unit {
         let early = (0..kernel.slots).filter(|reg| live.has(*reg) && !classes[0].fixed(*reg));
         let early_slots = early.flat_map(slots).filter(|slot| !classes[0].fixed(*slot)).collect();
         let early_preds = (kernel.slots..kernel.slots + kernel.preds).any(|reg| live.has(reg));
-        Some(Unit { begins, regions, shadow, early_slots, early_preds, module: Some(module) })
+        Some(Unit { begins, regions, shadow, sites, early_slots, early_preds, module: Some(module) })
     }
 
     /// The region that begins at this instruction.
@@ -191,6 +193,7 @@ fn define(
     classes: &Classes,
     plan: &Plan,
     reach: FuncId,
+    sites: &mut u32,
 ) -> Option<(FuncId, Region)> {
     let mut signature = module.make_signature();
     signature.params.push(AbiParam::new(I64));
@@ -201,7 +204,7 @@ fn define(
     let config = module.target_config();
     let reach = module.declare_func_in_func(reach, &mut function.func);
     let b = FunctionBuilder::new(&mut function.func, &mut builder);
-    let region = build(b, config, kernel, flow, classes, plan, reach)?;
+    let region = build(b, OfUnit { config, reach, sites }, kernel, flow, classes, plan)?;
     let id = module.declare_anonymous_function(&signature).ok()?;
     module.define_function(id, &mut function).ok()?;
     Some((id, region))

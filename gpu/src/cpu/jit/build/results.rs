@@ -8,11 +8,12 @@ use super::{
     super::{
         context::Field,
         effects::Reg,
-        emit::{Val, own},
+        emit::{Val, own, scalar, vector},
     },
     Builder,
 };
-use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
+use crate::cpu::lanes::Slot;
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::I64};
 use cranelift_frontend::Variable;
 
 impl Builder<'_, '_> {
@@ -47,14 +48,83 @@ impl Builder<'_, '_> {
         let (all, some, done) =
             (self.e.ops.b.create_block(), self.e.ops.b.create_block(), self.e.ops.b.create_block());
         self.e.ops.b.ins().brif(full, all, &[], some, &[]);
-        for (block, blend) in [(all, false), (some, true)] {
-            self.e.ops.b.switch_to_block(block);
-            for (reg, values) in &values {
-                self.store_slot(*reg, values, blend);
-            }
-            self.e.ops.b.ins().jump(done, &[]);
+        self.e.ops.b.switch_to_block(all);
+        for (reg, values) in &values {
+            self.store_slot(*reg, values, false);
         }
+        self.e.ops.b.ins().jump(done, &[]);
+        self.e.ops.b.switch_to_block(some);
+        self.e.ops.b.set_cold_block(some);
+        if self.plan.wide {
+            self.blend_rows(&values);
+        } else {
+            for (reg, values) in &values {
+                self.store_slot(*reg, values, true);
+            }
+        }
+        self.e.ops.b.ins().jump(done, &[]);
         self.e.ops.b.switch_to_block(done);
+    }
+
+    /// Writes active lanes of a wide region's values, by way of the shadow and in loops over the frame's vectors: this is
+    /// rare, and is to take neither registers from what is not, nor much code.
+    fn blend_rows(&mut self, values: &[(Reg, Vec<Value>)]) {
+        let shadow = self.e.field(Field::Shadow);
+        let mut rows = Vec::new();
+        let mut at = 0;
+        for (reg, values) in values {
+            rows.push((*reg, at));
+            for value in values {
+                self.e.ops.b.ins().store(own(), *value, shadow, at);
+                at += 16;
+            }
+        }
+        self.shadow = self.shadow.max((at as u32).div_ceil(size_of::<Slot>() as u32));
+        for wide in [false, true] {
+            let rows: Vec<(Reg, i32)> =
+                rows.iter().copied().filter(|(reg, _)| self.wide(*reg) == wide).collect();
+            if !rows.is_empty() {
+                self.blend(&rows, wide);
+            }
+        }
+    }
+
+    /// The same of registers of one width, which stand in the shadow.
+    fn blend(&mut self, rows: &[(Reg, i32)], wide: bool) {
+        let (ty, bytes) = (scalar(wide), 16 * self.e.ops.parts(wide) as i64);
+        let lanes = 16 / i64::from(ty.bytes());
+        let (each, done) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
+        let skip = self.e.ops.b.append_block_param(each, I64);
+        let bits = self.e.ops.b.append_block_param(each, ty);
+        let active = self.e.pass().bits;
+        let active = if wide { self.e.ops.b.ins().uextend(I64, active) } else { active };
+        let start = self.e.ops.b.ins().iconst(I64, 0);
+        self.e.ops.b.ins().jump(each, &[start.into(), active.into()]);
+        self.e.ops.b.switch_to_block(each);
+        self.e.ops.b.set_cold_block(each);
+        let lane_bits: Vec<u8> =
+            (0..lanes).flat_map(|n| (1u64 << n).to_le_bytes()[..ty.bytes() as usize].to_vec()).collect();
+        let lane_bits = self.e.ops.b.func.dfg.constants.insert(lane_bits.into());
+        let lane_bits = self.e.ops.b.ins().vconst(vector(wide), lane_bits);
+        let own_bits = self.e.ops.b.ins().splat(vector(wide), bits);
+        let own_bits = self.e.ops.b.ins().band(own_bits, lane_bits);
+        let mask = self.e.ops.b.ins().icmp(IntCC::Equal, own_bits, lane_bits);
+        let (frame, shadow) = (self.e.field(Field::Slots), self.e.field(Field::Shadow));
+        let frame = self.e.ops.b.ins().iadd(frame, skip);
+        let shadow = self.e.ops.b.ins().iadd(shadow, skip);
+        for (reg, at) in rows {
+            let slot = *reg as i32 * size_of::<Slot>() as i32;
+            let new = self.e.ops.b.ins().load(vector(wide), own(), shadow, *at);
+            let old = self.e.ops.b.ins().load(vector(wide), own(), frame, slot);
+            let value = self.e.ops.b.ins().bitselect(mask, new, old);
+            self.e.ops.b.ins().store(own(), value, frame, slot);
+        }
+        let skip = self.e.ops.b.ins().iadd_imm_u(skip, 16);
+        let bits = self.e.ops.b.ins().ushr_imm_u(bits, lanes);
+        let more = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, skip, bytes);
+        self.e.ops.b.ins().brif(more, each, &[skip.into(), bits.into()], done, &[]);
+        self.e.ops.b.switch_to_block(done);
+        self.e.ops.b.set_cold_block(done);
     }
 
     /// What the pass leaves in a uniform register or a predicate.

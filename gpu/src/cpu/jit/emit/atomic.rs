@@ -101,33 +101,29 @@ impl Emitter<'_, '_> {
         self.ops.b.switch_to_block(all);
         let old = (0..self.ops.lanes()).map(|lane| self.change_lane(&how, &places, lane, &given, &stored));
         let old: Vec<Value> = old.collect();
-        self.put_old(i, &old, wide);
+        if i.d != NONE {
+            let found = self.ops.gathered(&old, wide);
+            self.write(i, found, wide);
+        }
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(some);
-        let none = self.ops.konst(scalar(wide), 0);
-        let mut old = Vec::new();
-        for lane in 0..self.ops.lanes() {
-            let (mine, next) = (self.ops.b.create_block(), self.ops.b.create_block());
-            let before = self.ops.b.append_block_param(next, scalar(wide));
-            let bit = self.ops.b.ins().band_imm_u(bits, 1 << lane);
-            self.ops.b.ins().brif(bit, mine, &[], next, &[none.into()]);
-            self.ops.b.switch_to_block(mine);
-            let found = self.change_lane(&how, &places, lane, &given, &stored);
-            self.ops.b.ins().jump(next, &[found.into()]);
-            self.ops.b.switch_to_block(next);
-            old.push(before);
+        self.ops.b.set_cold_block(some);
+        let stored = self.items(2, &stored, wide);
+        let given = if i.d == NONE { given } else { Val::Many(self.ops.many(&given, wide)) };
+        let given = self.items(1, &given, wide);
+        self.each_lane(&places, |this, lane, at| {
+            let [mine, stored] = [given, stored].map(|items| this.item(items, lane));
+            let found = this.ops.change(&how, at, mine, stored);
+            if i.d != NONE {
+                this.set_item(given, lane, found);
+            }
+        });
+        if i.d != NONE {
+            let found = self.joined_items(given, wide);
+            self.write(i, found, wide);
         }
-        self.put_old(i, &old, wide);
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(done);
-    }
-
-    /// Puts what the lanes found into a register, if one is asked for.
-    fn put_old(&mut self, i: &Code, old: &[Value], wide: bool) {
-        if i.d != NONE {
-            let out = self.ops.gathered(old, wide);
-            self.write(i, out, wide);
-        }
     }
 
     fn change_lane(

@@ -58,6 +58,23 @@ pub struct Ends {
     pub first: Value,
     pub last: Value,
     pub wraps: Value,
+    /// What it is in the last lane only if it is the same in all, and no number wraps around: numbers that grow and are
+    /// still below a bound that is one of theirs.
+    telling: bool,
+}
+
+impl Ends {
+    /// Whether it is known to be this in all lanes of the pass.
+    pub fn all(&self, ops: &mut Ops<'_>, held: bool) -> Value {
+        let mut is = |end: Value| if held { end } else { ops.opposite(end) };
+        let (first, last) = (is(self.first), is(self.last));
+        if held == self.telling {
+            return last;
+        }
+        let both = ops.b.ins().band(first, last);
+        let even = ops.opposite(self.wraps);
+        ops.b.ins().band(both, even)
+    }
 }
 
 impl Emitter<'_, '_> {
@@ -129,7 +146,9 @@ impl Emitter<'_, '_> {
         let first = self.ops.b.ins().icmp(cc, x_first, y_first);
         let last = self.ops.b.ins().icmp(cc, x_last, y_last);
         let wraps = if x_by != 0 { x_wraps } else { y_wraps };
-        Some(Ends { first, last, wraps })
+        let grows = if x_by != 0 { x_by > 0 } else { y_by < 0 };
+        let telling = grows == matches!(cmp, Cmp::Lt | Cmp::Le);
+        Some(Ends { first, last, wraps, telling })
     }
 
     fn join(&mut self, op: Option<BoolOp>, x: &Val, y: Option<&Val>) -> Val {

@@ -5,14 +5,14 @@
 //! them one by one or names the fault.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, Val, own, scalar, vector};
+use super::{Emitter, Ops, Val, scalar, vector};
 use crate::cpu::{
     code::{Code, NONE, Part},
     jit::context::{Field, VIEW},
     memory::{Area, WINDOW_BITS},
 };
 use cranelift_codegen::ir::{
-    InstBuilder, MemFlagsData, Value,
+    InstBuilder, MemFlagsData, Type, Value,
     condcodes::IntCC,
     types::{I8, I16X8, I32, I32X4, I64, I64X2},
 };
@@ -21,8 +21,8 @@ use cranelift_codegen::ir::{
 pub struct Piece {
     pub start: Value,
     /// The address of its first byte, as kernels see it.
-    base: Value,
-    len: Value,
+    pub base: Value,
+    pub len: Value,
     /// Bytes from one thread's piece to the next one's.
     stride: i64,
 }
@@ -42,6 +42,14 @@ impl Places {
         Places { start, offsets: Val::One(start), stride: Some(stride), narrow: false }
     }
 
+    /// Vectors of the lanes' offsets, and the type of one, if they do not grow evenly.
+    pub fn offsets(&self) -> Option<(&[Value], Type)> {
+        match &self.offsets {
+            Val::Many(all) => Some((all, scalar(!self.narrow))),
+            Val::One(_) => None,
+        }
+    }
+
     /// The address of one lane of a pass.
     pub fn of(&self, ops: &mut Ops<'_>, lane: usize) -> Value {
         if let Some(stride) = self.stride {
@@ -59,7 +67,7 @@ impl Places {
     }
 }
 
-fn is_global(area: Area) -> bool {
+pub fn is_global(area: Area) -> bool {
     matches!(area, Area::Global | Area::Const | Area::Generic)
 }
 
@@ -86,77 +94,6 @@ impl Emitter<'_, '_> {
             ops.b.ins().iadd(v[0], offset)
         });
         if narrow { self.ops.widen(&sum, false) } else { sum }
-    }
-
-    /// The address of the pass's first lane in 64 bits, and by how much it grows from lane to lane, if it does so evenly.
-    fn even_address(&mut self, i: &Code, area: Area, size: i64) -> Option<(Value, i64)> {
-        let narrow = i.c == 1;
-        let stride = self.even_stride(i, area, size)?;
-        let (base, _) = self.base(i.a, !narrow)?;
-        Some((self.with_offset(base, i, narrow), stride))
-    }
-
-    /// By how much the addresses of an access grow from lane to lane, if evenly and in steps of its size.
-    pub fn even_stride(&self, i: &Code, area: Area, size: i64) -> Option<i64> {
-        if i.a == NONE || area == Area::Local || !self.classes.varying(i.a) {
-            return None;
-        }
-        self.classes.stride(i.a).filter(|by| *by >= 0 && by % size == 0)
-    }
-
-    pub fn with_offset(&mut self, base: Value, i: &Code, narrow: bool) -> Value {
-        let ty = self.ops.ty(base);
-        let offset = self.ops.konst(ty, i.imm as u64);
-        let sum = self.ops.b.ins().iadd(base, offset);
-        if narrow { self.ops.b.ins().uextend(I64, sum) } else { sum }
-    }
-
-    /// Where the first lane's bytes are of a pass whose addresses grow evenly, in steps of its size. Where the check of
-    /// global memory fails, sparse memory may have them all the same.
-    pub fn check_even(&mut self, area: Area, first: Value, stride: i64, size: i64, write: bool) -> Value {
-        if !is_global(area) {
-            return self.within(area, first, stride, size, write);
-        }
-        let (missed, done) = (self.ops.b.create_block(), self.ops.b.create_block());
-        let at = self.ops.b.append_block_param(done, I64);
-        let bail = std::mem::replace(&mut self.bail, missed);
-        let inside = self.within(area, first, stride, size, write);
-        self.bail = bail;
-        self.ops.b.ins().jump(done, &[inside.into()]);
-        self.ops.b.switch_to_block(missed);
-        self.ops.b.set_cold_block(missed);
-        let span = stride * (self.ops.lanes() as i64 - 1) + size;
-        let [stride, span] = [stride, span].map(|n| self.ops.b.ins().iconst(I64, n));
-        let how = self.ops.b.ins().iconst(I32, size * 2 + i64::from(write));
-        let bits = self.pass().bits;
-        self.ops.b.ins().call(self.reach, &[self.context, first, stride, span, how, bits]);
-        let found = self.ops.b.ins().load(I64, own(), self.context, Field::Reached.offset());
-        self.ops.b.ins().brif(found, done, &[found.into()], bail, &[]);
-        self.ops.b.switch_to_block(done);
-        at
-    }
-
-    /// Checks the first and the last lane of a pass whose addresses grow evenly: then all are within the piece, aligned,
-    /// and none has wrapped around.
-    fn within(&mut self, area: Area, first: Value, stride: i64, size: i64, write: bool) -> Value {
-        let piece = self.piece(area, &Val::One(first), write);
-        let size_value = self.ops.konst(I64, size as u64);
-        let room = self.ops.b.ins().isub(piece.len, size_value);
-        let offset = self.ops.b.ins().isub(first, piece.base);
-        let most = self.ops.konst(I64, (stride * (self.ops.lanes() as i64 - 1)) as u64);
-        let last = self.ops.b.ins().iadd(offset, most);
-        let left = self.ops.b.ins().isub(room, last);
-        let over = self.ops.b.ins().bor(offset, last);
-        let over = self.ops.b.ins().bor(over, left);
-        let zero = self.ops.konst(I64, 0);
-        let out = self.ops.b.ins().icmp(IntCC::SignedLessThan, over, zero);
-        self.bail_if(out);
-        if size > 1 {
-            let within = self.ops.konst(I64, size as u64 - 1);
-            let crooked = self.ops.b.ins().band(offset, within);
-            self.bail_if(crooked);
-        }
-        self.ops.b.ins().iadd(piece.start, offset)
     }
 
     /// Loads one part of a pass whose lanes are `stride` bytes apart.
@@ -213,7 +150,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The piece that the addresses of active lanes point into, if it is one.
-    fn piece(&mut self, area: Area, addresses: &Val, write: bool) -> Piece {
+    pub fn piece(&mut self, area: Area, addresses: &Val, write: bool) -> Piece {
         let zero = self.ops.konst(I64, 0);
         let whole = |start, len| Piece { start, base: zero, len, stride: 0 };
         match area {

@@ -9,6 +9,8 @@
 mod atomic;
 mod collective;
 mod compare;
+mod each;
+mod even;
 mod float;
 mod int;
 mod memory;
@@ -143,6 +145,10 @@ pub struct Emitter<'a, 'f> {
     pub bail: Block,
     /// Asks sparse memory; see `super::context::reach`.
     pub reach: FuncRef,
+    /// Room on the stack, once it is needed.
+    pub scratch: Option<each::Scratch>,
+    /// Accesses of the unit so far that remember where they found their bytes.
+    pub sites: &'a mut u32,
 }
 
 /// Frame and context, which nothing but the region itself touches.

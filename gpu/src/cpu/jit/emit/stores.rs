@@ -186,27 +186,23 @@ impl Emitter<'_, '_> {
         } else {
             for lane in 0..self.ops.lanes() {
                 let value = self.ops.b.ins().extractlane(values[lane / lanes], (lane % lanes) as u8);
-                self.store_one(places, lane, value, wide, bits, skip);
+                let at = places.of(&mut self.ops, lane);
+                self.store_one(at, value, wide, bits, skip);
             }
         }
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(some);
-        for lane in 0..self.ops.lanes() {
-            let (mine, next) = (self.ops.b.create_block(), self.ops.b.create_block());
-            let bit = self.ops.b.ins().band_imm_u(active, 1 << lane);
-            self.ops.b.ins().brif(bit, mine, &[], next, &[]);
-            self.ops.b.switch_to_block(mine);
-            let value = self.ops.b.ins().extractlane(values[lane / lanes], (lane % lanes) as u8);
-            self.store_one(places, lane, value, wide, bits, skip);
-            self.ops.b.ins().jump(next, &[]);
-            self.ops.b.switch_to_block(next);
-        }
+        self.ops.b.set_cold_block(some);
+        let values = self.items(1, &Val::Many(values.to_vec()), wide);
+        self.each_lane(places, |this, lane, at| {
+            let value = this.item(values, lane);
+            this.store_one(at, value, wide, bits, skip);
+        });
         self.ops.b.ins().jump(done, &[]);
         self.ops.b.switch_to_block(done);
     }
 
-    fn store_one(&mut self, places: &Places, lane: usize, value: Value, wide: bool, bits: u8, skip: i32) {
-        let at = places.of(&mut self.ops, lane);
+    fn store_one(&mut self, at: Value, value: Value, wide: bool, bits: u8, skip: i32) {
         let flags = MemFlagsData::trusted();
         match bits {
             8 => self.ops.b.ins().istore8(flags, value, at, skip),

@@ -141,12 +141,18 @@ impl Emitter<'_, '_> {
         if stride == 0 {
             return wide;
         }
-        let most = self.ops.konst(I64, (stride * (self.ops.lanes() as i64 - 1)) as u64);
-        let last = self.ops.b.ins().iadd(wide, most);
-        let cut = self.ops.b.ins().ireduce(I32, last);
-        let back =
-            if signed { self.ops.b.ins().sextend(I64, cut) } else { self.ops.b.ins().uextend(I64, cut) };
-        let wrapped = self.ops.b.ins().icmp(IntCC::NotEqual, back, last);
+        // The first lane's number must leave room for what the others add, or take away.
+        let most = stride * (self.ops.lanes() as i64 - 1);
+        let (least, greatest) =
+            if signed { (i64::from(i32::MIN), i64::from(i32::MAX)) } else { (0, i64::from(u32::MAX)) };
+        let (cc, limit) = match (most > 0, signed) {
+            (true, true) => (IntCC::SignedGreaterThan, greatest - most),
+            (true, false) => (IntCC::UnsignedGreaterThan, greatest - most),
+            (false, true) => (IntCC::SignedLessThan, least - most),
+            (false, false) => (IntCC::UnsignedLessThan, least - most),
+        };
+        let limit = self.ops.konst(I32, limit as u64);
+        let wrapped = self.ops.b.ins().icmp(cc, x, limit);
         self.bail_if(wrapped);
         wide
     }
