@@ -93,7 +93,19 @@ impl Writer {
         let (d, e) = (self.reg('d'), self.src('d'));
         let (table, sign) = (self.rng.u8(..), self.pick(&["u", "s"]));
         let side = self.pick(&["l.wrap", "l.clamp", "r.wrap", "r.clamp"]);
-        let line = match self.rng.u8(0..13) {
+        let (low, high) = (self.rng.u8(0..40), self.rng.u8(0..40));
+        let line = match self.rng.u8(0..24) {
+            13 => format!("bfe.{sign}64 {d}, {e}, {low}, {high};"),
+            14 => format!("bfi.b64 {d}, {e}, {d}, {low}, {high};"),
+            15 => format!("bfe.{sign}32 {r}, {a}, {low}, {high};"),
+            16 => format!("bfi.b32 {r}, {a}, {b}, {low}, {high};"),
+            17 => format!("bfi.b32 {r}, {a}, {b}, {c}, {r};"),
+            18 => format!("prmt.b32 {r}, {a}, {b}, {};", self.rng.u16(..)),
+            19 => format!("bfind.{sign}32 {r}, {a};\nbfind.shiftamt.{sign}64 {r}, {d};"),
+            20 => format!("mul24.{}.{sign}32 {r}, {a}, {b};", self.pick(&["lo", "hi"])),
+            21 => format!("mad24.{}.{sign}32 {r}, {a}, {b}, {c};", self.pick(&["lo", "hi"])),
+            22 => format!("dp2a.{}.{sign}32.s32 {r}, {a}, {b}, {c};", self.pick(&["lo", "hi"])),
+            23 => format!("dp4a.{sign}32.u32 {r}, {a}, {b}, {c};\nprmt.b32.b4e {r}, {a}, {r}, {b};"),
             0 => format!("mul.wide.{sign}32 {d}, {a}, {b};"),
             1 => format!("mad.wide.{sign}32 {d}, {a}, {b}, {e};"),
             2 => format!("lop3.b32 {r}, {a}, {b}, {c}, {table};"),
@@ -136,7 +148,14 @@ impl Writer {
 
     fn convert(&mut self) {
         let (r, d, h, f, g) = (self.reg('r'), self.reg('d'), self.reg('h'), self.reg('f'), self.reg('g'));
-        let line = match self.rng.u8(0..18) {
+        let (k, e) = (self.reg('h'), self.reg('r'));
+        let line = match self.rng.u8(0..24) {
+            18 => format!("mov.b32 {r}, {{{h}, {k}}};"),
+            19 => format!("mov.b32 {{{h}, {k}}}, {r};"),
+            20 => format!("mov.b64 {d}, {{{r}, {e}}};"),
+            21 => format!("mov.b64 {{{r}, {e}}}, {d};"),
+            22 => format!("mov.b64 {d}, {{{h}, {k}, 7, {h}}};"),
+            23 => format!("mov.b64 {{{h}, _, {k}, _}}, {d};"),
             0 => format!("cvt.u64.u32 {d}, {r};"),
             1 => format!("cvt.s64.s32 {d}, {r};"),
             2 => format!("cvt.u32.u64 {r}, {d};"),

@@ -17,11 +17,14 @@ use cranelift_codegen::ir::{
     types::{I32, I32X4},
 };
 
+/// Whether a slot holds the same word from the start.
+pub fn is_constant(kernel: &Kernel, slot: u32) -> bool {
+    let at = kernel.fills.binary_search_by_key(&slot, |(slot, _)| *slot);
+    at.is_ok_and(|at| matches!(kernel.fills[at].1, Fill::Word(_)))
+}
+
 pub fn translates_collective(kernel: &Kernel, i: &Code) -> bool {
-    let constant = |slot: u32| {
-        let at = kernel.fills.binary_search_by_key(&slot, |(slot, _)| *slot);
-        at.is_ok_and(|at| matches!(kernel.fills[at].1, Fill::Word(_)))
-    };
+    let constant = |slot: u32| is_constant(kernel, slot);
     match i.kind {
         Kind::Shuffle(_) => constant(i.b) && constant(i.c),
         _ => constant(i.b),

@@ -3,8 +3,8 @@
 //! Owns: their translation; the meaning is that of `cpu/int.rs`, bit for bit.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, Val, scalar};
-use crate::cpu::code::{BitOp, Code, IntOp, IntTy};
+use super::{Emitter, Ops, Val, fields::translates_field, scalar};
+use crate::cpu::code::{BitOp, Code, IntOp, IntTy, Kernel};
 use cranelift_codegen::ir::{
     InstBuilder, Value,
     condcodes::IntCC,
@@ -27,19 +27,17 @@ pub fn translates_int(op: IntOp) -> bool {
     !matches!(op, IntOp::AddSat | IntOp::SubSat | IntOp::MadHiSat)
 }
 
-pub fn translates_bits(op: BitOp) -> bool {
+pub fn translates_bits(kernel: &Kernel, i: &Code, op: BitOp) -> bool {
     match op {
         BitOp::MulWide { .. } | BitOp::MadWide { .. } | BitOp::Lop3(_) => true,
         BitOp::Popc { .. } | BitOp::Clz { .. } | BitOp::Brev { .. } => true,
         BitOp::Shf { .. } => true,
-        BitOp::Mul24 { .. }
-        | BitOp::Mad24 { .. }
-        | BitOp::Bfe { .. }
-        | BitOp::Bfi { .. }
-        | BitOp::Bfind { .. }
-        | BitOp::Prmt(_)
-        | BitOp::Dp4a { .. }
-        | BitOp::Dp2a { .. } => false,
+        BitOp::Mul24 { .. } | BitOp::Mad24 { .. } | BitOp::Dp4a { .. } | BitOp::Dp2a { .. } => {
+            translates_field(kernel, i, op)
+        }
+        BitOp::Bfe { .. } | BitOp::Bfi { .. } | BitOp::Bfind { .. } | BitOp::Prmt(_) => {
+            translates_field(kernel, i, op)
+        }
     }
 }
 
@@ -300,12 +298,12 @@ impl Emitter<'_, '_> {
             | BitOp::Bfind { .. }
             | BitOp::Prmt(_)
             | BitOp::Dp4a { .. }
-            | BitOp::Dp2a { .. } => return None,
+            | BitOp::Dp2a { .. } => return self.field_op(i, op),
         })
     }
 
     /// A count of bits, which has 32 bits whatever it counts in.
-    fn count(&mut self, i: &Code, wide: bool, op: &mut dyn FnMut(&mut Ops<'_>, Value) -> Value) -> Val {
+    pub fn count(&mut self, i: &Code, wide: bool, op: &mut dyn FnMut(&mut Ops<'_>, Value) -> Value) -> Val {
         let v = self.read(i.a, wide);
         let out = self.ops.zip(wide, &[&v], &mut |ops, v| ops.lanewise(v, &mut |ops, v| op(ops, v[0])));
         if wide { self.ops.narrow(&out) } else { out }

@@ -11,6 +11,7 @@ mod collective;
 mod compare;
 mod each;
 mod even;
+mod fields;
 mod float;
 mod int;
 mod memory;
@@ -50,7 +51,7 @@ fn fused() -> bool {
 pub fn translates(kernel: &Kernel, i: &Code) -> bool {
     match i.kind {
         Kind::Int(op, _) => int::translates_int(op),
-        Kind::Bits(op) => int::translates_bits(op),
+        Kind::Bits(op) => int::translates_bits(kernel, i, op),
         Kind::Float(op, ty, how) => float::translates_float(op, ty, how, fused()),
         Kind::Setp { cmp, ty, join, .. } | Kind::Set { cmp, ty, join, .. } => {
             compare::translates_compare(cmp, ty) && join.is_some() == (i.c != NONE)
@@ -58,6 +59,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         Kind::Selp { .. } | Kind::Move { .. } | Kind::PredMove | Kind::PredConst(_) | Kind::PredLogic(_) => {
             true
         }
+        Kind::TakeHalf | Kind::PutHalf | Kind::TakeWord | Kind::PutWord => true,
         Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing => true,
         Kind::Convert(how) => float::translates_convert(how),
         Kind::Load { bits: 128, .. } | Kind::Store { bits: 128, .. } => false,
@@ -77,10 +79,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         Kind::Slct { .. }
         | Kind::Carry(..)
         | Kind::Testp { .. }
-        | Kind::TakeHalf
-        | Kind::PutHalf
-        | Kind::TakeWord
-        | Kind::PutWord
         | Kind::ConvertPair { .. }
         | Kind::Clock { .. }
         | Kind::InSpace(_)
@@ -366,6 +364,15 @@ impl Emitter<'_, '_> {
                     if untag { ops.b.ins().band(v[0], tag) } else { ops.b.ins().bor(v[0], tag) }
                 });
                 self.write(i, out, true);
+            }
+            Kind::TakeHalf | Kind::TakeWord => {
+                let out = self.take(i, i.kind == Kind::TakeWord);
+                self.write(i, out, false);
+            }
+            Kind::PutHalf | Kind::PutWord => {
+                let wide = i.kind == Kind::PutWord;
+                let out = self.put_part(i, wide);
+                self.write(i, out, wide);
             }
             Kind::Convert(how) => {
                 let out = self.convert(i, how)?;
