@@ -9,10 +9,10 @@
 //! Tests: `gpu/tests/cpu_approx.rs`, a part of all f32; all of them: `cargo run --release -p ion-gpu --example approx_error`.
 
 /// Adding this to a small number leaves the nearest whole number in the low bits of the sum.
-const WHOLE: f64 = 6_755_399_441_055_744.0;
+pub(super) const WHOLE: f64 = 6_755_399_441_055_744.0;
 
 /// `ln(2)^n / n!`, highest power first.
-const EXP2: [f64; 10] = [
+pub(super) const EXP2: [f64; 10] = [
     f64::from_bits(0x3E7B_5253_D395_E7C4),
     f64::from_bits(0x3EB6_2C02_23A5_C824),
     f64::from_bits(0x3EEF_FCBF_C588_B0C7),
@@ -26,27 +26,30 @@ const EXP2: [f64; 10] = [
 ];
 
 /// `1 / (2n + 1)`, highest first: the series of the logarithm.
-const LOG2: [f64; 8] = [1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
+pub(super) const LOG2: [f64; 8] =
+    [1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
 
 /// The series of the sine and of the cosine in the square of the angle, highest first.
-const SIN: [f64; 6] = [-1.0 / 39_916_800.0, 1.0 / 362_880.0, -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0, 1.0];
-const COS: [f64; 7] =
+pub(super) const SIN: [f64; 6] =
+    [-1.0 / 39_916_800.0, 1.0 / 362_880.0, -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0, 1.0];
+pub(super) const COS: [f64; 7] =
     [1.0 / 479_001_600.0, -1.0 / 3_628_800.0, 1.0 / 40_320.0, -1.0 / 720.0, 1.0 / 24.0, -1.0 / 2.0, 1.0];
 
-const TWO_OVER_PI: f64 = f64::from_bits(0x3FE4_5F30_6DC9_C883);
+pub(super) const TWO_OVER_PI: f64 = f64::from_bits(0x3FE4_5F30_6DC9_C883);
 /// Half of pi in two parts; the first has 33 bits, so that its product with a number below 2^20 is exact.
-const HALF_PI: [f64; 2] = [f64::from_bits(0x3FF9_21FB_5440_0000), f64::from_bits(0x3DD0_B461_1A62_6331)];
+pub(super) const HALF_PI: [f64; 2] =
+    [f64::from_bits(0x3FF9_21FB_5440_0000), f64::from_bits(0x3DD0_B461_1A62_6331)];
 /// The angle that 2^-64 of a turn is.
 const TURN: f64 = f64::from_bits(0x3C19_21FB_5444_2D18);
 /// Angles from here on are reduced in integers.
-const LARGE: f64 = 1_048_576.0;
+pub(super) const LARGE: f64 = 1_048_576.0;
 /// 2 / pi after the binary point, behind 32 zeros.
 const TWO_OVER_PI_BITS: [u32; 7] =
     [0, 0xa2f9_836e, 0x4e44_1529, 0xfc27_57d1, 0xf534_ddc0, 0xdb62_9599, 0x3c43_9041];
 
-const TWO_OVER_LN2: f64 = f64::from_bits(0x4007_1547_652B_82FE);
+pub(super) const TWO_OVER_LN2: f64 = f64::from_bits(0x4007_1547_652B_82FE);
 /// The high half of the square root of 1/2: mantissas are taken from here to twice this.
-const ROOT_HALF: u64 = 0x3FE6_A09E_0000_0000;
+pub(super) const ROOT_HALF: u64 = 0x3FE6_A09E_0000_0000;
 
 #[inline(always)]
 fn polynomial<const N: usize>(terms: &[f64; N], x: f64) -> f64 {

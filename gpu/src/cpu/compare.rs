@@ -5,9 +5,9 @@
 
 use super::{
     code::{BoolOp, Cmp, CmpTy, Code, FloatTy, IntTy, Kind, NONE},
-    float::{Float, half_format},
+    float::Float,
+    half,
     lanes::{Frame, LANES, Lane, select, store, test2, versions},
-    soft::{self, F32, Mode},
 };
 use crate::ptx::words::Mod;
 
@@ -62,15 +62,12 @@ fn compare(f: &mut Frame, i: &Code, cmp: Cmp, ty: CmpTy, ftz: bool) -> u32 {
 
 /// Compares the 16-bit numbers at `shift` by their exact f32 values.
 fn halves(f: &Frame, i: &Code, cmp: Cmp, brain: bool, ftz: bool, shift: u32) -> u32 {
-    let format = half_format(brain);
     let mut wide = Frame::new(2, 0);
     for (slot, from) in [(0, i.a), (1, i.b)] {
         let words = f.words(from);
         for (n, place) in wide.words_mut(slot).iter_mut().enumerate() {
             let bits = words[n] >> shift & 0xffff;
-            let tiny = ftz && bits & 0x7fff < 1 << format.fraction;
-            *place =
-                soft::convert(format, F32, if tiny { bits & 0x8000 } else { bits }.into(), Mode::Rn) as u32;
+            *place = half::wide(if ftz { half::flush(bits, brain) } else { bits }, brain).to_bits();
         }
     }
     ordered(&wide, 0, 1, cmp, |v: f32| v)

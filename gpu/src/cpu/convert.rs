@@ -6,8 +6,9 @@
 
 use super::{
     code::{Code, Convert, Narrow, NarrowTo, Number},
-    float::{Float, half_format},
-    lanes::{Frame, LANES, map1, store, versions},
+    float::Float,
+    half,
+    lanes::{Frame, LANES, map1, map2, store, versions},
     soft::{self, BF16, F16, F32, F64, Format, Mode},
 };
 
@@ -127,9 +128,18 @@ versions! {
             (Number::F64, Number::F32, _) if plain => map1(f, i.d, i.a, |v: f64| {
                 if v.is_nan() { f32::from_bits(F32.nan as u32) } else { v as f32 }
             }),
+            (Number::F16, Number::F32, _) if plain => map1(f, i.d, i.a, |v: u32| widened(v, false)),
+            (Number::Bf16, Number::F32, _) if plain => map1(f, i.d, i.a, |v: u32| widened(v, true)),
+            (Number::F32, Number::F16, _) if plain => map1(f, i.d, i.a, |v: f32| half::narrow(v, false)),
+            (Number::F32, Number::Bf16, _) if plain => map1(f, i.d, i.a, |v: f32| half::narrow(v, true)),
             _ => each(f, i, how),
         }
     }
+}
+
+#[inline(always)]
+fn widened(half: u32, brain: bool) -> f32 {
+    half::wide(half & 0xffff, brain).canonical()
 }
 
 /// Bits of the register that holds a number.
@@ -164,14 +174,27 @@ fn each(f: &mut Frame, i: &Code, how: Convert) {
 
 /// Two f32 to two 16-bit numbers in one word; the first goes to the upper half.
 pub fn convert_pair(f: &mut Frame, i: &Code, mode: Mode, brain: bool, relu: bool) {
+    if mode == Mode::Rn && !relu {
+        return nearest_pair(f, i, brain);
+    }
     let (a, b) = (*f.words(i.a), *f.words(i.b));
-    let to = half_format(brain);
+    let to = half::format(brain);
     let one = |v: u32| {
         let out = soft::convert(F32, to, v.into(), mode) as u32;
         if relu && f32::from_bits(v) <= 0.0 { 0 } else { out }
     };
     let out = std::array::from_fn(|n| one(a[n]) << 16 | one(b[n]));
     store::<u32>(f, i.d, &out);
+}
+
+versions! {
+    fn nearest_pair(f: &mut Frame, i: &Code, brain: bool) {
+        if brain {
+            map2(f, i.d, i.a, i.b, |x: f32, y: f32| half::narrow(x, true) << 16 | half::narrow(y, true));
+        } else {
+            map2(f, i.d, i.a, i.b, |x: f32, y: f32| half::narrow(x, false) << 16 | half::narrow(y, false));
+        }
+    }
 }
 
 /// The part of f32 that tensor cores take: 10 bits of fraction, in the place where f32 has its upper ones.

@@ -3,14 +3,15 @@
 //! Owns: their meaning. Every arithmetic NaN is the canonical one (`soft::Format::nan`): devices do not keep
 //! payloads. `.ftz` flushes subnormal inputs and results to zeros of their sign, `.sat` clamps to 0..=1 with NaN to
 //! +0. `.approx` of a division, a root or a reciprocal is the correctly rounded one; the other `.approx` instructions
-//! are defined in `approx.rs`.
+//! are defined in `approx.rs`. Numbers of 16 bits are in `half.rs`.
 //! Tests: `gpu/tests/cpu_float.rs`.
 
 use super::{
     approx,
     code::{Code, Finish, FloatOp, FloatTy},
-    lanes::{Frame, LANES, Lane, map1, map2, map3, store, versions},
-    soft::{self, BF16, F16, F32, F64, Format, Mode},
+    half::{NAN, half, halves},
+    lanes::{Frame, Lane, map1, map2, map3, store, versions},
+    soft::{self, F32, F64, Format, Mode},
 };
 
 /// What f32 and f64 have in common.
@@ -102,7 +103,7 @@ fn canonical<T: Float>(v: T) -> T {
 
 /// The smaller of two: the number if only one is NaN, and -0 below +0.
 #[inline(always)]
-fn minimum<T: Float>(x: T, y: T) -> T {
+pub fn minimum<T: Float>(x: T, y: T) -> T {
     if x.is_nan() {
         y
     } else if y.is_nan() || x < y {
@@ -117,7 +118,7 @@ fn minimum<T: Float>(x: T, y: T) -> T {
 }
 
 #[inline(always)]
-fn maximum<T: Float>(x: T, y: T) -> T {
+pub fn maximum<T: Float>(x: T, y: T) -> T {
     minimum(x.neg(), y.neg()).neg()
 }
 
@@ -147,7 +148,7 @@ fn plain<T: Float>(f: &mut Frame, i: &Code, op: FloatOp) {
 }
 
 #[inline(always)]
-fn approximate(op: FloatOp, x: f64) -> f64 {
+pub fn approximate(op: FloatOp, x: f64) -> f64 {
     match op {
         FloatOp::Rsqrt => approx::rsqrt(x),
         FloatOp::Sin => approx::sin(x),
@@ -198,7 +199,7 @@ fn careful<T: Float>(op: FloatOp, how: Finish, [x, y, z]: [T; 3]) -> T {
 }
 
 /// Operands of unary and binary instructions that are not there read as the first one, and are not looked at.
-fn operands(i: &Code) -> [u32; 3] {
+pub fn operands(i: &Code) -> [u32; 3] {
     let or_first = |slot| if slot == super::code::NONE { i.a } else { slot };
     [i.a, or_first(i.b), or_first(i.c)]
 }
@@ -223,19 +224,7 @@ pub fn float(f: &mut Frame, i: &Code, op: FloatOp, ty: FloatTy, how: Finish) {
     match ty {
         FloatTy::F32 => single(f, i, op, how),
         FloatTy::F64 => double(f, i, op, how),
-        FloatTy::Half { pair, brain } => {
-            let slots = operands(i);
-            let [a, b, c] = slots.map(|s| *f.words(s));
-            let mut out = [0; LANES];
-            for n in 0..LANES {
-                let part = |shift: u32| {
-                    let [x, y, z] = [a[n], b[n], c[n]].map(|v| (v >> shift) as u16);
-                    u32::from(half(op, brain, how, x, y, z)) << shift
-                };
-                out[n] = part(0) | if pair { part(16) } else { 0 };
-            }
-            store::<u32>(f, i.d, &out);
-        }
+        FloatTy::Half { pair, brain } => halves(f, i, op, pair, brain, how),
     }
 }
 
@@ -250,9 +239,8 @@ pub fn xor_sign(f: &mut Frame, i: &Code, max: bool, ty: FloatTy, how: Finish) {
             FloatTy::Half { pair, brain } => {
                 let part = |shift: u32| {
                     let [x, y] = [x, y].map(|v| v >> shift & 0xffff);
-                    let found = half(op, brain, how, (x & 0x7fff) as u16, (y & 0x7fff) as u16, 0);
-                    let nan = is_nan16(found, brain);
-                    (u32::from(found) | if nan { 0 } else { sign(x, y, 0x8000) }) << shift
+                    let found = half(op, brain, how, [x & 0x7fff, y & 0x7fff, 0]);
+                    (found | if found == NAN { 0 } else { sign(x, y, 0x8000) }) << shift
                 };
                 part(0) | if pair { part(16) } else { 0 }
             }
@@ -264,52 +252,4 @@ pub fn xor_sign(f: &mut Frame, i: &Code, max: bool, ty: FloatTy, how: Finish) {
         }
     });
     store::<u32>(f, i.d, &out);
-}
-
-fn is_nan16(bits: u16, brain: bool) -> bool {
-    bits & 0x7fff > if brain { 0x7f80 } else { 0x7c00 }
-}
-
-pub fn half_format(brain: bool) -> Format {
-    if brain { BF16 } else { F16 }
-}
-
-/// One 16-bit operation: exact, then rounded once.
-pub fn half(op: FloatOp, brain: bool, how: Finish, x: u16, y: u16, z: u16) -> u16 {
-    let format = half_format(brain);
-    let sign = 0x8000u16;
-    let tiny = (1u16 << format.fraction) - 1;
-    let flush = |v: u16| if how.ftz && v & !sign <= tiny { v & sign } else { v };
-    let (x, y, z) = (flush(x), flush(y), flush(z));
-    let (i, j, k) = (u64::from(x), u64::from(y), u64::from(z));
-    let wide = |v: u64| f32::from_bits(soft::convert(format, F32, v, Mode::Rn) as u32);
-    let narrow = |v: f64| soft::convert(F64, format, v.to_bits(), Mode::Rn);
-    let is_nan = |v: u64| wide(v).is_nan();
-    let bits = match op {
-        FloatOp::Add => soft::add(format, i, j, how.mode),
-        FloatOp::Sub => soft::add(format, i, j ^ u64::from(sign), how.mode),
-        FloatOp::Mul => soft::mul(format, i, j, how.mode),
-        FloatOp::Fma => soft::fma(format, i, j, k, how.mode),
-        FloatOp::Div => soft::div(format, i, j, how.mode),
-        FloatOp::Sqrt => soft::sqrt(format, i, how.mode),
-        FloatOp::Min | FloatOp::Max if how.nan && (is_nan(i) || is_nan(j)) => format.nan,
-        FloatOp::Min => narrow(minimum(wide(i), wide(j)).into()),
-        FloatOp::Max => narrow(maximum(wide(i), wide(j)).into()),
-        FloatOp::Abs => i & u64::from(!sign),
-        FloatOp::Neg => i ^ u64::from(sign),
-        FloatOp::Copysign => (j & u64::from(!sign)) | (i & u64::from(sign)),
-        FloatOp::Rcp
-        | FloatOp::Rsqrt
-        | FloatOp::Sin
-        | FloatOp::Cos
-        | FloatOp::Ex2
-        | FloatOp::Lg2
-        | FloatOp::Tanh => narrow(approximate(op, wide(i).into())),
-    };
-    let bits = if is_nan(bits) { format.nan as u16 } else { flush(bits as u16) };
-    let value = wide(bits.into());
-    if how.sat {
-        return narrow(value.saturate().into()) as u16;
-    }
-    if how.relu && value <= 0.0 { 0 } else { bits }
 }

@@ -30,6 +30,7 @@ mod convert;
 pub(crate) mod decode;
 mod float;
 pub(crate) mod grid;
+mod half;
 mod int;
 pub(crate) mod jit;
 mod lanes;

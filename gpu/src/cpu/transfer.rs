@@ -7,7 +7,7 @@
 
 use super::{
     code::{AtomOp, AtomTy, Code, Finish, FloatOp, Kernel, Kind, NONE},
-    float::half,
+    half::half,
     lanes::{Frame, LANES, lanes_of, store, versions},
     memory::{Access, Area, BadAccess, Cell, Global, Groups, Places, Private},
     soft::Mode,
@@ -407,8 +407,8 @@ fn joined(op: AtomOp, ty: AtomTy, old: u64, given: u64) -> u64 {
                 _ => FloatOp::Add,
             };
             let part = |shift: u32| {
-                let (x, y) = ((x >> shift) as u16, (y >> shift) as u16);
-                u64::from(half(float_op, brain, how, x, y, 0)) << shift
+                let [x, y] = [x, y].map(|v| v >> shift & 0xffff);
+                u64::from(half(float_op, brain, how, [x, y, 0])) << shift
             };
             part(0) | if pair { part(16) } else { 0 }
         }

@@ -146,6 +146,54 @@ impl Writer {
         self.line(&line);
     }
 
+    fn approximate(&mut self) {
+        let (f, a) = (self.reg('f'), self.src('f'));
+        let ftz = self.pick(&["", ".ftz"]);
+        let scale = self.pick(&["0f3F800000", "0f2F800000", "0f34000000", "0fB8000000"]);
+        let how = match self.rng.u8(0..7) {
+            0 => format!("ex2.approx{ftz}"),
+            1 => format!("lg2.approx{ftz}"),
+            2 => format!("sin.approx{ftz}"),
+            3 => format!("cos.approx{ftz}"),
+            4 => format!("rsqrt.approx{ftz}"),
+            _ => "tanh.approx".to_string(),
+        };
+        self.line(&format!("mul.rn.f32 {f}, {a}, {scale};"));
+        self.line(&format!("{how}.f32 {f}, {f};"));
+    }
+
+    /// Numbers of 16 bits, one in a register or two in a word.
+    fn half(&mut self) {
+        let (pair, class) = [("", 'h'), ("x2", 'r')][self.rng.usize(0..2)];
+        let (d, a, b, c) = (self.reg(class), self.reg(class), self.reg(class), self.reg(class));
+        let (h, f, e, r, p) = (self.reg('h'), self.reg('f'), self.reg('f'), self.reg('r'), self.reg('p'));
+        let ty = self.pick(&["f16", "bf16"]);
+        let plain = ty == "f16";
+        let ftz = if plain { self.pick(&["", ".ftz"]) } else { "" };
+        let sat = if plain { self.pick(&["", "", ".sat"]) } else { "" };
+        let (relu, nan, cmp) =
+            (self.pick(&["", ".relu"]), self.pick(&["", ".NaN"]), self.pick(&["lt", "geu", "ne", "num"]));
+        let line = match self.rng.u8(0..16) {
+            0 => format!("add.rn{ftz}{sat}.{ty}{pair} {d}, {a}, {b};"),
+            1 => format!("sub.rn{ftz}{sat}.{ty}{pair} {d}, {a}, {b};"),
+            2 => format!("mul.rn{ftz}{sat}.{ty}{pair} {d}, {a}, {b};"),
+            3 => format!("fma.rn{ftz}{sat}.{ty}{pair} {d}, {a}, {b}, {c};"),
+            4 => format!("fma.rn{ftz}{relu}.{ty}{pair} {d}, {a}, {b}, {c};"),
+            5 => format!("min{ftz}{nan}.{ty}{pair} {d}, {a}, {b};"),
+            6 => format!("max{ftz}{nan}.{ty}{pair} {d}, {a}, {b};"),
+            7 => format!("abs{ftz}.{ty}{pair} {d}, {a};"),
+            8 => format!("neg{ftz}.{ty}{pair} {d}, {a};"),
+            9 => format!("cvt.f32.{ty} {f}, {h};"),
+            10 => format!("cvt.rn.{ty}.f32 {h}, {f};"),
+            11 => format!("cvt.rn{relu}.{ty}x2.f32 {r}, {f}, {e};"),
+            12 => format!("tanh.approx.{ty}{pair} {d}, {a};"),
+            13 => format!("ex2.approx{}.{ty}{pair} {d}, {a};", if plain { "" } else { ".ftz" }),
+            14 => format!("setp.{cmp}{ftz}.{ty} {p}, {h}, {h};"),
+            _ => format!("mul.rn.f32 {f}, {f}, 0f34000000;\ncvt.rn.{ty}.f32 {h}, {f};"),
+        };
+        self.line(&line);
+    }
+
     fn convert(&mut self) {
         let (r, d, h, f, g) = (self.reg('r'), self.reg('d'), self.reg('h'), self.reg('f'), self.reg('g'));
         let (k, e) = (self.reg('h'), self.reg('r'));
@@ -319,7 +367,9 @@ impl Writer {
     fn some(&mut self) {
         self.depth += 1;
         for _ in 0..self.rng.usize(2..9) {
-            match self.rng.u8(0..24) {
+            match self.rng.u8(0..28) {
+                24 | 25 => self.half(),
+                26 => self.approximate(),
                 0..6 => self.integer(),
                 6..8 => self.bits(),
                 8..12 => self.float(),

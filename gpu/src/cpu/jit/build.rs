@@ -26,7 +26,7 @@ use super::{
     class::Classes,
     context::Field,
     effects::{Effects, Reg},
-    emit::{Emitter, NARROW, Ops, Val, WIDE, may_wrap, own, scalar},
+    emit::{Emitter, NARROW, Ops, Val, WIDE, may_be_large, may_wrap, own, scalar},
     flow::Flow,
     region::{BAILED, Exit, Plan, Region, diverges, is_varying},
 };
@@ -139,7 +139,7 @@ pub fn build(
     let codes = || plan.codes(flow).map(|n| n as usize);
     let bails = |i: &Code| match i.kind {
         Kind::Load { .. } | Kind::Exit => true,
-        _ => may_wrap(i) && classes.stride(i.d).is_some(),
+        _ => may_be_large(i) || may_wrap(i) && classes.stride(i.d).is_some(),
     };
     let followed = |n: u32| is_varying(kernel, classes, n) && !diverges(kernel, classes, n);
     let follows = codes().any(|n| followed(n as u32));

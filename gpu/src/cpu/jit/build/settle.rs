@@ -9,7 +9,7 @@ use super::{
     super::{
         context::Field,
         effects::Reg,
-        emit::{Val, may_wrap, own},
+        emit::{Val, may_be_large, may_wrap, own},
     },
     Builder,
 };
@@ -22,7 +22,7 @@ impl Builder<'_, '_> {
         match i.kind {
             Kind::Load { .. } | Kind::Store { .. } | Kind::Atomic { .. } | Kind::Exit => true,
             Kind::Shuffle(_) | Kind::Vote { .. } => true,
-            _ => may_wrap(i),
+            _ => may_be_large(i) || may_wrap(i),
         }
     }
 

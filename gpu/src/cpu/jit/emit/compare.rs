@@ -14,7 +14,8 @@ use cranelift_codegen::ir::{
 pub fn translates_compare(cmp: Cmp, ty: CmpTy) -> bool {
     match ty {
         CmpTy::Int(_) => int_condition(cmp, false).is_some(),
-        CmpTy::Float(ty) => matches!(ty, FloatTy::F32 | FloatTy::F64),
+        // Two halves are compared into two predicates.
+        CmpTy::Float(ty) => !matches!(ty, FloatTy::Half { pair: true, .. }),
     }
 }
 
@@ -98,7 +99,9 @@ impl Emitter<'_, '_> {
         let found = self.ops.zip(wide, &[&x, &y], &mut |ops, v| {
             let (mut x, mut y) = (v[0], v[1]);
             if is_float {
-                if ftz && !wide {
+                if let CmpTy::Float(FloatTy::Half { brain, .. }) = ty {
+                    (x, y) = (ops.half_compared(x, brain, ftz), ops.half_compared(y, brain, ftz));
+                } else if ftz && !wide {
                     (x, y) = (ops.flush(x), ops.flush(y));
                 }
                 let mask = ops.fcmp(float_condition(cmp), x, y);

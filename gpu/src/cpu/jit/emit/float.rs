@@ -1,10 +1,10 @@
 //! Floating-point instructions and conversions.
 //!
 //! Owns: their translation; the meaning is that of `cpu/float.rs` and `cpu/convert.rs`, bit for bit. Only rounding to
-//! nearest has instructions; what rounds otherwise, and numbers of 16 bits, are left to the interpreter.
+//! nearest has instructions; what rounds otherwise is left to the interpreter.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, Val};
+use super::{Emitter, Ops, Val, approx::is_approximate, half};
 use crate::cpu::{
     code::{Code, Convert, Finish, FloatOp, FloatTy, Number},
     soft::{F32, F64, Mode},
@@ -16,16 +16,18 @@ use cranelift_codegen::ir::{
 };
 
 pub fn translates_float(op: FloatOp, ty: FloatTy, how: Finish, fused: bool) -> bool {
-    let typed = matches!(ty, FloatTy::F32 | FloatTy::F64);
+    if matches!(ty, FloatTy::Half { .. }) {
+        return half::translates_half(op, how);
+    }
     let known = match op {
         FloatOp::Fma => fused,
         FloatOp::Add | FloatOp::Sub | FloatOp::Mul | FloatOp::Div | FloatOp::Sqrt | FloatOp::Rcp => true,
         FloatOp::Min | FloatOp::Max | FloatOp::Abs | FloatOp::Neg | FloatOp::Copysign | FloatOp::Rsqrt => {
             true
         }
-        FloatOp::Sin | FloatOp::Cos | FloatOp::Ex2 | FloatOp::Lg2 | FloatOp::Tanh => false,
+        FloatOp::Sin | FloatOp::Cos | FloatOp::Ex2 | FloatOp::Lg2 | FloatOp::Tanh => ty == FloatTy::F32,
     };
-    typed && known && how.mode == Mode::Rn
+    known && how.mode == Mode::Rn
 }
 
 pub fn translates_convert(how: Convert) -> bool {
@@ -34,13 +36,15 @@ pub fn translates_convert(how: Convert) -> bool {
         (Number::Int { .. }, Number::Int { .. }) => !how.sat,
         (Number::Int { bits: 32, .. }, Number::F32 | Number::F64) => plain && how.mode == Mode::Rn,
         (Number::F32, Number::Int { bits: 32, .. }) => !how.ftz && how.mode == Mode::Rz && how.register == 32,
+        (Number::F16 | Number::Bf16, Number::F32) => plain,
+        (Number::F32, Number::F16 | Number::Bf16) => plain && how.mode == Mode::Rn,
         (Number::F32, Number::F64) | (Number::F64, Number::F32) => plain && how.mode == Mode::Rn,
         _ => false,
     }
 }
 
 impl Ops<'_> {
-    fn float_op(&mut self, op: FloatOp, how: Finish, v: &[Value]) -> Option<Value> {
+    pub fn float_op(&mut self, op: FloatOp, how: Finish, v: &[Value]) -> Option<Value> {
         let ty = self.ty(v[0]);
         let double = ty.lane_bits() == 64;
         let taken: Vec<Value> =
@@ -82,7 +86,7 @@ impl Ops<'_> {
     }
 
     /// Flushing and saturation of a result. The root of a 32-bit number is computed here, with 64 bits.
-    fn finish_float(&mut self, how: Finish, v: Value, op: FloatOp) -> Value {
+    pub fn finish_float(&mut self, how: Finish, v: Value, op: FloatOp) -> Value {
         let ty = self.ty(v);
         let mut out = v;
         if op == FloatOp::Rsqrt && ty.lane_bits() == 32 {
@@ -145,6 +149,12 @@ impl Ops<'_> {
 impl Emitter<'_, '_> {
     /// Gives bits that are canonical but for NaNs.
     pub fn float(&mut self, i: &Code, op: FloatOp, ty: FloatTy, how: Finish) -> Option<Val> {
+        if let FloatTy::Half { pair, brain } = ty {
+            return self.half(i, op, pair, brain, how);
+        }
+        if is_approximate(op) {
+            return Some(self.approximate(i, op, how));
+        }
         let wide = ty == FloatTy::F64;
         // What keeps the bits of its operand needs them as they are to be seen.
         let vals =
@@ -200,6 +210,10 @@ impl Emitter<'_, '_> {
                     }
                 }))
             }
+            (Number::F16 | Number::Bf16, Number::F32) => {
+                Some(self.half_to_single(i, how.from == Number::Bf16))
+            }
+            (Number::F32, Number::F16 | Number::Bf16) => Some(self.single_to_half(i, how.to == Number::Bf16)),
             (Number::F32, Number::F64) => {
                 let v = self.raw(i.a, false);
                 let out = self.promote(&v);
@@ -219,7 +233,7 @@ impl Emitter<'_, '_> {
         if i.e == 1 { self.ops.narrow(&v) } else { v }
     }
 
-    fn promote(&mut self, v: &Val) -> Val {
+    pub fn promote(&mut self, v: &Val) -> Val {
         match v {
             Val::One(v) => {
                 let float = self.ops.float(*v);
@@ -241,7 +255,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn demote(&mut self, v: &Val) -> Val {
+    pub fn demote(&mut self, v: &Val) -> Val {
         match v {
             Val::One(v) => {
                 let float = self.ops.float(*v);

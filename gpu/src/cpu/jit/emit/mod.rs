@@ -6,6 +6,7 @@
 //! Never: leaves out a check or a rule of the interpreter's; what it can't keep it doesn't translate.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
+mod approx;
 mod atomic;
 mod collective;
 mod compare;
@@ -13,12 +14,14 @@ mod each;
 mod even;
 mod fields;
 mod float;
+mod half;
 mod int;
 mod memory;
 mod ops;
 mod stores;
 mod stride;
 
+pub use approx::may_be_large;
 pub use ops::{NARROW, Ops, Val, WIDE, scalar, vector};
 pub use stride::may_wrap;
 
@@ -27,6 +30,7 @@ use super::{class::Classes, context::Field, effects::Reg, flow::Flow};
 use crate::cpu::{
     code::{Code, FloatOp, FloatTy, Kernel, Kind, NONE},
     memory::Area,
+    soft::Mode,
 };
 use cranelift_codegen::ir::{
     Block, FuncRef, InstBuilder, MemFlagsData, Value,
@@ -62,6 +66,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         Kind::TakeHalf | Kind::PutHalf | Kind::TakeWord | Kind::PutWord => true,
         Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing => true,
         Kind::Convert(how) => float::translates_convert(how),
+        Kind::ConvertPair { mode, .. } => mode == Mode::Rn,
         Kind::Load { bits: 128, .. } | Kind::Store { bits: 128, .. } => false,
         Kind::Load { area, .. } | Kind::Store { area, .. } => {
             let parts = &kernel.parts[i.d as usize..(i.d + i.e) as usize];
@@ -79,7 +84,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         Kind::Slct { .. }
         | Kind::Carry(..)
         | Kind::Testp { .. }
-        | Kind::ConvertPair { .. }
         | Kind::Clock { .. }
         | Kind::InSpace(_)
         | Kind::Match { .. }
@@ -320,7 +324,8 @@ impl Emitter<'_, '_> {
             Kind::Float(op, ty, how) => {
                 let wide = ty == FloatTy::F64;
                 let mut out = self.float(i, op, ty, how)?;
-                if op != FloatOp::Copysign && !self.classes.lazy(i.d) {
+                let number = matches!(ty, FloatTy::F32 | FloatTy::F64);
+                if number && op != FloatOp::Copysign && !self.classes.lazy(i.d) {
                     out = self.ops.zip(wide, &[&out], &mut |ops, v| ops.canonical(v[0]));
                 }
                 self.write(i, out, wide);
@@ -377,6 +382,10 @@ impl Emitter<'_, '_> {
             Kind::Convert(how) => {
                 let out = self.convert(i, how)?;
                 self.write(i, out, how.register == 64);
+            }
+            Kind::ConvertPair { brain, relu, .. } => {
+                let out = self.single_pair(i, brain, relu);
+                self.write(i, out, false);
             }
             Kind::Load { area, bits, signed } => {
                 self.under_guard(i, |this| this.load(i, area, bits, signed));
