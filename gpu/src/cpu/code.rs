@@ -351,6 +351,7 @@ pub enum Barrier {
 pub enum Kind {
     Int(IntOp, IntTy),
     Bits(BitOp),
+    /// The carry flag is the predicate `imm`; it is set if `e` is 1.
     Carry(CarryOp, IntTy),
     Float(FloatOp, FloatTy, Finish),
     /// Compares `a` with `b`, joins with the predicate `c`, sets the predicates `d` and `e`.

@@ -413,7 +413,8 @@ fn insert_field(f: &mut Frame, i: &Code, wide: bool) {
 }
 
 /// Instructions that read or set the carry flag. For subtraction the flag is the borrow.
-pub fn carry(f: &mut Frame, i: &Code, op: CarryOp, ty: IntTy, set: bool) {
+pub fn carry(f: &mut Frame, i: &Code, op: CarryOp, ty: IntTy) {
+    let held = f.preds[i.imm as usize];
     let wide = matches!(ty, IntTy::U64 | IntTy::S64);
     let signed = matches!(ty, IntTy::S32 | IntTy::S64);
     let bits = if wide { 64 } else { 32 };
@@ -426,7 +427,7 @@ pub fn carry(f: &mut Frame, i: &Code, op: CarryOp, ty: IntTy, set: bool) {
     let mut flags = 0u32;
     for (n, out) in out.iter_mut().enumerate() {
         let (a, b, c) = (get(f, i.a, n), get(f, i.b, n), get(f, i.c, n));
-        let flag = u128::from(f.carry >> n & 1);
+        let flag = u128::from(held >> n & 1);
         let total = match op {
             CarryOp::Add { with } => a + b + if with { flag } else { 0 },
             CarryOp::Sub { with } => a.wrapping_sub(b).wrapping_sub(if with { flag } else { 0 }),
@@ -449,7 +450,7 @@ pub fn carry(f: &mut Frame, i: &Code, op: CarryOp, ty: IntTy, set: bool) {
     } else {
         store::<u32>(f, i.d, &out.map(|v| v as u32));
     }
-    if set {
-        f.carry = (f.carry & !f.mask) | (flags & f.mask);
+    if i.e == 1 {
+        f.set_pred(i.imm as u32, flags);
     }
 }

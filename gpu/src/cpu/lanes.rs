@@ -28,8 +28,6 @@ pub struct Frame {
     slots: Box<[Slot]>,
     /// Predicate registers, one bit a lane.
     pub preds: Box<[u32]>,
-    /// The carry flag of `add.cc` and its kin, one bit a lane.
-    pub carry: u32,
     /// Lanes that take part in the current instruction.
     pub mask: u32,
     /// Whether this processor has the vector instructions of the fast versions.
@@ -83,7 +81,6 @@ impl Frame {
         Frame {
             slots: vec![Slot([0; LANES]); slots].into_boxed_slice(),
             preds: vec![0; preds].into_boxed_slice(),
-            carry: 0,
             mask: 0,
             fast: fast(),
         }

@@ -112,7 +112,6 @@ impl Warp {
 
     /// Puts the warp to an instruction with these lanes; its registers stay as they are.
     pub fn start(&mut self, pc: u32, lanes: u32) {
-        self.frame.carry = 0;
         (self.split, self.patience, self.bails, self.placed) = (false, 0, 0, false);
         self.pc = pc;
         self.mask = lanes;
@@ -368,7 +367,7 @@ impl Warp {
             Kind::Move { wide: true } => map1(f, i.d, i.a, |v: u64| v),
             Kind::Convert(how) => convert::convert(f, i, how),
             Kind::Selp { .. } | Kind::Slct { .. } => compare::choose(f, i),
-            Kind::Carry(op, ty) => int::carry(f, i, op, ty, i.e == 1),
+            Kind::Carry(op, ty) => int::carry(f, i, op, ty),
             Kind::Testp { what, wide } => compare::test(f, i, what, wide),
             Kind::TakeHalf => {
                 let shift = i.e * 16;

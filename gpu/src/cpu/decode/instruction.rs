@@ -209,10 +209,11 @@ impl<'a> Site<'_, 'a, '_> {
 
     fn carry(&mut self, op: CarryOp) {
         let ty = self.ty(0);
-        let set = self.has(Mod::Cc);
+        let (set, flag) = (self.has(Mod::Cc), self.decoder.carry());
         self.plain(Kind::Carry(op, int_ty(ty)), ty);
         let last = self.decoder.kernel.codes.len() - 1;
-        self.decoder.kernel.codes[last].e = u32::from(set);
+        let code = &mut self.decoder.kernel.codes[last];
+        (code.e, code.imm) = (u32::from(set), flag.into());
     }
 
     /// Decodes the instruction.

@@ -127,6 +127,8 @@ struct Decoder<'a> {
     read: usize,
     /// The slot that tells where in local memory the next `alloca` ends, if the kernel has one.
     stack: Option<u32>,
+    /// The predicate that is the carry flag, if any instruction has to do with it.
+    carry: Option<u32>,
     /// The guard and line of the instruction that is being decoded.
     guard: u32,
     negated: bool,
@@ -165,6 +167,7 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
         depth: 0,
         read: 0,
         stack: None,
+        carry: None,
         guard: NONE,
         negated: false,
         line: function.line.0,
@@ -350,6 +353,17 @@ impl<'a> Decoder<'a> {
             | Special::ReservedSmem0
             | Special::ReservedSmem1 => self.constant(0, false),
             _ => self.fill(Fill::Special(special, part)),
+        }
+    }
+
+    fn carry(&mut self) -> u32 {
+        match self.carry {
+            Some(flag) => flag,
+            None => {
+                let flag = self.fresh_predicate();
+                self.carry = Some(flag);
+                flag
+            }
         }
     }
 

@@ -127,8 +127,15 @@ fn operands(kernel: &Kernel, i: &Code, out: &mut Effects) {
     match i.kind {
         Kind::Int(IntOp::Shl | IntOp::Shr, ty) => out.typed(i, [wide_int(ty), false, false], wide_int(ty)),
         Kind::Int(_, ty) => out.typed(i, [wide_int(ty); 3], wide_int(ty)),
-        Kind::Carry(CarryOp::Add { .. } | CarryOp::Sub { .. } | CarryOp::Mad { .. }, ty) => {
+        Kind::Carry(op, ty) => {
+            let (CarryOp::Add { with } | CarryOp::Sub { with } | CarryOp::Mad { with, .. }) = op;
             out.typed(i, [wide_int(ty); 3], wide_int(ty));
+            if with {
+                with_pred(out, i.imm as u32);
+            }
+            if i.e == 1 {
+                set_pred(out, i.imm as u32);
+            }
         }
         Kind::Bits(op) => {
             let (sources, result) = bit_widths(op);

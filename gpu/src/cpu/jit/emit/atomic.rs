@@ -1,4 +1,4 @@
-//! Atomic operations on integers in shared and in global memory.
+//! Atomic operations in shared and in global memory.
 //!
 //! Owns: their translation, lane by lane in order. Shared memory belongs to one block, and a block to one core, so there
 //! a plain load and store will do; global memory takes the processor's own atomic operations.
@@ -13,7 +13,11 @@ use crate::cpu::{
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value, condcodes::IntCC};
 
 pub fn translates_atomic(area: Area, op: AtomOp, ty: AtomTy) -> bool {
-    let whole = matches!(ty, AtomTy::U32 | AtomTy::S32 | AtomTy::U64 | AtomTy::S64);
+    let whole = match ty {
+        AtomTy::U32 | AtomTy::S32 | AtomTy::U64 | AtomTy::S64 => true,
+        AtomTy::F32 | AtomTy::F64 => op == AtomOp::Add,
+        AtomTy::B16 | AtomTy::B128 | AtomTy::Half { .. } => false,
+    };
     let known = match op {
         AtomOp::And | AtomOp::Or | AtomOp::Xor | AtomOp::Exch | AtomOp::Cas => true,
         AtomOp::Add | AtomOp::Min | AtomOp::Max => true,
@@ -28,6 +32,7 @@ struct Change {
     op: AtomOp,
     signed: bool,
     wide: bool,
+    float: bool,
 }
 
 impl Ops<'_> {
@@ -43,6 +48,9 @@ impl Ops<'_> {
     /// Changes what is at a place, and gives what was there. `stored` is for `cas`.
     fn change(&mut self, how: &Change, at: Value, given: Value, stored: Value) -> Value {
         let flags = MemFlagsData::trusted();
+        if how.area == Area::Global && how.float {
+            return self.add_at_once(how, at, given);
+        }
         if how.area == Area::Global {
             if how.op == AtomOp::Cas {
                 return self.b.ins().atomic_cas(flags, at, given, stored);
@@ -54,6 +62,7 @@ impl Ops<'_> {
             AtomOp::And => self.b.ins().band(old, given),
             AtomOp::Or => self.b.ins().bor(old, given),
             AtomOp::Xor => self.b.ins().bxor(old, given),
+            AtomOp::Add if how.float => self.float_sum(old, given),
             AtomOp::Add => self.b.ins().iadd(old, given),
             AtomOp::Min | AtomOp::Max => {
                 let below = self.b.ins().icmp(less(how.signed), old, given);
@@ -67,6 +76,31 @@ impl Ops<'_> {
             AtomOp::Exch | AtomOp::Inc | AtomOp::Dec => given,
         };
         self.b.ins().store(flags, new, at, 0);
+        old
+    }
+}
+
+impl Ops<'_> {
+    fn float_sum(&mut self, x: Value, y: Value) -> Value {
+        let (x, y) = (self.float(x), self.float(y));
+        let sum = self.b.ins().fadd(x, y);
+        let sum = self.bits(sum);
+        self.canonical(sum)
+    }
+
+    /// Adds a number to one in global memory: again, as long as others change it meanwhile.
+    fn add_at_once(&mut self, how: &Change, at: Value, given: Value) -> Value {
+        let flags = MemFlagsData::trusted();
+        let (again, done) = (self.b.create_block(), self.b.create_block());
+        let old = self.b.append_block_param(again, scalar(how.wide));
+        let first = self.b.ins().load(scalar(how.wide), flags, at, 0);
+        self.b.ins().jump(again, &[first.into()]);
+        self.b.switch_to_block(again);
+        let sum = self.float_sum(old, given);
+        let found = self.b.ins().atomic_cas(flags, at, old, sum);
+        let same = self.b.ins().icmp(IntCC::Equal, found, old);
+        self.b.ins().brif(same, done, &[], again, &[found.into()]);
+        self.b.switch_to_block(done);
         old
     }
 }
@@ -87,8 +121,9 @@ fn rmw(op: AtomOp, signed: bool) -> AtomicRmwOp {
 
 impl Emitter<'_, '_> {
     pub fn atomic(&mut self, i: &Code, area: Area, op: AtomOp, ty: AtomTy) {
-        let wide = matches!(ty, AtomTy::U64 | AtomTy::S64);
-        let how = Change { area, op, signed: matches!(ty, AtomTy::S32 | AtomTy::S64), wide };
+        let wide = matches!(ty, AtomTy::U64 | AtomTy::S64 | AtomTy::F64);
+        let float = matches!(ty, AtomTy::F32 | AtomTy::F64);
+        let how = Change { area, op, signed: matches!(ty, AtomTy::S32 | AtomTy::S64), wide, float };
         let given = self.read(i.b, wide);
         let stored = if op == AtomOp::Cas { self.read(i.e, wide) } else { given.clone() };
         let places = self.places(i, area, if wide { 8 } else { 4 }, true);

@@ -85,7 +85,7 @@ impl Ops<'_> {
         self.b.ins().select(by_zero, ones, out)
     }
 
-    fn mul_high(&mut self, x: Value, y: Value, signed: bool) -> Value {
+    pub fn mul_high(&mut self, x: Value, y: Value, signed: bool) -> Value {
         if self.ty(x) == I64 {
             return if signed { self.b.ins().smulhi(x, y) } else { self.b.ins().umulhi(x, y) };
         }

@@ -8,6 +8,7 @@
 
 mod approx;
 mod atomic;
+mod carry;
 mod collective;
 mod compare;
 mod each;
@@ -64,6 +65,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
             true
         }
         Kind::TakeHalf | Kind::PutHalf | Kind::TakeWord | Kind::PutWord => true,
+        Kind::Carry(..) => true,
         Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing => true,
         Kind::Convert(how) => float::translates_convert(how),
         Kind::ConvertPair { mode, .. } => mode == Mode::Rn,
@@ -82,7 +84,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         }
         Kind::Atomic { area, op, ty } => atomic::translates_atomic(area, op, ty),
         Kind::Slct { .. }
-        | Kind::Carry(..)
         | Kind::Testp { .. }
         | Kind::Clock { .. }
         | Kind::InSpace(_)
@@ -321,6 +322,7 @@ impl Emitter<'_, '_> {
                 let out = self.bits(i, op)?;
                 self.write(i, out, self.flow.widths[i.d as usize] == 2);
             }
+            Kind::Carry(op, ty) => self.carry(i, op, ty),
             Kind::Float(op, ty, how) => {
                 let wide = ty == FloatTy::F64;
                 let mut out = self.float(i, op, ty, how)?;
