@@ -2,7 +2,8 @@
 //!
 //! Owns the engine, the one clock and the table of effects. Decides nothing the engine decides; never waits for a
 //! service: one that is full is told to the engine as busy at once. The one exception is a sync where nothing else is to
-//! do and the disk is known to be quick (`ledger`). Tests: `testnet/tests`, with real nodes.
+//! do and the disk is known to be quick (`ledger`). Tests: `driver/tests.rs` (who is heard first, what is durable at the end), and
+//! `testnet/tests`, with real nodes.
 
 mod challenge;
 mod control;
@@ -11,6 +12,8 @@ mod error;
 mod owner;
 mod stores;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 pub use error::NodeError;
 

@@ -1,6 +1,7 @@
 //! Appending, reading back, and who may open.
 
 use super::*;
+use ion_protocol::record::RECORD_BYTES_MAX;
 
 #[test]
 fn what_is_recorded_is_read_back_in_order() {
@@ -86,6 +87,30 @@ fn shutdown_ends_while_nobody_takes_results() {
     drop(results);
     let (_, found) = open(dir.path()).unwrap();
     assert_eq!(found.len(), 50, "all that was taken on is durable");
+}
+
+/// What nobody waits for, and more of it than one batch holds, is not left behind, though nobody takes results any more.
+#[test]
+fn what_still_waits_is_written_when_the_node_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inputs, _results) = mpsc::channel(1);
+    let (ledger, _) = Ledger::open(dir.path(), &network(), &provider().node_id(), inputs).unwrap();
+    let long = |number| Record::LeaseReleased {
+        requester: requester().node_id(),
+        job: job(number),
+        attempt: Attempt(1),
+        why: "x".repeat(RECORD_BYTES_MAX / 2),
+    };
+    let records: Vec<Record> = (0..40).map(long).chain([note(40)]).collect();
+    let unhurried =
+        |body: &Record| ToWrite { record: RecordId(0), body: Box::new(body.clone()), hurry: false };
+    // As long as this is held nothing is written.
+    let syncing = ledger.committer.lock().unwrap();
+    assert!(ledger.append_all(&records.iter().map(unhurried).collect::<Vec<_>>(), true).is_empty());
+    ledger.close();
+    drop(syncing);
+    block_on(ledger.shutdown());
+    assert!(open(dir.path()).unwrap().1 == records);
 }
 
 #[test]
