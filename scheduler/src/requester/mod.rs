@@ -8,6 +8,7 @@ mod delivery;
 mod handover;
 pub(crate) mod job;
 mod replay;
+mod room;
 mod seek;
 mod steps;
 mod verify;
@@ -41,12 +42,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Jobs taken on at once.
 pub(crate) const JOBS_LIVE_MAX: usize = 10_000;
-/// A job looks through the directory at most this often, however many adverts come.
-const LOOK_EVERY: Millis = Millis(50);
 /// Attempts nobody wants are called off at most this often, so that a peer cannot make us talk.
 const STRAY_EVERY: Millis = Millis(20);
-/// A provider that says it has room and then has none is believed this often; after that its rest runs its course.
-const BUSY_BELIEVED: u32 = 3;
 /// How long an ended job's outputs must not be evicted: time to copy them out.
 const OUTPUTS_KEPT: Millis = Millis(600_000);
 
@@ -464,7 +461,9 @@ impl Requester {
             other => other,
         });
         if let Some((half, unasked, price)) = half {
+            let provider = half.provider;
             self.handovers.keep(job, attempt, half);
+            self.follow(provider, cx);
             self.counts.spent = self.counts.spent.saturating_add(price);
             if unasked {
                 self.handovers.start(job, attempt, cx);
@@ -497,23 +496,6 @@ impl Requester {
                 | State::Ending { .. }
                 | State::Ended(..) => {}
             }
-        }
-    }
-
-    /// The directory or a round trip changed: whoever waits looks again, soon.
-    pub(crate) fn wake(&mut self, room_at: Option<NodeId>, cx: &mut Cx<'_>) {
-        for (id, job) in &mut self.jobs {
-            let State::Seeking(seeking) = &mut job.state else { continue };
-            if let Some(provider) = room_at
-                && let Some(rest) = job.head.rests.get_mut(&provider)
-                && rest.busy
-                && rest.times <= BUSY_BELIEVED
-            {
-                rest.until = rest.until.min(cx.now.mono);
-            }
-            let soonest = job.head.looked_at.map_or(Millis::ZERO, |at| at.saturating_add(LOOK_EVERY));
-            seeking.look_at = seeking.look_at.min(soonest.max(cx.now.mono));
-            cx.out.deadlines.set(Topic::Job(*id), Some(seeking.look_at));
         }
     }
 
