@@ -2,16 +2,18 @@
 //!
 //! Absolute times drift with load; the ratios are what to compare. Nothing here is a test: tests never time anything.
 
+mod busy;
 mod codec;
 mod network;
+mod nodes;
 mod processes;
 mod transfer;
 
 pub use network::echo;
 
-use crate::ledger;
+use crate::{config::Backend, ledger};
 use serde::Serialize;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// What to measure, and how long.
 #[derive(Clone, Debug)]
@@ -22,11 +24,21 @@ pub struct BenchOptions {
     pub transfer_bytes: u64,
     /// How long the journal is written.
     pub journal: Duration,
+    /// On what a device is kept busy.
+    pub backend: Backend,
+    /// Only that.
+    pub busy: bool,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { jobs: 300, transfer_bytes: 1 << 30, journal: Duration::from_secs(2) }
+        Self {
+            jobs: 300,
+            transfer_bytes: 1 << 30,
+            journal: Duration::from_secs(2),
+            backend: Backend::Auto,
+            busy: false,
+        }
     }
 }
 
@@ -79,17 +91,11 @@ pub struct BenchReport {
 pub async fn run(options: BenchOptions, mut stage: impl FnMut(&str) + Send) -> anyhow::Result<BenchReport> {
     let dir = tempfile::tempdir()?;
     let mut figures = Vec::new();
-    stage("codec: encoding, decoding and verifying an order");
-    figures.extend(codec::figures());
-    stage("journal: durable appends");
-    let journal_dir = dir.path().join("journal");
-    let seconds = options.journal.as_secs_f64();
-    let journal = tokio::task::spawn_blocking(move || journal_figures(&journal_dir, seconds)).await??;
-    figures.extend(journal);
-    stage("transfer: a blob between two nodes, a raw stream, and TCP");
-    figures.extend(transfer::figures(dir.path(), options.transfer_bytes).await?);
-    stage("dispatch: an empty kernel between two processes");
-    figures.extend(processes::figures(dir.path(), options.jobs).await?);
+    if !options.busy {
+        figures.extend(all_but_busy(&options, dir.path(), &mut stage).await?);
+    }
+    stage("busy: jobs of 20 ms that wait for a device between two processes");
+    figures.push(busy::figure(&dir.path().join("busy"), options.backend).await?);
     Ok(BenchReport {
         machine: machine(),
         build: if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -97,7 +103,27 @@ pub async fn run(options: BenchOptions, mut stage: impl FnMut(&str) + Send) -> a
     })
 }
 
-fn journal_figures(dir: &std::path::Path, seconds: f64) -> anyhow::Result<Vec<Figure>> {
+async fn all_but_busy(
+    options: &BenchOptions,
+    dir: &Path,
+    stage: &mut (impl FnMut(&str) + Send),
+) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    stage("codec: encoding, decoding and verifying an order");
+    figures.extend(codec::figures());
+    stage("journal: durable appends");
+    let journal_dir = dir.join("journal");
+    let seconds = options.journal.as_secs_f64();
+    let journal = tokio::task::spawn_blocking(move || journal_figures(&journal_dir, seconds)).await??;
+    figures.extend(journal);
+    stage("transfer: a blob between two nodes, a raw stream, and TCP");
+    figures.extend(transfer::figures(dir, options.transfer_bytes).await?);
+    stage("dispatch: an empty kernel between two processes");
+    figures.extend(processes::figures(dir, options.jobs).await?);
+    Ok(figures)
+}
+
+fn journal_figures(dir: &Path, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     const WRITERS: usize = 64;
     let many = ledger::bench_appends(&dir.join("many"), seconds, WRITERS)?;
     let one = ledger::bench_appends(&dir.join("one"), seconds, 1)?;

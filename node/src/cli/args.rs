@@ -472,7 +472,7 @@ pub enum PtxVerb {
 /// `ion bench`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion bench\n  ion bench --transfer '256 MiB' --jobs 100 --json\n\nTwo nodes are started on this machine's loopback for it, in a directory of their own."
+    after_help = "Examples:\n  ion bench\n  ion bench --transfer '256 MiB' --jobs 100 --json\n  ion bench --busy --backend cuda\n\nTwo nodes are started on this machine's loopback for it, in a directory of their own."
 )]
 pub struct BenchArgs {
     /// Empty jobs to dispatch one at a time, and again with several in flight
@@ -484,6 +484,12 @@ pub struct BenchArgs {
     /// How long to write the journal, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub journal_seconds: u64,
+    /// On what a device is kept busy
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// Only look how busy a device is kept while jobs of 20 ms wait for it
+    #[arg(long)]
+    pub busy: bool,
     /// Be the other process of the round trips: print an address and send back what comes
     #[arg(long, hide = true)]
     pub echo: bool,

@@ -15,6 +15,8 @@ pub fn bench(common: &Common, args: BenchArgs) -> Result<(), CliError> {
         jobs: args.jobs,
         transfer_bytes: args.transfer.0,
         journal: Duration::from_secs(args.journal_seconds),
+        backend: args.backend.into(),
+        busy: args.busy,
     };
     let quiet = common.quiet;
     let stage = move |name: &str| {
