@@ -274,3 +274,58 @@ fn loops_agree_however_they_count() {
         agree(&bench, &format!("seed {seed}"));
     }
 }
+
+/// Some threads of a warp skip a few instructions, and are with the others again where these end.
+#[test]
+fn warps_that_part_for_a_short_way_agree() {
+    const STEPS: [&str; 13] = [
+        "add.u32 %v, %v, 3;",
+        "setp.gt.u32 %q, %v, 0x80000000;",
+        "mad.wide.u32 %a, %t, 4, %in; ld.global.u32 %x, [%a]; add.u32 %v, %v, %x;",
+        "shl.b32 %s, %t, 2; ld.shared.u32 %x, [%s]; add.u32 %x, %x, %v; st.shared.u32 [%s], %x;",
+        // Lanes that go to two buffers are left to the interpreter.
+        "selp.b64 %b, %in, %out, %q; ld.global.u32 %x, [%b]; add.u32 %v, %v, %x;",
+        "selp.b64 %b, %in, %out, %q; shl.b32 %s, %t, 2; ld.shared.u32 %x, [%s]; add.u32 %x, %x, %v; st.shared.u32 [%s], %x; st.global.u32 [%b], %v;",
+        "xor.b32 %s, %t, 9; shl.b32 %s, %s, 2; ld.shared.u32 %x, [%s]; add.u32 %v, %v, %x;",
+        "mad.wide.u32 %a, %n, 24, %out; st.global.u32 [%a], %v;",
+        "shl.b32 %u, %c, 2; add.u32 %v, %v, %u;",
+        "add.u32 %k, %k, 1;",
+        "add.u32 %m, %m, 8;",
+        "cvt.rn.f32.u32 %g, %v; mul.f32 %f, %f, %g; sub.f32 %f, %f, %f;",
+        "mul.wide.u32 %d, %v, 5; add.u64 %e, %e, %d;",
+    ];
+    for seed in 9000..9000 + 2 * PROGRAMS {
+        let mut rng = Rng::with_seed(seed);
+        // With what the last steps need, regions are rarely for whole warps.
+        let (kinds, more) = if seed % 4 == 0 {
+            (13, "st.global.f32 [%a+8], %f; st.global.u64 [%a+16], %e;")
+        } else {
+            (11, "")
+        };
+        let mut steps = || -> String { (0..rng.usize(1..5)).map(|_| STEPS[rng.usize(0..kinds)]).collect() };
+        let (skipped, after) = match seed % 6 {
+            0 | 3 => (steps(), "bar.sync 0;".to_owned()),
+            1 => (STEPS[3].to_owned(), STEPS[4].to_owned()),
+            _ => (steps(), steps()),
+        };
+        let (cmp, not) = (["lt", "le", "gt", "ge"][rng.usize(0..4)], if rng.bool() { "!" } else { "" });
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u32 from, .param .u64 in, .param .u64 out)\n{{\n\
+             .reg .pred %p, %q; .reg .b32 %t, %n, %c, %v, %x, %s, %u, %k, %m; .reg .f32 %f, %g;\n\
+             .reg .b64 %in, %out, %a, %b, %d, %e; .shared .align 4 .b8 cells[1024];\n\
+             mov.u32 %t, %tid.x; mov.u32 %n, %ctaid.x; mad.lo.u32 %n, %n, 80, %t;\n\
+             ld.param.u32 %c, [from]; ld.param.u64 %in, [in]; ld.param.u64 %out, [out];\n\
+             mad.wide.u32 %a, %t, 4, %in; ld.global.u32 %v, [%a]; mov.u64 %e, 0; mov.f32 %f, 0f3f800000;\n\
+             mov.u32 %k, 0; mov.u32 %m, %t; setp.ne.u32 %q, %t, 0;\n\
+             LOOP: setp.{cmp}.u32 %p, %t, %c; @{not}%p bra NEXT;\n{skipped}\nNEXT: {after}\n\
+             shr.u32 %c, %c, 1; setp.ne.u32 %p, %c, 0; @%p bra LOOP;\n\
+             shl.b32 %s, %t, 2; ld.shared.u32 %x, [%s]; add.u32 %v, %v, %x; add.u32 %m, %m, %k; mad.wide.u32 %a, %n, 24, %out;\n\
+             st.global.u32 [%a+4], %v; st.global.u32 [%a+12], %m; {more} ret;\n}}\n"
+        );
+        let from = rng.u32(1..if seed % 2 == 0 { 100 } else { 32 });
+        let input: Vec<u32> = (0..256).map(|_| rng.u32(..)).collect();
+        let bench = Bench::new(&text, "k").grid([2, 1, 1], [80, 1, 1]).arg(u32_arg(from));
+        agree(&bench.buffer(bytes_of_u32(&input)).buffer(vec![0; 160 * 24]), &format!("seed {seed}"));
+    }
+}

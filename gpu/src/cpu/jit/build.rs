@@ -16,6 +16,7 @@
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 mod back;
+mod detour;
 mod finish;
 mod results;
 mod settle;
@@ -391,7 +392,7 @@ impl Builder<'_, '_> {
         match last.kind {
             Kind::Branch(target) if last.guard != NONE => {
                 self.back_at_once(b, last, target);
-                let taken = self.taken(last.guard);
+                let taken = self.taken(b, last, target)?;
                 let (to, on) = (self.edge(b, target, last.strides())?, self.edge(b, block.end, false)?);
                 let (yes, no) = if last.negated { (on, to) } else { (to, on) };
                 self.e.ops.b.ins().brif(taken, yes, &[], no, &[]);
@@ -408,17 +409,18 @@ impl Builder<'_, '_> {
         Some(())
     }
 
-    /// Whether a branch is taken: the same for all active lanes, or the region bails.
-    fn taken(&mut self, guard: u32) -> Value {
+    /// Whether a branch's guard holds: the same for all active lanes, once those are parted on which they do not agree.
+    fn taken(&mut self, b: usize, branch: &Code, target: u32) -> Option<Value> {
+        let guard = branch.guard;
         let masks = match self.e.read_pred(guard) {
-            Val::One(taken) => return taken,
+            Val::One(taken) => return Some(taken),
             Val::Many(masks) => masks,
         };
         if let Some(ends) = self.e.ends.get(&(self.e.kernel.slots + guard)).copied() {
             let mixed = self.e.ops.b.ins().bxor(ends.first, ends.last);
             let mixed = self.e.ops.b.ins().bor(mixed, ends.wraps);
-            self.e.bail_if(mixed);
-            return ends.first;
+            self.part(b, branch, target, mixed)?;
+            return Some(ends.first);
         }
         let held = self.e.ops.bits_of(masks);
         let active = self.e.pass().bits;
@@ -427,8 +429,8 @@ impl Builder<'_, '_> {
         let none = self.e.ops.b.ins().icmp_imm_u(IntCC::Equal, held, 0);
         let agreed = self.e.ops.b.ins().bor(all, none);
         let mixed = self.e.ops.b.ins().bxor_imm_u(agreed, 1);
-        self.e.bail_if(mixed);
-        all
+        self.part(b, branch, target, mixed)?;
+        Some(all)
     }
 
     /// What is written here and live at an exit.

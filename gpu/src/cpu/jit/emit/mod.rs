@@ -421,7 +421,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Takes only these lanes of a pass for active.
-    fn only(&mut self, bits: Value) {
+    pub fn only(&mut self, bits: Value) {
         let active = Val::Many(self.lane_masks(bits));
         if let Some(pass) = &mut self.pass {
             (pass.bits, pass.active) = (bits, active);
@@ -445,7 +445,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The active lanes in which an instruction's guard holds, as bits; nobody's are zero.
-    fn guard_bits(&mut self, i: &Code) -> Value {
+    pub fn guard_bits(&mut self, i: &Code) -> Value {
         let active = self.pass().bits;
         match self.read_pred(i.guard) {
             Val::One(held) => {
