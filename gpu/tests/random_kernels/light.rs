@@ -92,7 +92,11 @@ fn light_statement(w: &mut Writer) -> String {
     let (by, limits) = (w.rng.u8(0..34), w.pick(&["31", "0", "0x1c03", "0x181f", "0x1007"]));
     let (how, vote) = (w.pick(&["up", "down", "bfly", "idx"]), w.pick(&["all", "any", "uni"]));
     let (members, no) = (w.pick(&["0xffffffff", "0xffff", "0xf0f0f0f0"]), w.pick(&["", "!"]));
-    let line = match w.rng.u8(0..28) {
+    let line = match w.rng.u8(0..30) {
+        28 => format!(
+            "and.b32 %x, %r{a}, 28; cvt.u64.u32 %y, %x; add.u64 %y, %y, %sums; atom.add.u32 %r{b}, [%y], %r{a};"
+        ),
+        29 => format!("mov.u32 %x, {by}; shfl.sync.{how}.b32 %r{a}, %r{b}, %x, {limits}, 0xffffffff;"),
         26 => format!("{}red.{space}.add.f32 [{at}], %r{b};", place(1020)),
         27 => format!("{}atom.{space}.add.f64 %d0, [{at}], %d0;", place(1016)),
         22 => format!("setp.lt.u32 %q, %r{a}, %r{b}; {}@{no}%q red.{space}.{op} [{at}], %r{b};", place(1020))

@@ -152,7 +152,8 @@ impl Writer {
         let (d, a, b, c) = (self.reg(class), self.src(class), self.src(class), self.src(class));
         let ftz = if ty == "f32" { self.pick(&["", "", ".ftz"]) } else { "" };
         let sat = if ty == "f32" { self.pick(&["", "", "", ".sat"]) } else { "" };
-        let line = match self.rng.u8(0..14) {
+        let sat_single = self.pick(&["", "", ".sat"]);
+        let line = match self.rng.u8(0..16) {
             0 => format!("add.rn{ftz}{sat}.{ty} {d}, {a}, {b};"),
             1 => format!("sub.rn{ftz}{sat}.{ty} {d}, {a}, {b};"),
             2 => format!("mul.rn{ftz}{sat}.{ty} {d}, {a}, {b};"),
@@ -165,7 +166,12 @@ impl Writer {
             10 => format!("abs{ftz}.{ty} {d}, {a};"),
             11 => format!("neg{ftz}.{ty} {d}, {a};"),
             12 => format!("copysign.{ty} {d}, {a}, {b};"),
-            _ => format!("add.rz{ftz}.f32 %f1, %f2, %f3;"),
+            _ => {
+                let (op, last) =
+                    [("add", ""), ("sub", ""), ("mul", ""), ("fma", ", %f4")][self.rng.usize(0..4)];
+                let (mode, x, y) = (self.pick(&["rz", "rm", "rp"]), self.src('f'), self.src('f'));
+                format!("{op}.{mode}{ftz}{sat_single}.f32 %f1, {x}, {y}{last};")
+            }
         };
         self.line(&line);
     }
@@ -221,7 +227,24 @@ impl Writer {
     fn convert(&mut self) {
         let (r, d, h, f, g) = (self.reg('r'), self.reg('d'), self.reg('h'), self.reg('f'), self.reg('g'));
         let (k, e) = (self.reg('h'), self.reg('r'));
-        let line = match self.rng.u8(0..24) {
+        let (mode, sign) = (self.pick(&["rni", "rzi", "rmi", "rpi"]), self.pick(&["u", "s"]));
+        let (ftz, sat, half) =
+            (self.pick(&["", ".ftz"]), self.pick(&["", ".sat"]), self.pick(&["f16", "bf16"]));
+        let line = match self.rng.u8(0..38) {
+            24 => format!("cvt.{mode}{ftz}{sat}.f32.f32 {f}, {f};"),
+            25 => format!("cvt.sat{ftz}.f32.f32 {f}, {f};"),
+            26 => format!("cvt.{mode}.f64.f64 {g}, {g};"),
+            27 => format!("cvt.{mode}{ftz}.{sign}32.f32 {r}, {f};"),
+            28 => format!("cvt.rzi.{sign}64.f64 {d}, {g};"),
+            29 => format!("cvt.rzi.{sign}32.f64 {r}, {g};"),
+            30 => format!("cvt.rn.f64.{sign}64 {g}, {d};"),
+            31 => format!("cvt.rn.f32.{sign}16 {f}, {h};"),
+            32 => format!("cvt.rn.f32.{sign}8 {f}, {r};"),
+            33 => format!("cvt.rn.f16.{sign}32 {h}, {r};"),
+            34 => format!("cvt.rn.{half}.{sign}16 {h}, {h};"),
+            35 => format!("cvt.rn.{half}.f64 {h}, {g};"),
+            36 => format!("cvt.rn.f64.{sign}16 {g}, {h};"),
+            37 => format!("mul.rn.f64 {g}, {g}, 0d3E00000000000000;\ncvt.{mode}.f64.f64 {g}, {g};"),
             18 => format!("mov.b32 {r}, {{{h}, {k}}};"),
             19 => format!("mov.b32 {{{h}, {k}}}, {r};"),
             20 => format!("mov.b64 {d}, {{{r}, {e}}};"),
@@ -325,7 +348,10 @@ impl Writer {
         let (r, a, p) = (self.reg('r'), self.src('r'), self.reg('p'));
         let by = self.rng.u8(0..32);
         let how = self.pick(&["up", "down", "bfly", "idx"]);
-        let line = match self.rng.u8(0..5) {
+        let line = match self.rng.u8(0..8) {
+            5 => format!("mov.u32 %x, {by};\nshfl.sync.{how}.b32 {r}, {a}, %x, 31, 0xffffffff;"),
+            6 => format!("bar.warp.sync 0xffffffff;\nmov.u32 %x, -1;\nvote.sync.all.pred {p}, {p}, %x;"),
+            7 => format!("mov.u32 %x, {by};\nshl.b32 {r}, {a}, %x;\nbfe.s32 {r}, {r}, %x, %x;"),
             0 => format!("shfl.sync.{how}.b32 {r}, {a}, {by}, 31, 0xffffffff;"),
             1 => format!("vote.sync.ballot.b32 {r}, {p}, 0xffffffff;"),
             2 => format!("vote.sync.any.pred {p}, {p}, 0xffffffff;"),

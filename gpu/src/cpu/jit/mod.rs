@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! effects  what each instruction reads and writes      flow     blocks, liveness
-//! rename   a register for each value of the beginning
+//! fold     constants out of registers                  rename   a register for each value of the beginning
 //! class    uniform registers, NaNs left for later      stride   registers that grow evenly from lane to lane
 //! region   what becomes one function
 //! build    a region's function, pass by pass, and (`build/finish`) what it does once after all of them, or
@@ -36,6 +36,7 @@ mod context;
 mod effects;
 mod emit;
 mod flow;
+mod fold;
 mod region;
 mod rename;
 mod stride;

@@ -7,7 +7,7 @@
 //! Limits: [`WARM`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Rows, Unit, cache, rename::rename};
+use super::{Rows, Unit, cache, fold::fold, rename::rename};
 use crate::cpu::code::Kernel;
 use ion_protocol::hardware::Engine;
 use std::sync::{
@@ -30,6 +30,7 @@ pub struct Ready {
 impl Ready {
     pub fn new(mut kernel: Kernel, engine: Engine) -> Ready {
         if engine == Engine::CpuJit {
+            fold(&mut kernel);
             rename(&mut kernel);
         }
         Ready { kernel, engine, tiers: [None, None, None] }

@@ -23,7 +23,7 @@ pub fn translates_atomic(area: Area, op: AtomOp, ty: AtomTy) -> bool {
         AtomOp::Add | AtomOp::Min | AtomOp::Max => true,
         AtomOp::Inc | AtomOp::Dec => false,
     };
-    whole && known && matches!(area, Area::Shared | Area::Global)
+    whole && known && matches!(area, Area::Shared | Area::Global | Area::Generic)
 }
 
 /// What one lane does.
@@ -48,10 +48,10 @@ impl Ops<'_> {
     /// Changes what is at a place, and gives what was there. `stored` is for `cas`.
     fn change(&mut self, how: &Change, at: Value, given: Value, stored: Value) -> Value {
         let flags = MemFlagsData::trusted();
-        if how.area == Area::Global && how.float {
+        if how.area != Area::Shared && how.float {
             return self.add_at_once(how, at, given);
         }
-        if how.area == Area::Global {
+        if how.area != Area::Shared {
             if how.op == AtomOp::Cas {
                 return self.b.ins().atomic_cas(flags, at, given, stored);
             }

@@ -1,45 +1,34 @@
-//! Floating-point instructions and conversions.
+//! Floating-point instructions.
 //!
-//! Owns: their translation; the meaning is that of `cpu/float.rs` and `cpu/convert.rs`, bit for bit. Only rounding to
-//! nearest has instructions; what rounds otherwise is left to the interpreter.
+//! Owns: their translation; the meaning is that of `cpu/float.rs`, bit for bit. Only rounding to
+//! nearest has instructions; for what rounds otherwise see `directed.rs`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, Val, approx::is_approximate, half};
+use super::{Emitter, Ops, Val, approx::is_approximate, directed::translates_directed, half};
 use crate::cpu::{
-    code::{Code, Convert, Finish, FloatOp, FloatTy, Number},
+    code::{Code, Finish, FloatOp, FloatTy},
     soft::{F32, F64, Mode},
 };
 use cranelift_codegen::ir::{
     InstBuilder, Value,
     condcodes::FloatCC,
-    types::{F32 as F32T, F32X4, F64 as F64T, I32, I32X4, I64},
+    types::{F32 as F32T, F64 as F64T, I32},
 };
 
 pub fn translates_float(op: FloatOp, ty: FloatTy, how: Finish, fused: bool) -> bool {
     if matches!(ty, FloatTy::Half { .. }) {
         return half::translates_half(op, how);
     }
-    let known = match op {
+    if how.mode != Mode::Rn {
+        return ty == FloatTy::F32 && translates_directed(op);
+    }
+    match op {
         FloatOp::Fma => fused,
         FloatOp::Add | FloatOp::Sub | FloatOp::Mul | FloatOp::Div | FloatOp::Sqrt | FloatOp::Rcp => true,
         FloatOp::Min | FloatOp::Max | FloatOp::Abs | FloatOp::Neg | FloatOp::Copysign | FloatOp::Rsqrt => {
             true
         }
         FloatOp::Sin | FloatOp::Cos | FloatOp::Ex2 | FloatOp::Lg2 | FloatOp::Tanh => ty == FloatTy::F32,
-    };
-    known && how.mode == Mode::Rn
-}
-
-pub fn translates_convert(how: Convert) -> bool {
-    let plain = !how.sat && !how.ftz && !how.relu && !how.whole;
-    match (how.from, how.to) {
-        (Number::Int { .. }, Number::Int { .. }) => !how.sat,
-        (Number::Int { bits: 32, .. }, Number::F32 | Number::F64) => plain && how.mode == Mode::Rn,
-        (Number::F32, Number::Int { bits: 32, .. }) => !how.ftz && how.mode == Mode::Rz && how.register == 32,
-        (Number::F16 | Number::Bf16, Number::F32) => plain,
-        (Number::F32, Number::F16 | Number::Bf16) => plain && how.mode == Mode::Rn,
-        (Number::F32, Number::F64) | (Number::F64, Number::F32) => plain && how.mode == Mode::Rn,
-        _ => false,
     }
 }
 
@@ -152,6 +141,9 @@ impl Emitter<'_, '_> {
         if let FloatTy::Half { pair, brain } = ty {
             return self.half(i, op, pair, brain, how);
         }
+        if how.mode != Mode::Rn && ty == FloatTy::F32 && translates_directed(op) {
+            return Some(self.directed(i, op, how));
+        }
         if is_approximate(op) {
             return Some(self.approximate(i, op, how));
         }
@@ -168,69 +160,6 @@ impl Emitter<'_, '_> {
             })
         });
         (!failed).then_some(out)
-    }
-
-    pub fn convert(&mut self, i: &Code, how: Convert) -> Option<Val> {
-        match (how.from, how.to) {
-            (Number::Int { bits, signed }, Number::Int { bits: to, signed: to_signed }) => {
-                Some(self.convert_int(i, how.register, (bits, signed), (to, to_signed)))
-            }
-            (Number::Int { bits: 32, signed }, Number::F32) => {
-                let v = self.narrow_source(i);
-                Some(self.ops.zip(false, &[&v], &mut |ops, v| {
-                    let to = if ops.ty(v[0]) == I32 { F32T } else { F32X4 };
-                    let out = if signed {
-                        ops.b.ins().fcvt_from_sint(to, v[0])
-                    } else {
-                        ops.b.ins().fcvt_from_uint(to, v[0])
-                    };
-                    ops.bits(out)
-                }))
-            }
-            (Number::Int { bits: 32, signed }, Number::F64) => {
-                let v = self.narrow_source(i);
-                let wide = self.ops.widen(&v, signed);
-                // All numbers of 32 bits fit a signed one of 64, which a scalar converts exactly.
-                Some(self.ops.zip(true, &[&wide], &mut |ops, v| {
-                    ops.lanewise(v, &mut |ops, v| {
-                        let out = ops.b.ins().fcvt_from_sint(F64T, v[0]);
-                        ops.bits(out)
-                    })
-                }))
-            }
-            (Number::F32, Number::Int { bits: 32, signed }) => {
-                let v = self.raw(i.a, false);
-                Some(self.ops.zip(false, &[&v], &mut |ops, v| {
-                    let to = if ops.ty(v[0]) == I32 { I32 } else { I32X4 };
-                    let float = ops.float(v[0]);
-                    if signed {
-                        ops.b.ins().fcvt_to_sint_sat(to, float)
-                    } else {
-                        ops.b.ins().fcvt_to_uint_sat(to, float)
-                    }
-                }))
-            }
-            (Number::F16 | Number::Bf16, Number::F32) => {
-                Some(self.half_to_single(i, how.from == Number::Bf16))
-            }
-            (Number::F32, Number::F16 | Number::Bf16) => Some(self.single_to_half(i, how.to == Number::Bf16)),
-            (Number::F32, Number::F64) => {
-                let v = self.raw(i.a, false);
-                let out = self.promote(&v);
-                Some(self.ops.zip(true, &[&out], &mut |ops, v| ops.canonical(v[0])))
-            }
-            (Number::F64, Number::F32) => {
-                let v = self.raw(i.a, true);
-                let out = self.demote(&v);
-                Some(self.ops.zip(false, &[&out], &mut |ops, v| ops.canonical(v[0])))
-            }
-            _ => None,
-        }
-    }
-
-    fn narrow_source(&mut self, i: &Code) -> Val {
-        let v = self.read(i.a, i.e == 1);
-        if i.e == 1 { self.ops.narrow(&v) } else { v }
     }
 
     pub fn promote(&mut self, v: &Val) -> Val {
@@ -275,47 +204,5 @@ impl Emitter<'_, '_> {
                 Val::Many(out)
             }
         }
-    }
-
-    /// Takes the low bits of the source, cuts to the result's type, and extends that to the register.
-    fn convert_int(&mut self, i: &Code, register: u8, from: (u8, bool), to: (u8, bool)) -> Val {
-        let mut wide = i.e == 1;
-        let mut v = self.read(i.a, wide);
-        v = self.extend(&v, wide, from);
-        if register == 64 && !wide {
-            v = self.ops.widen(&v, from.1);
-            wide = true;
-        } else if register != 64 && wide {
-            v = self.ops.narrow(&v);
-            wide = false;
-        }
-        let v = self.extend(&v, wide, to);
-        if register == 16 {
-            return self.ops.zip(false, &[&v], &mut |ops, v| {
-                let ty = ops.ty(v[0]);
-                let mask = ops.konst(ty, 0xffff);
-                ops.b.ins().band(v[0], mask)
-            });
-        }
-        v
-    }
-
-    /// Extends the low bits of a word to all of it.
-    fn extend(&mut self, v: &Val, wide: bool, (bits, signed): (u8, bool)) -> Val {
-        let width = if wide { 64 } else { 32 };
-        if bits >= width {
-            return v.clone();
-        }
-        self.ops.zip(wide, &[v], &mut |ops, v| {
-            let ty = ops.ty(v[0]);
-            if !signed {
-                let mask = ops.konst(ty, (1 << bits) - 1);
-                return ops.b.ins().band(v[0], mask);
-            }
-            let by = ops.b.ins().iconst(I32, i64::from(width - bits));
-            let up = ops.b.ins().ishl(v[0], by);
-            debug_assert!(ty.lane_type() == I32 || ty.lane_type() == I64);
-            ops.b.ins().sshr(up, by)
-        })
     }
 }

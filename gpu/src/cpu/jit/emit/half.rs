@@ -102,7 +102,7 @@ impl Ops<'_> {
     }
 
     /// A sum, rounded to odd.
-    fn sum_to_odd(&mut self, x: Value, y: Value) -> Value {
+    pub fn sum_to_odd(&mut self, x: Value, y: Value) -> Value {
         let ty = self.ty(x);
         let (x, y) = (self.float(x), self.float(y));
         let sum = self.b.ins().fadd(x, y);
@@ -222,7 +222,7 @@ impl Emitter<'_, '_> {
     }
 
     /// f64 to f32, rounded to odd.
-    fn demote_to_odd(&mut self, v: &Val) -> Val {
+    pub fn demote_to_odd(&mut self, v: &Val) -> Val {
         let near = self.demote(v);
         let back = self.promote(&near);
         let outward = self.ops.zip(true, &[&back, v], &mut |ops, v| {

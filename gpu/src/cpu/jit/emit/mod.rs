@@ -11,6 +11,8 @@ mod atomic;
 mod carry;
 mod collective;
 mod compare;
+mod convert;
+mod directed;
 mod each;
 mod even;
 mod fields;
@@ -66,8 +68,9 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         }
         Kind::TakeHalf | Kind::PutHalf | Kind::TakeWord | Kind::PutWord => true,
         Kind::Carry(..) => true,
-        Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing => true,
-        Kind::Convert(how) => float::translates_convert(how),
+        // Lanes of one region are in step, and stores come after loads or are done where they stand.
+        Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing | Kind::WarpSync => true,
+        Kind::Convert(how) => convert::how_converted(how).is_some(),
         Kind::ConvertPair { mode, .. } => mode == Mode::Rn,
         Kind::Load { bits: 128, .. } | Kind::Store { bits: 128, .. } => false,
         Kind::Load { area, .. } | Kind::Store { area, .. } => {
@@ -103,7 +106,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::XorSign { .. }
         | Kind::SetHalf { .. }
         | Kind::Elect
-        | Kind::WarpSync
         | Kind::Mma(_)
         | Kind::MatrixLoad { .. }
         | Kind::MatrixStore { .. }
@@ -397,7 +399,7 @@ impl Emitter<'_, '_> {
             Kind::Shuffle(op) => self.shuffle(i, op)?,
             Kind::Vote { op, negate } => self.vote(i, op, negate)?,
             Kind::Exit => self.stay(i),
-            Kind::Nothing => {}
+            Kind::Nothing | Kind::WarpSync => {}
             _ => return None,
         }
         Some(())
