@@ -2,14 +2,22 @@
 //!
 //! Owns: [`fold`]: where an instruction's distance, limits, members, place or length is a register that was given a
 //! constant on the way there, it becomes the constant, so that it is known what the instruction does.
-//! Never: looks beyond the straight code that a register was written in, or at anything but moves of constants.
+//! Never: looks beyond the straight code that a register was written in, but for one that is written once, in the code that
+//! a kernel begins with; or at anything but moves of constants.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::effects::{Reg, effects};
+use super::{
+    effects::{Reg, effects},
+    flow::CODES_MAX,
+    rename::straight,
+};
 use crate::cpu::code::{BitOp, Code, Fill, IntOp, Kernel, Kind, NONE};
 use std::collections::{HashMap, HashSet};
 
 pub fn fold(kernel: &mut Kernel) {
+    if kernel.codes.len() > CODES_MAX {
+        return;
+    }
     let mut leads = vec![false; kernel.codes.len() + 1];
     for i in &kernel.codes {
         if let Kind::Branch(target) = i.kind {
@@ -18,15 +26,18 @@ pub fn fold(kernel: &mut Kernel) {
     }
     let words = kernel.fills.iter().filter(|(_, fill)| matches!(fill, Fill::Word(_)));
     let words: HashSet<Reg> = words.map(|(slot, _)| *slot).collect();
-    // The constant's slot, by the register that holds it.
+    // What every thread does first, and once.
+    let (beginning, once) = (straight(&kernel.codes), written_once(kernel));
+    // The constant's slot, by the register that holds it: from here on, and from everywhere that comes later.
     let mut held: HashMap<Reg, u32> = HashMap::new();
+    let mut always: HashMap<Reg, u32> = HashMap::new();
     for (n, leads) in leads.into_iter().enumerate().take(kernel.codes.len()) {
         if leads {
             held.clear();
         }
         let mut i = kernel.codes[n];
         for source in sources(&mut i) {
-            *source = held.get(source).copied().unwrap_or(*source);
+            *source = held.get(source).or(always.get(source)).copied().unwrap_or(*source);
         }
         for (reg, slots) in effects(kernel, &i).writes {
             // A wide register is written over two narrow ones.
@@ -36,9 +47,23 @@ pub fn fold(kernel: &mut Kernel) {
         }
         if matches!(i.kind, Kind::Move { wide: false }) && i.guard == NONE && words.contains(&i.a) {
             held.insert(i.d, i.a);
+            if n < beginning && once.contains(&i.d) {
+                always.insert(i.d, i.a);
+            }
         }
         kernel.codes[n] = i;
     }
+}
+
+/// Slots that only one instruction writes.
+fn written_once(kernel: &Kernel) -> HashSet<Reg> {
+    let mut writes: HashMap<Reg, u32> = HashMap::new();
+    for (reg, slots) in kernel.codes.iter().flat_map(|i| effects(kernel, i).writes) {
+        for reg in reg..reg + u32::from(slots) {
+            *writes.entry(reg).or_default() += 1;
+        }
+    }
+    writes.into_iter().filter(|(_, count)| *count == 1).map(|(reg, _)| reg).collect()
 }
 
 /// The sources of 32 bits that are worth knowing.
@@ -50,5 +75,47 @@ fn sources(i: &mut Code) -> Vec<&mut u32> {
         Kind::Bits(BitOp::Prmt(_) | BitOp::Shf { .. }) => vec![&mut i.c],
         Kind::Vote { .. } | Kind::Int(IntOp::Shl | IntOp::Shr, _) => vec![&mut i.b],
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cpu::decode::{Addresses, decode},
+        ptx,
+    };
+
+    /// Whether the distance of the shuffle in a kernel with this body becomes a constant.
+    fn is_folded(body: &str) -> bool {
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u32 n)\n{{\n\
+             .reg .b32 %r<4>; .reg .b64 %d; .reg .pred %p;\n{body}\nret;\n}}\n"
+        );
+        let text = text.replace("SHUFFLE", "shfl.sync.bfly.b32 %r0, %r0, %r1, 31, -1;");
+        let module = ptx::parse(&text).unwrap_or_else(|refusal| panic!("{refusal:?}\n{text}"));
+        let addresses = Addresses { global: 0, constant: 0 };
+        let mut kernel = decode(&module, module.kernel("k").unwrap(), addresses).unwrap();
+        fold(&mut kernel);
+        let shuffle = kernel.codes.iter().find(|i| matches!(i.kind, Kind::Shuffle(_))).unwrap();
+        kernel.fills.iter().any(|(slot, fill)| *slot == shuffle.b && *fill == Fill::Word(16))
+    }
+
+    #[test]
+    fn what_is_constant_on_the_way_is_known() {
+        assert!(is_folded("mov.u32 %r1, 16; SHUFFLE"));
+        assert!(is_folded(
+            "ld.param.u32 %r1, [n]; L: mov.u32 %r1, 16; add.u32 %r0, %r0, 1; SHUFFLE @%p bra L;"
+        ));
+        assert!(is_folded("mov.u32 %r1, 16; @%p bra L; add.u32 %r0, %r0, 1; L: SHUFFLE"));
+    }
+
+    #[test]
+    fn what_may_be_something_else_is_not() {
+        assert!(!is_folded("@%p mov.u32 %r1, 16; SHUFFLE"));
+        assert!(!is_folded("mov.u32 %r1, 16; add.u32 %r1, %r1, 1; SHUFFLE"));
+        assert!(!is_folded("mov.u32 %r1, 16; L: SHUFFLE mov.u32 %r1, 8; @%p bra L;"));
+        assert!(!is_folded("@%p bra L; mov.u32 %r1, 16; L: SHUFFLE"));
+        assert!(!is_folded("mov.u32 %r1, 16; @%p bra L; mov.u32 %r1, 8; L: SHUFFLE"));
     }
 }
