@@ -29,8 +29,9 @@ const BLOCK: u32 = 128;
 /// Choices drawn for each word of a form.
 const DRAWS: usize = 3;
 /// What works on more than registers, or on what the whole warp has.
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 20] = [
     "activemask",
+    "alloca",
     "bar",
     "barrier",
     "bra",
@@ -46,6 +47,8 @@ const OTHERS: [&str; 17] = [
     "redux",
     "ret",
     "shfl",
+    "stackrestore",
+    "stacksave",
     "trap",
 ];
 

@@ -68,7 +68,7 @@ impl NodeProcess {
         Ok(Self { child, data_dir, address })
     }
 
-    /// Starts one that offers what `backend` is; returns once it knows what it has: measuring is not what is waited for.
+    /// Starts one that offers what `backend` is; returns once it knows what it has, so that nothing later waits for that.
     pub async fn provider(dir: &Path, backend: Backend) -> anyhow::Result<Self> {
         let provider = Self::start(dir, "provider", &["--backend", &backend.to_string()], None).await?;
         let offered = timeout(STAGE_MAX, provider.devices_offered()).await;
