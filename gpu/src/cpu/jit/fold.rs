@@ -2,17 +2,19 @@
 //!
 //! Owns: [`fold`]: where an instruction's distance, limits, members, place or length is a register that was given a
 //! constant on the way there, it becomes the constant, so that it is known what the instruction does.
-//! Never: looks beyond the straight code that a register was written in, but for one that is written once, in the code that
-//! a kernel begins with; or at anything but moves of constants.
+//! Never: looks beyond the straight code that a register was written in, but for one that is written once, before all that
+//! reads it; or at anything but moves of constants. Limits: [`CANDIDATES_MAX`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{
     effects::{Reg, effects},
     flow::CODES_MAX,
-    rename::straight,
 };
 use crate::cpu::code::{BitOp, Code, Fill, IntOp, Kernel, Kind, NONE};
 use std::collections::{HashMap, HashSet};
+
+/// Registers that are looked for everywhere: shuffles of a kernel have a handful of distances and limits.
+const CANDIDATES_MAX: usize = 32;
 
 pub fn fold(kernel: &mut Kernel) {
     if kernel.codes.len() > CODES_MAX {
@@ -26,11 +28,9 @@ pub fn fold(kernel: &mut Kernel) {
     }
     let words = kernel.fills.iter().filter(|(_, fill)| matches!(fill, Fill::Word(_)));
     let words: HashSet<Reg> = words.map(|(slot, _)| *slot).collect();
-    // What every thread does first, and once.
-    let (beginning, once) = (straight(&kernel.codes), written_once(kernel));
-    // The constant's slot, by the register that holds it: from here on, and from everywhere that comes later.
+    let always = always(kernel, &words);
+    // The constant's slot, by the register that holds it from here on.
     let mut held: HashMap<Reg, u32> = HashMap::new();
-    let mut always: HashMap<Reg, u32> = HashMap::new();
     for (n, leads) in leads.into_iter().enumerate().take(kernel.codes.len()) {
         if leads {
             held.clear();
@@ -45,25 +45,71 @@ pub fn fold(kernel: &mut Kernel) {
                 held.remove(&reg);
             }
         }
-        if matches!(i.kind, Kind::Move { wide: false }) && i.guard == NONE && words.contains(&i.a) {
+        if gives_constant(&i, &words) {
             held.insert(i.d, i.a);
-            if n < beginning && once.contains(&i.d) {
-                always.insert(i.d, i.a);
-            }
         }
         kernel.codes[n] = i;
     }
 }
 
-/// Slots that only one instruction writes.
-fn written_once(kernel: &Kernel) -> HashSet<Reg> {
-    let mut writes: HashMap<Reg, u32> = HashMap::new();
-    for (reg, slots) in kernel.codes.iter().flat_map(|i| effects(kernel, i).writes) {
-        for reg in reg..reg + u32::from(slots) {
-            *writes.entry(reg).or_default() += 1;
+fn gives_constant(i: &Code, words: &HashSet<Reg>) -> bool {
+    matches!(i.kind, Kind::Move { wide: false }) && i.guard == NONE && words.contains(&i.a)
+}
+
+/// The registers worth knowing that are written once, with a constant, before anything can read them.
+fn always(kernel: &Kernel, words: &HashSet<Reg>) -> HashMap<Reg, u32> {
+    let mut asked: HashSet<Reg> = HashSet::new();
+    for i in &kernel.codes {
+        asked.extend(sources(&mut i.clone()).into_iter().map(|source| *source));
+    }
+    let mut writers: HashMap<Reg, Vec<usize>> = HashMap::new();
+    let mut readers: HashMap<Reg, HashSet<usize>> = HashMap::new();
+    for (n, i) in kernel.codes.iter().enumerate() {
+        let touched = effects(kernel, i);
+        for (reg, slots) in touched.writes {
+            (reg..reg + u32::from(slots)).for_each(|reg| writers.entry(reg).or_default().push(n));
+        }
+        for (reg, _) in touched.reads.into_iter().filter(|(reg, _)| asked.contains(reg)) {
+            readers.entry(reg).or_default().insert(n);
         }
     }
-    writes.into_iter().filter(|(_, count)| *count == 1).map(|(reg, _)| reg).collect()
+    let once = asked.into_iter().filter_map(|reg| match writers.get(&reg)?.as_slice() {
+        [n] if gives_constant(&kernel.codes[*n], words) => Some((reg, *n)),
+        _ => None,
+    });
+    let mut once: Vec<(Reg, usize)> = once.collect();
+    once.sort_unstable();
+    once.truncate(CANDIDATES_MAX);
+    let first = |(reg, writer): &(Reg, usize)| {
+        readers.get(reg).is_none_or(|readers| comes_first(&kernel.codes, *writer, readers))
+    };
+    let known = once.into_iter().filter(first);
+    known.map(|(reg, writer)| (reg, kernel.codes[writer].a)).collect()
+}
+
+/// Whether no way leads from the first instruction to a reader but by the writer.
+fn comes_first(codes: &[Code], writer: usize, readers: &HashSet<usize>) -> bool {
+    let mut seen = vec![false; codes.len()];
+    let mut open = vec![0];
+    while let Some(n) = open.pop() {
+        if n == writer || n >= codes.len() || std::mem::replace(&mut seen[n], true) {
+            continue;
+        }
+        if readers.contains(&n) {
+            return false;
+        }
+        match codes[n].kind {
+            Kind::Branch(target) => {
+                open.push(target as usize);
+                if codes[n].guard != NONE {
+                    open.push(n + 1);
+                }
+            }
+            Kind::Exit if codes[n].guard == NONE => {}
+            _ => open.push(n + 1),
+        }
+    }
+    true
 }
 
 /// The sources of 32 bits that are worth knowing.
@@ -108,10 +154,12 @@ mod tests {
             "ld.param.u32 %r1, [n]; L: mov.u32 %r1, 16; add.u32 %r0, %r0, 1; SHUFFLE @%p bra L;"
         ));
         assert!(is_folded("mov.u32 %r1, 16; @%p bra L; add.u32 %r0, %r0, 1; L: SHUFFLE"));
+        assert!(is_folded("@%p bra E; mov.u32 %r1, 16; L: SHUFFLE @%p bra L; E: exit;"));
     }
 
     #[test]
     fn what_may_be_something_else_is_not() {
+        assert!(!is_folded("L: SHUFFLE mov.u32 %r1, 16; @%p bra L;"));
         assert!(!is_folded("@%p mov.u32 %r1, 16; SHUFFLE"));
         assert!(!is_folded("mov.u32 %r1, 16; add.u32 %r1, %r1, 1; SHUFFLE"));
         assert!(!is_folded("mov.u32 %r1, 16; L: SHUFFLE mov.u32 %r1, 8; @%p bra L;"));

@@ -56,7 +56,7 @@ pub fn rename(kernel: &mut Kernel) {
 }
 
 /// Instructions before the first branch and before the first that one leads to.
-pub fn straight(codes: &[Code]) -> usize {
+fn straight(codes: &[Code]) -> usize {
     let ends = codes.iter().enumerate().filter_map(|(n, i)| match i.kind {
         Kind::Branch(target) => Some(n.min(target as usize)),
         _ => None,
