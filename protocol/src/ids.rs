@@ -86,6 +86,22 @@ id! {
     NetworkId, 32, "a network id"
 }
 
+/// A root that has no name of its own, as text like all others.
+pub(crate) mod hex_root {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(root: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(root))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let mut root = [0; 32];
+        hex::decode_to_slice(String::deserialize(deserializer)?, &mut root)
+            .map_err(serde::de::Error::custom)?;
+        Ok(root)
+    }
+}
+
 impl BlobHash {
     /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {

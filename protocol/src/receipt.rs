@@ -29,8 +29,10 @@ pub struct Receipt {
     /// The order it fulfils, by hash.
     pub order: DocHash,
     /// What was computed: [`crate::job::JobSpec::input_root`].
+    #[serde(with = "crate::ids::hex_root")]
     pub input_root: [u8; 32],
     /// What came out: [`output_root`].
+    #[serde(with = "crate::ids::hex_root")]
     pub output_root: [u8; 32],
     /// What is committed to between the two.
     pub states: States,

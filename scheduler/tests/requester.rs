@@ -343,6 +343,10 @@ fn a_fault_of_the_job_ends_it_and_a_fault_of_the_machine_does_not() {
         let ended = desk.has_event(|event| matches!(event, Event::JobEnded { .. }));
         assert_eq!(ended, ends, "{fault}");
         assert_eq!(desk.has_event(|event| matches!(event, Event::AttemptLost { .. })), !ends);
+        let told = desk.engine.job(&JOB).expect("known").attempts;
+        assert_eq!((told[0].state.as_str(), told[0].why.clone()), ("failed", fault.to_string()));
+        desk.restart(Config::default());
+        assert_eq!(desk.engine.job(&JOB).expect("known").attempts, told, "as before");
     }
 }
 

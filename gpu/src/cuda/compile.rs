@@ -70,7 +70,7 @@ pub fn compile(name: &str, text: &str) -> Result<String, Fault> {
             "module `{name}` is CUDA C++, and no NVRTC is installed here; compile it to PTX first (`nvcc -ptx \
              -arch=compute_75`), or install CUDA's NVRTC and put the folder of libnvrtc.so into LD_LIBRARY_PATH"
         );
-        return Err(Fault::Program { message });
+        return Err(Fault::NoDevice { message });
     }
     let options = CompileOptions {
         arch: Some(ARCHITECTURE),

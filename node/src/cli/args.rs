@@ -284,7 +284,7 @@ pub struct RunArgs {
 /// A verb about one job.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Example:\n  ion jobs\n  ion why 3fa9\n\nA job is named by its id, or by enough of its first digits."
+    after_help = "Examples:\n  ion jobs\n  ion why 3fa9\n  ion cancel 3fa9\n\nA job is named by its id, or by enough of its first digits."
 )]
 pub struct JobArgs {
     /// The job's id, or its first digits

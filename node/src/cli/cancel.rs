@@ -22,14 +22,18 @@ pub fn cancel(common: &Common, args: JobArgs) -> Result<(), CliError> {
     block_on(async {
         let mut client = start::connect(common).await?;
         let job = job_ref::find(&mut client, &args.job).await?;
-        match client.ask(ControlRequest::Cancel { job }).await? {
-            ControlResponse::Noted if common.json => output::json(&Cancelled { job, asked: true }),
-            ControlResponse::Noted => output::line(&format!(
-                "job {} is being cancelled; `ion jobs {}` says when it is",
-                job,
-                job.short()
-            )),
-            other => Err(ControlError::unexpected("a note", &other).into()),
+        let view = match client.ask(ControlRequest::Cancel { job }).await? {
+            ControlResponse::Job(view) => view,
+            other => return Err(ControlError::unexpected("a job", &other).into()),
+        };
+        let name = job.short();
+        if view.end.is_some() {
+            let message = format!("job {name} is over: {}", view.state);
+            return Err(CliError::failed(message, format!("`ion jobs {name}` says how it ended")));
         }
+        if common.json {
+            return output::json(&Cancelled { job, asked: true });
+        }
+        output::line(&format!("job {job} is being cancelled; `ion jobs {name}` says when it is"))
     })
 }

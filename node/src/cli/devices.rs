@@ -62,7 +62,11 @@ fn list(common: &Common) -> Result<(), CliError> {
         return output::json(&view);
     }
     if view.devices.is_empty() {
-        output::line("no devices: this node offers none, or they are still being probed")?;
+        output::line(if view.probed {
+            "no devices: this machine has none that can be lent"
+        } else {
+            "no devices: this node does not provide, or is still looking at what it has (`ion status`)"
+        })?;
     } else {
         table(&view.devices)?;
     }

@@ -4,7 +4,9 @@ use crate::{
     control::ControlError,
     driver::NodeError,
     identity::IdentityError,
+    ledger::LedgerError,
     manifest::{ManifestError, Mistake},
+    net::NetError,
     show::{ReceiptFileError, ShowError, TranscriptFileError},
 };
 use serde::Serialize;
@@ -128,13 +130,40 @@ impl From<NodeError> for CliError {
         match error {
             NodeError::Identity(error) => error.into(),
             NodeError::Control(error) => error.into(),
-            // These messages say the way out themselves.
-            NodeError::DataDir { .. } | NodeError::Ledger(_) | NodeError::Blobs(_) | NodeError::Net(_) => {
-                Self::node(error.to_string(), "`ion node --help` lists what can be chosen")
+            NodeError::Net(error) => error.into(),
+            NodeError::Ledger(LedgerError::InUse { .. }) => {
+                Self::node(error.to_string(), "see it with `ion status`, stop it with `ion stop`")
             }
+            NodeError::Ledger(LedgerError::Journal(_)) => Self::node(
+                error.to_string(),
+                "keep the damaged file; receipts exported before prove themselves with `ion receipts verify`",
+            ),
+            // These messages say the way out themselves.
+            NodeError::DataDir { .. } | NodeError::Ledger(_) | NodeError::Blobs(_) => Self::node(
+                error.to_string(),
+                "see whether the disk is full, and whose the directory is; `--data-dir` chooses another",
+            ),
             NodeError::OwnProgram(_) => Self::node(error.to_string(), SYSTEM_HINT),
             NodeError::Broke(_) => {
                 Self::node(error.to_string(), "start it again; nothing acknowledged is lost. `-v` says more")
+            }
+        }
+    }
+}
+
+impl From<NetError> for CliError {
+    fn from(error: NetError) -> Self {
+        let message = error.to_string();
+        match error {
+            NetError::BadAddress { .. } | NetError::TooManyAddresses { .. } => Self::usage(
+                message,
+                "addresses are like `/ip4/0.0.0.0/tcp/4001` to listen on, and end in `/p2p/ID` for a peer",
+            ),
+            NetError::PortInUse { .. } => {
+                Self::node(message, "`ion status` says whether it is a node of yours that listens there")
+            }
+            NetError::Listen { .. } | NetError::Transport(_) => {
+                Self::node(message, "`ion doctor` says what it finds of this machine")
             }
         }
     }
@@ -146,7 +175,7 @@ impl From<ManifestError> for CliError {
         match error {
             ManifestError::Mistakes(mistakes) => {
                 let what = if mistakes.len() == 1 { "the mistake" } else { "the mistakes" };
-                let hint = format!("correct {what} above; nothing was sent to anybody");
+                let hint = format!("correct {what} above; nothing was run");
                 Self { mistakes, ..Self::usage(message, hint) }
             }
             ManifestError::Unreadable { .. } => {

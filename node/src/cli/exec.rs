@@ -8,7 +8,7 @@ use super::{
     output,
     progress::Progress,
     run::Written,
-    words,
+    start, words,
 };
 use crate::{
     manifest::{self, Job},
@@ -17,7 +17,7 @@ use crate::{
 };
 use ion_protocol::{
     BlobHash, Bytes, Millis, Nanos, NodeId,
-    fault::Fault,
+    fault::{Blame, Fault},
     hardware::{Device, Engine},
     message::LeaseState,
 };
@@ -60,6 +60,7 @@ struct ExecJson<'a> {
 /// Runs a job here.
 pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
     let job = manifest::load(&args.manifest)?;
+    start::prepare(&args.out, &job)?;
     let blobs = LocalBlobs::of(&job).map_err(no_room)?;
     let results = blobs.dir.path().to_owned();
     block_on_all(async {
@@ -103,7 +104,12 @@ fn no_room(error: io::Error) -> CliError {
 }
 
 fn failed(fault: Fault) -> CliError {
-    CliError::failed(output::printable(&fault.to_string()), words::fault_hint(&fault))
+    let hint = match fault.blame() {
+        Blame::Job => "correct the program; it would fail so everywhere",
+        Blame::Host => "this machine can't run it now; `ion doctor` says what it lacks",
+        Blame::Limit | Blame::Cancelled => words::fault_hint(&fault),
+    };
+    CliError::failed(output::printable(&fault.to_string()), hint)
 }
 
 /// Needs choose among providers; on this machine they are only worth a word.
@@ -154,7 +160,8 @@ fn write(out: &Path, job: &Job, done: &WorkReport, results: &Path) -> Result<Vec
             )
         })?;
         let source = results.join(found.hash.to_string());
-        let path = show::write(out, &wanted.file, buffer.element, &buffer.shape, &source)?;
+        let written = show::write(out, &wanted.file, buffer.element, &buffer.shape, &source);
+        let path = written.map_err(|error| CliError::node(error.to_string(), start::OUT_HINT))?;
         files.push(Written { buffer: buffer.name.clone(), path, bytes: found.bytes, hash: found.hash });
     }
     Ok(files)

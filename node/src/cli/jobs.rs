@@ -10,6 +10,7 @@ use crate::control::{
     api::{ControlRequest, ControlResponse, JobView},
 };
 use ion_protocol::JobId;
+use ion_scheduler::view::AttemptView;
 
 /// All jobs, or one.
 pub fn jobs(common: &Common, args: JobsArgs) -> Result<(), CliError> {
@@ -35,7 +36,9 @@ pub async fn view(client: &mut ControlClient, job: JobId) -> Result<JobView, Cli
 
 fn list(jobs: &[JobView]) -> Result<(), CliError> {
     if jobs.is_empty() {
-        return output::line("no jobs yet; `ion run JOB.toml` runs one");
+        return output::line(
+            "no jobs of yours yet; `ion run JOB.toml` runs one, and `ion status` says how many run here for others",
+        );
     }
     let mut table = output::Table::new(&[
         "JOB", "NAME", "STATE", "TRY", "PROVIDER", "DEVICE", "WAITED", "MOVED", "RAN", "PRICE",
@@ -85,15 +88,13 @@ pub fn text(job: &JobView) -> String {
             output.name, output.element, output.shape, output.bytes
         ));
     }
-    for attempt in &job.attempts {
-        let why = if attempt.why.is_empty() { String::new() } else { format!(": {}", attempt.why) };
-        lines.push(format!(
-            "try {}     {} ({}) {}{why}",
-            attempt.attempt,
-            attempt.provider.short(),
-            attempt.model,
-            attempt.state
-        ));
-    }
+    lines.extend(job.attempts.iter().map(attempt));
     lines.iter().map(|l| output::printable(l)).collect::<Vec<_>>().join("\n")
+}
+
+/// One try of a job, for people. What device it was on is not known after a restart, if it gave no receipt.
+pub fn attempt(tried: &AttemptView) -> String {
+    let model = if tried.model.is_empty() { String::new() } else { format!(" ({})", tried.model) };
+    let why = if tried.why.is_empty() { String::new() } else { format!(": {}", tried.why) };
+    format!("try {}     {}{model} {}{why}", tried.attempt, tried.provider.short(), tried.state)
 }

@@ -79,7 +79,7 @@ fn table(receipts: &[ReceiptView]) -> Result<(), CliError> {
             side.to_owned(),
             with.short(),
             r.engine.label(&r.device),
-            status(r),
+            short_status(r),
             r.device_time.to_string(),
             r.price.to_string(),
             if view.countersignature.is_some() { "both" } else { "provider" }.to_owned(),
@@ -95,11 +95,24 @@ fn status(receipt: &Receipt) -> String {
     }
 }
 
+/// What fits a table; `ion receipts show` has all of it.
+fn short_status(receipt: &Receipt) -> String {
+    const CHARS: usize = 40;
+    let whole = status(receipt);
+    match whole.char_indices().nth(CHARS) {
+        Some((at, _)) => format!("{}…", &whole[..at]),
+        None => whole,
+    }
+}
+
 fn fetch(common: &Common, prefix: String) -> Result<ReceiptFile, CliError> {
     let view = block_on(async {
-        match start::connect(common).await?.ask(ControlRequest::Receipt { prefix }).await? {
-            ControlResponse::Receipt(view) => Ok(*view),
-            other => Err(ControlError::unexpected("a receipt", &other).into()),
+        match start::connect(common).await?.ask(ControlRequest::Receipt { prefix }).await {
+            Ok(ControlResponse::Receipt(view)) => Ok(*view),
+            Ok(other) => Err(ControlError::unexpected("a receipt", &other).into()),
+            // What was typed names no receipt, or more than one.
+            Err(ControlError::Refused { message, hint }) => Err(CliError::usage(message, hint)),
+            Err(error) => Err(error.into()),
         }
     })?;
     Ok(ReceiptFile::of(view)?)

@@ -77,6 +77,7 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
         if args.dry_run {
             return dry_run(common, &args, &job).await;
         }
+        start::prepare(&args.out, &job)?;
         let (client, local) = if args.no_start {
             (start::connect(common).await?, None)
         } else {
@@ -255,7 +256,7 @@ async fn dry_run(common: &Common, args: &RunArgs, job: &Job) -> Result<(), CliEr
     }
     output::line(&summary(&job.spec))?;
     match explanation {
-        Some(explanation) => output::line(&why::text(&explanation)),
+        Some(explanation) => output::line(&why::text(&explanation, None)),
         None => output::line(
             "nobody was asked who would run it: no node is running here and no --bootstrap was given",
         ),

@@ -8,8 +8,13 @@ use super::{
 use crate::{
     config::{NodeConfig, Role},
     control::{ControlClient, ControlError},
+    manifest::Job,
+    show,
 };
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 /// What was typed, else the environment, else the place the system has for it.
 pub fn data_dir(common: &Common) -> Result<PathBuf, CliError> {
@@ -51,10 +56,16 @@ pub async fn connect_or_start(
     common: &Common,
     join: &JoinArgs,
 ) -> Result<(ControlClient, Option<Local>), CliError> {
+    let dir = data_dir(common)?;
     if let Some(client) = connect_if_running(common).await? {
+        if !join.bootstrap.is_empty() && !common.quiet {
+            eprintln!(
+                "note: a node runs on {} already, and joined its own way; `--bootstrap` is not used",
+                dir.display()
+            );
+        }
         return Ok((client, None));
     }
-    let dir = data_dir(common)?;
     if join.bootstrap.is_empty() && !dir.join(PEER_CACHE).exists() {
         return Err(CliError::node(
             format!("no node is running on {}, and a new one knows nobody to join through", dir.display()),
@@ -66,4 +77,15 @@ pub async fn connect_or_start(
     config.network.clone_from(&join.network);
     let local = Local::start(config).await?;
     Ok((local.control(), Some(local)))
+}
+
+/// The way out where results can't be written.
+pub const OUT_HINT: &str = "choose another directory with `--out`";
+
+/// Makes sure that results can be written to `out`, before anything runs or is paid for.
+pub fn prepare(out: &Path, job: &Job) -> Result<(), CliError> {
+    if job.outputs.is_empty() {
+        return Ok(());
+    }
+    show::ready(out).map_err(|error| CliError::usage(error.to_string(), OUT_HINT))
 }

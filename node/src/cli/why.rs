@@ -3,12 +3,13 @@
 use super::{
     CliError,
     args::{Common, JobArgs},
-    block_on, job_ref, output, start,
+    block_on, job_ref, jobs, output, start, words,
 };
 use crate::control::{
     ControlError,
     api::{ControlRequest, ControlResponse, Explanation},
 };
+use ion_protocol::record::JobEnd;
 
 /// Why a job is where it is.
 pub fn why(common: &Common, args: JobArgs) -> Result<(), CliError> {
@@ -17,20 +18,24 @@ pub fn why(common: &Common, args: JobArgs) -> Result<(), CliError> {
         let job = job_ref::find(&mut client, &args.job).await?;
         match client.ask(ControlRequest::Why { job }).await? {
             ControlResponse::Explanation(view) if common.json => output::json(&view),
-            ControlResponse::Explanation(view) => output::line(&text(&view)),
+            ControlResponse::Explanation(view) => {
+                let end = jobs::view(&mut client, job).await?.end;
+                output::line(&text(&view, end.as_ref()))
+            }
             other => Err(ControlError::unexpected("an explanation", &other).into()),
         }
     })
 }
 
-/// An explanation for people.
-pub fn text(view: &Explanation) -> String {
+/// An explanation for people, of a job that may be over.
+pub fn text(view: &Explanation, end: Option<&JobEnd>) -> String {
     let mut lines = Vec::new();
-    lines.extend(view.job.map(|job| format!("job {job} is {}", view.state)));
+    let state = end.map_or(view.state.clone(), words::end_of_job);
+    lines.extend(view.job.map(|job| format!("job {job} is {state}")));
     for (place, c) in view.candidates.iter().enumerate() {
         let t = &c.terms;
         lines.push(format!(
-            "{}. {} ({}), {} a second: expected to run {} after waiting {}",
+            "{}. {} ({}), {} a second: may run {} after waiting {}",
             place + 1,
             c.provider.short(),
             c.engine.label(&c.model),
@@ -43,14 +48,11 @@ pub fn text(view: &Explanation) -> String {
             t.total, t.money, t.running, t.queue, t.transfer, t.latency, t.failure
         ));
     }
-    if view.candidates.is_empty() {
+    if view.candidates.is_empty() && end.is_none() {
         lines.push("nobody known fits".to_owned());
     }
     lines.extend(view.rejections.iter().map(|r| format!("not {}", r.sentence())));
-    for a in &view.attempts {
-        let why = if a.why.is_empty() { String::new() } else { format!(": {}", a.why) };
-        lines.push(format!("try {}: {} ({}) {}{why}", a.attempt, a.provider.short(), a.model, a.state));
-    }
+    lines.extend(view.attempts.iter().map(jobs::attempt));
     lines.extend(view.would_change.iter().map(|s| format!("would change it: {s}")));
     lines.iter().map(|l| output::printable(l)).collect::<Vec<_>>().join("\n")
 }

@@ -9,7 +9,7 @@ pub fn event(event: &Event) -> String {
         Event::JobAccepted { job } => format!("job {} is accepted and will end", job.short()),
         Event::JobRefused { job, why } => format!("job {} is not taken on: {why}", job.short()),
         Event::NobodyFits { rejected, .. } if rejected.is_empty() => {
-            "no offers are known yet; looking".to_owned()
+            format!("no offers are known yet; looking for {}", ion_scheduler::Config::default().seek_max)
         }
         Event::NobodyFits { rejected, .. } => {
             let reasons: Vec<String> = rejected.iter().take(3).map(|r| r.sentence()).collect();
@@ -24,10 +24,8 @@ pub fn event(event: &Event) -> String {
         Event::OrderRefused { provider, reason, .. } => format!("{} refused: {reason}", provider.short()),
         Event::Progress { provider, state, .. } => format!("{} {}", provider.short(), lease(state)),
         Event::AttemptLost { attempt, provider, silent, why, .. } => {
-            format!(
-                "try {attempt} is lost: {} after {silent} of silence ({why}); re-running elsewhere",
-                provider.short()
-            )
+            let silence = if silent.0 > 0 { format!(" after {silent} of silence") } else { String::new() };
+            format!("try {attempt} is lost: {}{silence} ({why}); re-running elsewhere", provider.short())
         }
         Event::Delivering { provider, .. } => format!("{} delivers", provider.short()),
         Event::Checking { blocks, of, .. } => format!("running {blocks} of {of} blocks again here"),

@@ -88,7 +88,8 @@ pub enum ControlRequest {
     },
     /// All events from now on.
     Events,
-    /// Stop a job. Answered by [`ControlResponse::Noted`]; its end is an event.
+    /// Stop a job. Answered by [`ControlResponse::Job`], as it was when this came; one that has ended is left alone. Its end is
+    /// an event.
     Cancel {
         /// Which.
         job: JobId,

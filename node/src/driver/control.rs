@@ -71,7 +71,7 @@ impl Driver {
             ControlRequest::Watch { job } => self.watch(job, reply),
             ControlRequest::Events => self.add_watcher(Watcher { job: None, reply }),
             ControlRequest::Cancel { job } => {
-                self.with_job(job, reply, |_| ControlResponse::Noted);
+                self.with_job(job, reply, |view| ControlResponse::Job(Box::new(view)));
                 self.feed(Input::Owner(OwnerInput::Cancel { job }));
             }
             ControlRequest::Why { job } => match self.engine.why(&job, self.clock.now()) {
@@ -90,7 +90,8 @@ impl Driver {
                             reply
                                 .send(ControlResponse::Receipts(receipts.iter().map(receipt_view).collect()));
                         }
-                        Err(error) => reply.error(error.to_string(), ""),
+                        Err(error) => reply
+                            .error(error.to_string(), "ask again; a restart of the node rebuilds the index"),
                     }
                 });
             }
@@ -101,7 +102,9 @@ impl Driver {
                         Ok(stored) => {
                             reply.send(ControlResponse::Receipt(Box::new(signed_view(&stored, network))))
                         }
-                        Err(error) => reply.error(error.to_string(), ""),
+                        Err(error) => {
+                            reply.error(error.to_string(), "`ion receipts list` shows all there are")
+                        }
                     }
                 });
             }

@@ -152,15 +152,17 @@ impl Journal {
         let cut_bytes = used - end.offset;
         let mark = Mark::open(dir).map_err(fail("open the mark of"))?;
         let durable = mark.read(&header.salt).map_err(fail("read the mark of"))?;
+        // Up to the end of the file: a frame may end in zeros.
+        if cut_bytes > 0
+            && let Some(next) = reader.later_batch(length).map_err(fail("read"))?
+        {
+            return Err(JournalError::Damaged { path, offset: end.offset, records: end.records, next });
+        }
         if durable > end.offset {
             let (offset, records, mark) = (end.offset, end.records, dir.join(MARK_FILE));
             return Err(JournalError::Lost { path, offset, records, durable, mark });
         }
         if cut_bytes > 0 {
-            // Up to the end of the file: a frame may end in zeros.
-            if let Some(next) = reader.later_batch(length).map_err(fail("read"))? {
-                return Err(JournalError::Damaged { path, offset: end.offset, records: end.records, next });
-            }
             file.set_len(end.offset).map_err(fail("cut the end off"))?;
         }
         let room = if cut_bytes > 0 { end.offset } else { length };

@@ -122,7 +122,7 @@ pub fn load(path: &Path) -> Result<Job, ManifestError> {
     file.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MANIFEST_BYTES_MAX {
         let expected = format!("a TOML text of at most {}", Bytes(MANIFEST_BYTES_MAX));
-        return Err(not_text("larger than that".to_owned(), expected));
+        return Err(not_text(format!("more than {}", Bytes(MANIFEST_BYTES_MAX)), expected));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let found = format!("no UTF-8 text at byte {}", error.utf8_error().valid_up_to());
@@ -164,9 +164,15 @@ fn read<'a>(mut page: Page<'a>, text: &'a str, dir: &Path) -> Result<Job, Page<'
     dedup(&mut files);
     let program = Program { modules: modules.into_iter().map(|m| m.module).collect(), buffers, phases };
     let asked = asked.unwrap_or_default();
+    let needed = program.memory();
+    if let Some((memory, at)) = asked.memory.filter(|(memory, _)| *memory < needed) {
+        let expected = format!("a memory limit of at least {needed}");
+        page.wrong(at, format!("buffers of {needed} under a memory limit of {memory}"), expected);
+        return Err(page);
+    }
     let limits = JobLimits {
         run: asked.run.unwrap_or(RUN_DEFAULT),
-        memory: asked.memory.unwrap_or_else(|| program.memory()),
+        memory: asked.memory.map_or(needed, |(memory, _)| memory),
         price: asked.price.unwrap_or(PRICE_DEFAULT),
     };
     let spec = JobSpec { name, needs: needs.unwrap_or_default(), limits, program };
@@ -251,7 +257,8 @@ fn needs(page: &mut Page<'_>, mut section: Section<'_, '_>) -> Needs {
 #[derive(Debug, Default)]
 struct Asked {
     run: Option<Millis>,
-    memory: Option<Bytes>,
+    /// And where it stands.
+    memory: Option<(Bytes, usize)>,
     price: Option<NanoIo>,
 }
 
@@ -264,7 +271,8 @@ fn asked(page: &mut Page<'_>, mut section: Section<'_, '_>) -> Asked {
         }
         Some(run)
     });
-    let memory = section.quantity(page, "memory", quantity::BYTES_EXPECTED, quantity::bytes);
+    let at = section.get("memory").map(|value| value.span().start);
+    let memory = section.quantity(page, "memory", quantity::BYTES_EXPECTED, quantity::bytes).zip(at);
     let price = section.quantity(page, "price", quantity::PRICE_EXPECTED, quantity::price);
     section.finish(page);
     Asked { run, memory, price }

@@ -186,6 +186,9 @@ fn swap(page: &mut Page<'_>, mut section: Section<'_, '_>, known: &Known<'_>) ->
     };
     let (a, b) = (position(page, a), position(page, b));
     let (a, b) = (a?, b?);
+    if a == b {
+        page.wrong(value.span().start, "a swap of a buffer with itself", SWAP);
+    }
     let size = |i: u16| known.drafts.get(usize::from(i)).and_then(|d| d.buffer.as_ref()).map(|b| b.bytes);
     if let (Some(left), Some(right)) = (size(a), size(b))
         && left != right

@@ -103,7 +103,7 @@ const CASES: &[Case] = &[
     (
         3,
         "[limits]\nmemory = \"127 B\"",
-        0,
+        4,
         "buffers of 128 B under a memory limit of 127 B",
         "at least 128 B",
     ),
@@ -327,6 +327,7 @@ fn mistakes_of_the_whole_are_told() {
         ("name = \"x\"\n".to_owned(), 1, "no module"),
         (GOOD[..GOOD.find("[[step]]").unwrap()].to_owned(), 1, "no step"),
         (step("[[step]]\nswap = [\"x\"]"), 17, "a list of 1"),
+        (step("[[step]]\nswap = [\"x\", \"x\"]"), 17, "a swap of a buffer with itself"),
         (step("[[step]]\nrepeat = 0\nsteps = [{ swap = [\"x\", \"y\"] }]"), 17, "the number 0"),
         (step("[[step]]\nrepeat = 2\nsteps = []"), 18, "0 steps"),
         (step("[[step]]\nrepeat = 2\nsteps = [{ swap = [\"x\", \"y\"] }]"), 16, "no launch in a repeated"),

@@ -22,6 +22,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
+use tempfile::NamedTempFile;
 
 /// How a result is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,12 @@ impl Format {
     }
 }
 
+/// Whether results can be written to `dir`. One that is not there is looked at where it would be created, and left alone.
+pub fn ready(dir: &Path) -> Result<(), ShowError> {
+    let there = dir.ancestors().find(|dir| dir.exists()).filter(|there| !there.as_os_str().is_empty());
+    beside(there.unwrap_or(Path::new("."))).map(drop)
+}
+
 /// Writes the buffer of `element` and `shape` that `source` holds to `dir/name`, creating `dir` where it is not there.
 pub fn write(
     dir: &Path,
@@ -155,12 +162,7 @@ pub(crate) fn place(
     name: &str,
     fill: impl FnOnce(&mut BufWriter<&File>, &Path) -> Result<(), ShowError>,
 ) -> Result<PathBuf, ShowError> {
-    let path = dir.join(name);
-    fs::create_dir_all(dir).map_err(|e| io_error("create", dir, e))?;
-    // As any new file of the user's: the umask takes away from this.
-    let mode = Permissions::from_mode(0o666);
-    let temp = tempfile::Builder::new().prefix(".ion-").permissions(mode).tempfile_in(dir);
-    let temp = temp.map_err(|e| io_error("write in", dir, e))?;
+    let (path, temp) = (dir.join(name), beside(dir)?);
     let mut out = BufWriter::new(temp.as_file());
     fill(&mut out, &path)?;
     out.flush().map_err(|e| io_error("write", &path, e))?;
@@ -168,4 +170,13 @@ pub(crate) fn place(
     temp.as_file().sync_all().map_err(|e| io_error("write", &path, e))?;
     temp.persist(&path).map_err(|e| io_error("write", &path, e.error))?;
     Ok(path)
+}
+
+/// A temporary file in `dir`, which is created where it is not there.
+fn beside(dir: &Path) -> Result<NamedTempFile, ShowError> {
+    fs::create_dir_all(dir).map_err(|e| io_error("create", dir, e))?;
+    // As any new file of the user's: the umask takes away from this.
+    let mode = Permissions::from_mode(0o666);
+    let temp = tempfile::Builder::new().prefix(".ion-").permissions(mode).tempfile_in(dir);
+    temp.map_err(|e| io_error("write in", dir, e))
 }

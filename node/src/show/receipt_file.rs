@@ -19,12 +19,13 @@ use std::{
 };
 
 /// Version of this file format.
-pub const RECEIPT_FILE_VERSION: u32 = 1;
+pub const RECEIPT_FILE_VERSION: u32 = 2;
 /// Two documents in hex and once in words fit many times.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReceiptFile {
     /// [`RECEIPT_FILE_VERSION`].
     pub ion_receipt: u32,
@@ -36,6 +37,12 @@ pub struct ReceiptFile {
     pub countersignature: Option<SignedParts>,
     /// What the provider's half says.
     pub shown: Receipt,
+}
+
+/// What is read first, for files of other formats.
+#[derive(Deserialize)]
+struct Format {
+    ion_receipt: u32,
 }
 
 /// Why a file proves nothing.
@@ -132,11 +139,11 @@ impl ReceiptFile {
         let unreadable = |source| ReceiptFileError::Unreadable { path: path.to_owned(), source };
         let bytes = files::read_at_most(path, FILE_BYTES_MAX).map_err(unreadable)?;
         let bytes = bytes.ok_or_else(|| ReceiptFileError::TooLarge { path: path.to_owned() })?;
-        let file: Self = serde_json::from_slice(&bytes)?;
-        if file.ion_receipt != RECEIPT_FILE_VERSION {
-            return Err(ReceiptFileError::Version { found: file.ion_receipt });
+        let Format { ion_receipt: found } = serde_json::from_slice(&bytes)?;
+        if found != RECEIPT_FILE_VERSION {
+            return Err(ReceiptFileError::Version { found });
         }
-        Ok(file)
+        Ok(serde_json::from_slice(&bytes)?)
     }
 
     /// Checks every signature, the price, and that the words are what was signed.

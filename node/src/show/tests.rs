@@ -263,7 +263,7 @@ fn what_is_no_receipt_file_is_told_apart() {
     let good = serde_json::to_value(ReceiptFile::of(settled("ion")).unwrap()).unwrap();
     let newer = {
         let mut file = good.clone();
-        file["ion_receipt"] = 2.into();
+        file["ion_receipt"] = 3.into();
         file.to_string()
     };
     let text = good.to_string();
@@ -272,8 +272,8 @@ fn what_is_no_receipt_file_is_told_apart() {
         (vec![0xff, 0xfe], "this is no exported receipt"),
         (Vec::new(), "EOF while parsing"),
         (text.as_bytes()[..text.len() / 2].to_vec(), "EOF while parsing"),
-        (text.replace("\"network\"", "\"net\"").into_bytes(), "missing field `network`"),
-        (newer.into_bytes(), "the file has format 2, this binary reads 1"),
+        (text.replace("\"network\"", "\"net\"").into_bytes(), "unknown field `net`"),
+        (newer.into_bytes(), "the file has format 3, this binary reads 2"),
     ] {
         let error = read(&content);
         assert!(error.contains(why), "expected `{why}`, found `{error}`");

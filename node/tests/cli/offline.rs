@@ -44,7 +44,7 @@ fn every_verb_explains_itself() {
 #[test]
 fn mistyped_words_are_understood_and_cost_2() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["node", "--hours", "22-7"], "like `22:00-07:00`"),
         (&["node", "--keep-free", "half"], "like \"20%\" or \"2 GiB\""),
         (&["node", "--light", "--hours", "22:00-07:00"], "cannot be used with"),
@@ -60,6 +60,7 @@ fn mistyped_words_are_understood_and_cost_2() {
         (&["node", "--price", "cheap"], "like \"0.01 IO\""),
         (&["node", "--backend", "metal"], "auto, cuda, cpu"),
         (&["run"], "JOB.toml"),
+        (&["node", "--listen", "here"], "`here` given with `--listen`"),
     ];
     for (args, words) in cases {
         ion(dir.path(), args).failed(2, words);
@@ -192,7 +193,8 @@ fn receipts_are_proven_offline() {
         .failed(1, "the requester's half: the signature does not match");
     verify(b"{}").failed(2, "this is no exported receipt");
     verify(b"").failed(2, "this is no exported receipt");
-    verify(good.replacen("\"ion_receipt\":1", "\"ion_receipt\":2", 1).as_bytes()).failed(2, "format 2");
+    verify(good.replacen("\"ion_receipt\":2", "\"ion_receipt\":3", 1).as_bytes()).failed(2, "format 3");
+    verify(good.replacen('{', "{\"zzz\":1,", 1).as_bytes()).failed(2, "unknown field `zzz`");
     verify(&vec![b' '; 2 << 20]).failed(2, "larger than any receipt");
     ion(&nobody, &["receipts", "verify", "absent.json"]).failed(2, "could not read absent.json");
     assert!(!nobody.exists(), "verifying touches no data directory");

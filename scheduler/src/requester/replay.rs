@@ -5,7 +5,7 @@ use super::{
     job::{Head, Job, Leased, Live, Seeking, State, Summary},
     seek,
 };
-use crate::{deadline::Topic, matching::Rest, reputation::Outcome};
+use crate::{deadline::Topic, matching::Rest, reputation::Outcome, view::AttemptView};
 use ion_protocol::{
     Attempt, JobId, NodeId, Now, UnixMillis,
     check::{Check, Difference},
@@ -27,7 +27,7 @@ struct Past {
     at: UnixMillis,
     /// The newest order, while nothing says that it came to nothing.
     live: Option<(Order, Signed<Order>)>,
-    attempts: Vec<(Attempt, NodeId, &'static str, String)>,
+    attempts: Vec<AttemptView>,
     lost: u32,
     last_fault: Option<Fault>,
     settled: Option<(Signed<Receipt>, Vec<Output>, Option<Check>)>,
@@ -89,8 +89,15 @@ impl Replay {
     fn ordered(&mut self, signed: &Signed<Order>) {
         let Ok(order) = codec::decode::<Order>(signed.body_bytes(), Order::BYTES_MAX) else { return };
         let Some(past) = self.jobs.get_mut(&order.job) else { return };
-        if past.attempts.last().is_none_or(|(last, ..)| *last < order.attempt) {
-            past.attempts.push((order.attempt, order.provider, "refused", String::new()));
+        if past.attempts.last().is_none_or(|last| last.attempt < order.attempt) {
+            past.attempts.push(AttemptView {
+                attempt: order.attempt,
+                provider: order.provider,
+                // A receipt says it.
+                model: String::new(),
+                state: "refused".to_owned(),
+                why: String::new(),
+            });
             past.live = Some((order, signed.clone()));
         }
     }
@@ -123,9 +130,9 @@ impl Replay {
         past.live.take_if(|(order, _)| order.attempt == attempt);
         past.lost += 1;
         past.last_fault = Some(Fault::WorkerCrashed { how: why.to_owned() });
-        if let Some(shown) = past.attempts.iter_mut().find(|(a, ..)| *a == attempt) {
-            (shown.2, shown.3) = (state, why.to_owned());
-            cx.market.reputation.note(shown.1, outcome, at);
+        if let Some(shown) = past.attempts.iter_mut().find(|shown| shown.attempt == attempt) {
+            (shown.state, shown.why) = (state.to_owned(), why.to_owned());
+            cx.market.reputation.note(shown.provider, outcome, at);
         }
     }
 
@@ -160,8 +167,11 @@ impl Replay {
                 }
             },
         };
-        if let Some(attempt) = past.attempts.iter_mut().find(|(a, ..)| *a == receipt.attempt) {
-            attempt.2 = shown;
+        if let Some(tried) = past.attempts.iter_mut().find(|tried| tried.attempt == receipt.attempt) {
+            (tried.state, tried.model) = (shown.to_owned(), receipt.device.clone());
+            if let Status::Failed(fault) = &receipt.status {
+                tried.why = fault.to_string();
+            }
         }
         if let Some(outcome) = outcome {
             cx.market.reputation.note(receipt.provider, outcome, receipt.finished);
@@ -197,9 +207,9 @@ impl Replay {
                 Head::new(id, past.spec, Vec::new(), past.verify, Now { mono: cx.now.mono, wall: past.at });
             let never = past.falsifiers.iter().map(|provider| (*provider, Rest::FOR_EVER));
             head.rests.extend(never);
-            for (attempt, provider, state, why) in std::mem::take(&mut past.attempts) {
-                head.begin(attempt, provider, String::new());
-                head.close(attempt, state, &why);
+            for tried in std::mem::take(&mut past.attempts) {
+                head.begin(tried.attempt, tried.provider, tried.model);
+                head.close(tried.attempt, &tried.state, &tried.why);
             }
             (head.durable, head.lost, head.last_fault) = (true, past.lost, past.last_fault);
             if let Some(end) = past.end {
