@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod cuda;
 pub mod meter;
 pub mod nvml;
+pub mod pages;
 pub mod power;
 pub mod probe;
 pub mod program;

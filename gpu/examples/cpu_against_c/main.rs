@@ -10,6 +10,7 @@ mod opencl;
 use ion_gpu::{
     backend::{Backend, RunLimits},
     cpu::CpuBackend,
+    pages,
     program::{LoadedProgram, Sources, no_compiler},
 };
 use ion_protocol::{
@@ -133,10 +134,14 @@ fn program(case: &Case, times: u32) -> Program {
     }
 }
 
-/// What a program is made of, by its hash.
+/// What a program is made of, by its hash, in such memory as a worker receives it in.
 fn blobs(case: &Case) -> HashMap<BlobHash, Vec<u8>> {
-    let text = case.text.as_bytes().to_vec();
-    case.buffers.iter().cloned().chain([text]).map(|blob| (BlobHash::of(&blob), blob)).collect()
+    let received = |content: &[u8]| {
+        let mut blob = pages::with_room(content.len()).expect("there is memory for the example");
+        blob.extend_from_slice(content);
+        (BlobHash::of(&blob), blob)
+    };
+    case.buffers.iter().map(Vec::as_slice).chain([case.text.as_bytes()]).map(received).collect()
 }
 
 fn load(program: Program, blobs: &mut HashMap<BlobHash, Vec<u8>>) -> LoadedProgram {

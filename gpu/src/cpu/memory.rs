@@ -7,6 +7,7 @@
 //! Tests: `gpu/tests/cpu_faults.rs`.
 
 use super::lanes::{BIT, LANES};
+use crate::pages;
 use std::{
     alloc::{Layout, alloc_zeroed},
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -57,8 +58,6 @@ pub struct BadAccess {
 
 /// Alignment of the largest access.
 const ALIGNMENT: usize = 16;
-/// What large pages of most processors have; they can only be where as many bytes are aligned to as many.
-const LARGE_PAGE: usize = 2 << 20;
 
 /// Bytes with the alignment of the largest access.
 #[derive(Debug, Default)]
@@ -137,20 +136,8 @@ fn zeroed(len: usize) -> Option<Vec<u8>> {
         }
         Vec::from_raw_parts(start, len, len)
     };
-    large_pages(&bytes);
+    pages::ask(&bytes);
     Some(bytes)
-}
-
-/// Asks for large pages, which are found and made faster; it is well without them too.
-fn large_pages(bytes: &[u8]) {
-    let skip = bytes.as_ptr().align_offset(LARGE_PAGE);
-    let len = bytes.len().saturating_sub(skip) / LARGE_PAGE * LARGE_PAGE;
-    #[cfg(target_os = "linux")]
-    if len > 0 {
-        let start = bytes.as_ptr().wrapping_add(skip).cast_mut().cast();
-        // SAFETY: the pages lie within the allocation, and what they hold stays as it is.
-        let _ = unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxHugepage) };
-    }
 }
 
 /// One piece of global memory, as somebody else keeps it.
@@ -522,7 +509,7 @@ mod tests {
 
     #[test]
     fn zeros_are_zeros_small_and_large() {
-        for len in [0, 1, 100, 2 * LARGE_PAGE + 5] {
+        for len in [0, 1, 100, 2 * pages::LARGE_PAGE + 5] {
             let mut bytes = Bytes::zeros(len).unwrap();
             assert!(bytes.len() == len && bytes.as_slice().iter().all(|byte| *byte == 0));
             assert!(len == 0 || bytes.as_mut_ptr().addr().is_multiple_of(ALIGNMENT));

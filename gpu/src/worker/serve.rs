@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, Output, RunLimits},
-    cuda, meter,
+    cuda, meter, pages,
     program::{LoadedProgram, Sources},
     states::Recorded,
 };
@@ -332,11 +332,10 @@ impl<'a> Incoming<'a> {
         if self.coming.pop_front() != Some((hash, bytes)) {
             return broken("blobs are used in another order than they come");
         }
-        let mut content = Vec::new();
         let size = usize::try_from(bytes.0).unwrap_or(usize::MAX);
-        if content.try_reserve_exact(size).is_err() {
+        let Some(mut content) = pages::with_room(size) else {
             return Err(Fault::Room { message: format!("no memory for an input of {bytes}") });
-        }
+        };
         while content.len() < size {
             match self.frames.next() {
                 Some(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= size - content.len() => {
