@@ -95,9 +95,18 @@ pub(crate) mod hex_root {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        /// Files of before have a list of numbers.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            List([u8; 32]),
+        }
         let mut root = [0; 32];
-        hex::decode_to_slice(String::deserialize(deserializer)?, &mut root)
-            .map_err(serde::de::Error::custom)?;
+        match Form::deserialize(deserializer)? {
+            Form::Text(text) => hex::decode_to_slice(text, &mut root).map_err(serde::de::Error::custom)?,
+            Form::List(list) => root = list,
+        }
         Ok(root)
     }
 }

@@ -251,6 +251,10 @@ impl<'a> Global<'a> {
         self.views.push(View::of(window, base));
     }
 
+    pub fn is_sparse(&self) -> bool {
+        self.sparse.is_some()
+    }
+
     pub fn views(&self) -> &[View] {
         &self.views
     }

@@ -207,7 +207,8 @@ versions! {
     }
 }
 
-/// Held while 16 bytes that others may meet are read or written: no plain operation of a processor takes them at once.
+/// Held while 16 bytes are read or written that others may meet by accesses of 16 bytes, too: no plain operation of a
+/// processor takes them at once. To narrower ones they are two halves.
 static WHOLE: Mutex<()> = Mutex::new(());
 
 /// Does something with each lane's 16 bytes as a whole.

@@ -14,7 +14,8 @@ use crate::{
 use cudarc::driver::sys;
 use ion_protocol::{Bytes, fault::Fault};
 
-/// All of them; none before they are allocated. Nothing is left in them when they are freed.
+/// All of them; none before they are allocated. Nothing is left in them when they are freed; after a fault they are not, and
+/// the process ends.
 #[derive(Default)]
 pub(super) struct Buffers {
     held: Vec<Held>,

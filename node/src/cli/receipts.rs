@@ -107,12 +107,12 @@ fn short_status(receipt: &Receipt) -> String {
 
 fn fetch(common: &Common, prefix: String) -> Result<ReceiptFile, CliError> {
     let view = block_on(async {
-        match start::connect(common).await?.ask(ControlRequest::Receipt { prefix }).await {
-            Ok(ControlResponse::Receipt(view)) => Ok(*view),
-            Ok(other) => Err(ControlError::unexpected("a receipt", &other).into()),
-            // What was typed names no receipt, or more than one.
-            Err(ControlError::Refused { message, hint }) => Err(CliError::usage(message, hint)),
-            Err(error) => Err(error.into()),
+        match start::connect(common).await?.ask(ControlRequest::Receipt { prefix }).await? {
+            ControlResponse::Receipt(view) => Ok(*view),
+            ControlResponse::NoReceipt { message } => {
+                Err(CliError::usage(message, "`ion receipts list` shows all there are"))
+            }
+            other => Err(ControlError::unexpected("a receipt", &other).into()),
         }
     })?;
     Ok(ReceiptFile::of(view)?)

@@ -84,8 +84,6 @@ pub const OUT_HINT: &str = "choose another directory with `--out`";
 
 /// Makes sure that results can be written to `out`, before anything runs or is paid for.
 pub fn prepare(out: &Path, job: &Job) -> Result<(), CliError> {
-    if job.outputs.is_empty() {
-        return Ok(());
-    }
-    show::ready(out).map_err(|error| CliError::usage(error.to_string(), OUT_HINT))
+    let ready = job.outputs.iter().try_for_each(|wanted| show::ready(out, &wanted.file));
+    ready.map_err(|error| CliError::node(error.to_string(), OUT_HINT))
 }

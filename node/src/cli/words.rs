@@ -9,7 +9,10 @@ pub fn event(event: &Event) -> String {
         Event::JobAccepted { job } => format!("job {} is accepted and will end", job.short()),
         Event::JobRefused { job, why } => format!("job {} is not taken on: {why}", job.short()),
         Event::NobodyFits { rejected, .. } if rejected.is_empty() => {
-            format!("no offers are known yet; looking for {}", ion_scheduler::Config::default().seek_max)
+            format!(
+                "no offers are known yet; looking, for at most {}",
+                ion_scheduler::Config::default().seek_max
+            )
         }
         Event::NobodyFits { rejected, .. } => {
             let reasons: Vec<String> = rejected.iter().take(3).map(|r| r.sentence()).collect();

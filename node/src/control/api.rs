@@ -244,6 +244,11 @@ pub enum ControlResponse {
     Outputs(Vec<OutputView>),
     /// To [`ControlRequest::Challenge`], in its order.
     Challenged(Vec<ChallengedView>),
+    /// To [`ControlRequest::Receipt`]: it names none, or more than one.
+    NoReceipt {
+        /// Why.
+        message: String,
+    },
     /// It can't be done.
     Error {
         /// Why.

@@ -12,7 +12,7 @@ use crate::{
         },
     },
     events::{EventLine, job_of},
-    ledger::StoredReceipt,
+    ledger::{LookupError, StoredReceipt},
 };
 use ion_protocol::JobId;
 use ion_scheduler::{Input, event::Event, input::OwnerInput, view};
@@ -48,6 +48,9 @@ pub(super) struct Watcher {
     job: Option<JobId>,
     reply: Reply,
 }
+
+/// The way out where receipts can't be looked up.
+const INDEX_HINT: &str = "ask again; a restart of the node rebuilds the index";
 
 impl Driver {
     /// Answers, or begins to.
@@ -90,8 +93,7 @@ impl Driver {
                             reply
                                 .send(ControlResponse::Receipts(receipts.iter().map(receipt_view).collect()));
                         }
-                        Err(error) => reply
-                            .error(error.to_string(), "ask again; a restart of the node rebuilds the index"),
+                        Err(error) => reply.error(error.to_string(), INDEX_HINT),
                     }
                 });
             }
@@ -102,8 +104,13 @@ impl Driver {
                         Ok(stored) => {
                             reply.send(ControlResponse::Receipt(Box::new(signed_view(&stored, network))))
                         }
-                        Err(error) => {
-                            reply.error(error.to_string(), "`ion receipts list` shows all there are")
+                        Err(
+                            error @ (LookupError::NotFound { .. }
+                            | LookupError::Ambiguous { .. }
+                            | LookupError::NotHex { .. }),
+                        ) => reply.send(ControlResponse::NoReceipt { message: error.to_string() }),
+                        Err(error @ (LookupError::Broken(_) | LookupError::Busy)) => {
+                            reply.error(error.to_string(), INDEX_HINT)
                         }
                     }
                 });

@@ -494,10 +494,11 @@ impl Driver {
     /// its records as well.
     async fn gather(&mut self, queues: &mut Queues) {
         tokio::task::yield_now().await;
+        // What was known before goes first, however much it is.
         if self.undelivered.is_empty() {
             self.take_more(&mut queues.local);
+            self.take_more(&mut queues.peers);
         }
-        self.take_more(&mut queues.peers);
         self.settle();
     }
 

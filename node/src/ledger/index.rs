@@ -40,9 +40,7 @@ const PAGE_KEYS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum LookupError {
-    #[error(
-        "no receipt here has a hash or job id that begins with `{prefix}`; `ion receipts list` shows all"
-    )]
+    #[error("no receipt here has a hash or job id that begins with `{prefix}`")]
     NotFound { prefix: String },
     #[error("{found} receipts or jobs begin with `{prefix}`; give more digits")]
     Ambiguous { prefix: String, found: usize },

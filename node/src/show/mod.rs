@@ -92,10 +92,15 @@ impl Format {
     }
 }
 
-/// Whether results can be written to `dir`. One that is not there is looked at where it would be created, and left alone.
-pub fn ready(dir: &Path) -> Result<(), ShowError> {
-    let there = dir.ancestors().find(|dir| dir.exists()).filter(|there| !there.as_os_str().is_empty());
-    beside(there.unwrap_or(Path::new("."))).map(drop)
+/// Whether results can be written to `dir` under this name. One that is not there is looked at where it would be created, and
+/// left alone.
+pub fn ready(dir: &Path, name: &str) -> Result<(), ShowError> {
+    let path = dir.join(name);
+    if path.is_dir() {
+        return Err(io_error("write", &path, io::ErrorKind::IsADirectory.into()));
+    }
+    let is_there = |dir: &&Path| dir.symlink_metadata().is_ok();
+    beside(dir.ancestors().find(is_there).unwrap_or(Path::new("."))).map(drop)
 }
 
 /// Writes the buffer of `element` and `shape` that `source` holds to `dir/name`, creating `dir` where it is not there.

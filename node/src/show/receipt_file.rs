@@ -18,8 +18,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Version of this file format.
+/// Version of this file format. In the first, roots were lists of numbers; a proof of then is one still.
 pub const RECEIPT_FILE_VERSION: u32 = 2;
+const OLDEST_VERSION: u32 = 1;
 /// Two documents in hex and once in words fit many times.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -140,7 +141,7 @@ impl ReceiptFile {
         let bytes = files::read_at_most(path, FILE_BYTES_MAX).map_err(unreadable)?;
         let bytes = bytes.ok_or_else(|| ReceiptFileError::TooLarge { path: path.to_owned() })?;
         let Format { ion_receipt: found } = serde_json::from_slice(&bytes)?;
-        if found != RECEIPT_FILE_VERSION {
+        if !(OLDEST_VERSION..=RECEIPT_FILE_VERSION).contains(&found) {
             return Err(ReceiptFileError::Version { found });
         }
         Ok(serde_json::from_slice(&bytes)?)

@@ -278,6 +278,15 @@ fn what_is_no_receipt_file_is_told_apart() {
         let error = read(&content);
         assert!(error.contains(why), "expected `{why}`, found `{error}`");
     }
+    // The first format had lists of numbers where there is text now.
+    let mut older = good.clone();
+    older["ion_receipt"] = 1.into();
+    for root in ["input_root", "output_root"] {
+        let text = good["shown"][root].as_str().unwrap();
+        older["shown"][root] = hex::decode(text).unwrap().into();
+    }
+    fs::write(&path, older.to_string()).unwrap();
+    assert!(ReceiptFile::read(&path).unwrap().verify().is_ok());
     let error = ReceiptFile::read(&dir.path().join("absent")).unwrap_err().to_string();
     assert!(error.contains("could not read"), "{error}");
 }

@@ -371,7 +371,12 @@ fn a_result_of_the_wrong_size_or_nowhere_to_put_it_is_trouble() {
     let out = dir.path().join("out");
     ion(&data, &["run", &example("saxpy"), "--out", out.to_str().unwrap()])
         .failed(3, "5 bytes for a buffer of 16384");
-    ion(&data, &["run", &example("saxpy"), "--out", blob.to_str().unwrap()]).failed(2, "could not");
+    ion(&data, &["run", &example("saxpy"), "--out", blob.to_str().unwrap()]).failed(3, "could not");
+    fs::create_dir_all(out.join("y.npy")).unwrap();
+    ion(&data, &["run", &example("saxpy"), "--out", out.to_str().unwrap()]).failed(3, "could not write");
+    std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join("link")).unwrap();
+    let link = dir.path().join("link");
+    ion(&data, &["run", &example("saxpy"), "--out", link.to_str().unwrap()]).failed(3, "could not");
 }
 
 #[test]

@@ -48,7 +48,8 @@ impl Requester {
             | State::Ended(..) => None,
         });
         if let Some((_, job, seeking, rest)) = waiting.min_by_key(|(since, id, ..)| (*since, *id)) {
-            (rest.until, seeking.look_at) = (now, now);
+            // A place is free there, whatever was said before.
+            (rest.times, rest.until, seeking.look_at) = (0, now, now);
             cx.out.deadlines.set(Topic::Job(job), Some(now));
         }
     }

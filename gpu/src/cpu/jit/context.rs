@@ -12,7 +12,8 @@ use std::mem::offset_of;
 
 /// Where an access to global memory, whose addresses grow evenly, found the bytes last: the first byte's address as kernels
 /// see it, how many first lanes have room behind it for the whole pass, and what leads from their addresses to the bytes.
-/// Zeros hold nothing. What it says holds as long as the launch's memory does ([`View`]). Generated code writes and
+/// Zeros hold nothing. What it says holds as long as the launch's memory does ([`View`]), which is why nothing is remembered of
+/// sparse memory. Generated code writes and
 /// reads it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +30,8 @@ pub struct Context {
     /// Room for results while it is not known whether they hold.
     pub shadow: *mut u8,
     known: *mut Known,
+    /// All bits where accesses remember, none in sparse memory: there each comes by, to be marked.
+    remembers: u64,
     pub views: *const View,
     pub view_count: u64,
     /// All of global memory, for [`reach`], and what that found.
@@ -96,6 +99,7 @@ impl Context {
         Context {
             shadow: room.shadow.as_mut_ptr().cast(),
             known: room.known.as_mut_ptr(),
+            remembers: if global.is_sparse() { 0 } else { u64::MAX },
             views: global.views().as_ptr(),
             view_count: global.views().len() as u64,
             global: std::ptr::from_ref(global).cast(),
@@ -135,6 +139,7 @@ impl Context {
 pub enum Field {
     Shadow,
     Known,
+    Remembers,
     Views,
     ViewCount,
     Reached,
@@ -168,6 +173,7 @@ impl Field {
             Field::Mask | Field::Executed | Field::Pc | Field::MadeWay => false,
             Field::Shadow
             | Field::Known
+            | Field::Remembers
             | Field::Views
             | Field::ViewCount
             | Field::Reached
@@ -194,6 +200,7 @@ impl Field {
         let offset = match self {
             Field::Shadow => offset_of!(Context, shadow),
             Field::Known => offset_of!(Context, known),
+            Field::Remembers => offset_of!(Context, remembers),
             Field::Views => offset_of!(Context, views),
             Field::ViewCount => offset_of!(Context, view_count),
             Field::Reached => offset_of!(Context, reached),
