@@ -4,6 +4,10 @@ use super::{BLOCK, BLOCKS, Writer};
 use fastrand::Rng;
 use std::fmt::Write;
 
+/// Writes the registers out, and what the block left in shared memory.
+const LIGHT_END: &str = "st.global.u32 [%mine], %r0; st.global.u32 [%mine+4], %r1; st.global.u64 [%mine+8], %d0; bar.sync 0;\n\
+     shl.b32 %x, %t, 3; ld.shared.u64 %d0, [%x]; st.global.u64 [%mine+16], %d0; ret;\n}\n";
+
 /// A program with so few registers that machine code takes whole warps at once: loads, stores and atomic operations at
 /// addresses that come from data, in loops. `wild`: one thread's access goes wrong somewhere.
 pub fn light_program(seed: u64, wild: bool) -> String {
@@ -35,10 +39,7 @@ pub fn light_program(seed: u64, wild: bool) -> String {
         text.push_str(&light_statement(&mut w));
     }
     let _ = writeln!(text, "add.u32 %n, %n, 1; setp.lt.u32 %p, %n, {rounds}; @%p bra LOOP;");
-    text.push_str(
-        "st.global.u32 [%mine], %r0; st.global.u32 [%mine+4], %r1; st.global.u64 [%mine+8], %d0; bar.sync 0;\n\
-         shl.b32 %x, %t, 3; ld.shared.u64 %d0, [%x]; st.global.u64 [%mine+16], %d0; ret;\n}\n",
-    );
+    text.push_str(LIGHT_END);
     text
 }
 
@@ -69,10 +70,7 @@ pub fn striding_program(seed: u64) -> String {
         text.push_str(&light_statement(&mut w));
     }
     let _ = writeln!(text, "add.u32 %c, %c, %by; setp.lt.u32 %p, %c, {to}; @%p bra LOOP;");
-    text.push_str(
-        "st.global.u32 [%mine], %r0; st.global.u32 [%mine+4], %r1; st.global.u64 [%mine+8], %d0; bar.sync 0;\n\
-         shl.b32 %x, %t, 3; ld.shared.u64 %d0, [%x]; st.global.u64 [%mine+16], %d0; ret;\n}\n",
-    );
+    text.push_str(LIGHT_END);
     text
 }
 

@@ -84,6 +84,9 @@ pub const OUT_HINT: &str = "choose another directory with `--out`";
 
 /// Makes sure that results can be written to `out`, before anything runs or is paid for.
 pub fn prepare(out: &Path, job: &Job) -> Result<(), CliError> {
-    let ready = job.outputs.iter().try_for_each(|wanted| show::ready(out, &wanted.file));
+    if job.outputs.is_empty() {
+        return Ok(());
+    }
+    let ready = show::ready(out, job.outputs.iter().map(|wanted| wanted.file.as_str()));
     ready.map_err(|error| CliError::node(error.to_string(), OUT_HINT))
 }

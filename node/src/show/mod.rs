@@ -92,11 +92,10 @@ impl Format {
     }
 }
 
-/// Whether results can be written to `dir` under this name. One that is not there is looked at where it would be created, and
-/// left alone.
-pub fn ready(dir: &Path, name: &str) -> Result<(), ShowError> {
-    let path = dir.join(name);
-    if path.is_dir() {
+/// Whether results can be written to `dir` under these names. One that is not there is looked at where it would be created,
+/// and left alone.
+pub fn ready<'a>(dir: &Path, names: impl Iterator<Item = &'a str>) -> Result<(), ShowError> {
+    if let Some(path) = names.map(|name| dir.join(name)).find(|path| path.is_dir()) {
         return Err(io_error("write", &path, io::ErrorKind::IsADirectory.into()));
     }
     let is_there = |dir: &&Path| dir.symlink_metadata().is_ok();

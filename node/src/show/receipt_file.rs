@@ -42,7 +42,7 @@ pub struct ReceiptFile {
 
 /// What is read first, for files of other formats.
 #[derive(Deserialize)]
-struct Format {
+struct Version {
     ion_receipt: u32,
 }
 
@@ -140,7 +140,7 @@ impl ReceiptFile {
         let unreadable = |source| ReceiptFileError::Unreadable { path: path.to_owned(), source };
         let bytes = files::read_at_most(path, FILE_BYTES_MAX).map_err(unreadable)?;
         let bytes = bytes.ok_or_else(|| ReceiptFileError::TooLarge { path: path.to_owned() })?;
-        let Format { ion_receipt: found } = serde_json::from_slice(&bytes)?;
+        let Version { ion_receipt: found } = serde_json::from_slice(&bytes)?;
         if !(OLDEST_VERSION..=RECEIPT_FILE_VERSION).contains(&found) {
             return Err(ReceiptFileError::Version { found });
         }

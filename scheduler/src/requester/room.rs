@@ -32,20 +32,10 @@ impl Requester {
     /// than it gets.
     pub(super) fn follow(&mut self, provider: NodeId, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
-        let waiting = self.jobs.iter_mut().filter_map(|(id, job)| match &mut job.state {
-            State::Seeking(seeking) => {
-                let rest = job.head.rests.get_mut(&provider).filter(|rest| rest.busy && rest.until > now)?;
-                Some((job.head.idle_since, *id, seeking, rest))
-            }
-            State::Recording
-            | State::Signing { .. }
-            | State::Ordered(_)
-            | State::Leased(_)
-            | State::Delivering(_)
-            | State::Verifying(_)
-            | State::Countersigning(_)
-            | State::Ending { .. }
-            | State::Ended(..) => None,
+        let waiting = self.jobs.iter_mut().filter_map(|(id, job)| {
+            let State::Seeking(seeking) = &mut job.state else { return None };
+            let rest = job.head.rests.get_mut(&provider).filter(|rest| rest.busy && rest.until > now)?;
+            Some((job.head.idle_since, *id, seeking, rest))
         });
         if let Some((_, job, seeking, rest)) = waiting.min_by_key(|(since, id, ..)| (*since, *id)) {
             // A place is free there, whatever was said before.

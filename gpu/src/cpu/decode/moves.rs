@@ -1,7 +1,11 @@
-//! What `mov` becomes: between registers, from constants, and between vectors and what they are packed into.
+//! What `mov` becomes: between registers, from constants, and between vectors and what they are packed into; and how an
+//! address of 32 bits becomes one of 64.
 
 use super::{Kind, Mod, Operand, instruction::Site};
-use crate::cpu::code::BitOp;
+use crate::cpu::{
+    code::{BitOp, Convert, Number},
+    soft::Mode,
+};
 
 impl<'a> Site<'_, 'a, '_> {
     pub(super) fn mov(&mut self) {
@@ -122,5 +126,21 @@ impl<'a> Site<'_, 'a, '_> {
             let code = self.push(Kind::Move { wide });
             (code.d, code.a) = (d, a);
         }
+    }
+
+    /// The 32 bits in `a` as a number of 64.
+    pub(super) fn widen(&mut self, d: u32, a: u32) {
+        let number = |bits| Number::Int { bits, signed: false };
+        let code = self.push(Kind::Convert(Convert {
+            from: number(32),
+            to: number(64),
+            mode: Mode::Rn,
+            whole: false,
+            ftz: false,
+            sat: false,
+            relu: false,
+            register: 64,
+        }));
+        (code.d, code.a, code.e) = (d, a, 0);
     }
 }

@@ -4,14 +4,8 @@
 //! given back where the function returns.
 //! Limits: [`limits::STACK_BYTES`](crate::ptx::limits::STACK_BYTES).
 
-use super::{Decoder, Kind, Mod, NONE, Operand, instruction::Site};
-use crate::{
-    cpu::{
-        code::{Convert, Number},
-        soft::Mode,
-    },
-    ptx::{self, Function, limits, limits::aligned, words::Op},
-};
+use super::{Decoder, Kind, Mod, Operand, instruction::Site};
+use crate::ptx::{self, Function, limits, limits::aligned, words::Op};
 
 /// Alignment of what `alloca` gives where none is asked for.
 const ALIGN_MIN: i64 = 8;
@@ -78,18 +72,10 @@ impl Site<'_, '_, '_> {
 
     /// An address of 32 bits, as a register of that or of twice the width.
     fn address_to(&mut self, d: u32, a: u32, wide: bool) {
-        let number = |bits: u8| Number::Int { bits, signed: false };
-        let widened = Convert {
-            from: number(32),
-            to: number(64),
-            mode: Mode::Rn,
-            whole: false,
-            ftz: false,
-            sat: false,
-            relu: false,
-            register: 64,
-        };
-        let code = self.push(if wide { Kind::Convert(widened) } else { Kind::Move { wide } });
-        (code.d, code.a, code.e) = (d, a, if wide { 0 } else { NONE });
+        if wide {
+            return self.widen(d, a);
+        }
+        let code = self.push(Kind::Move { wide });
+        (code.d, code.a) = (d, a);
     }
 }

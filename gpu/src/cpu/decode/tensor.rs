@@ -3,9 +3,8 @@
 use super::{Base, Class, Kind, Mod, NONE, Operand, Part, instruction::Site};
 use crate::{
     cpu::{
-        code::{Convert, Entry, IntOp, IntTy, Matrix, Mma, Number, Spread},
+        code::{Entry, IntOp, IntTy, Matrix, Mma, Spread},
         memory::Area,
-        soft::Mode,
     },
     ptx::{
         tensor::{self, Role},
@@ -56,18 +55,7 @@ impl Site<'_, '_, '_> {
         }
         if narrow {
             let wide = self.decoder.fresh(2);
-            let how = Convert {
-                from: Number::Int { bits: 32, signed: false },
-                to: Number::Int { bits: 64, signed: false },
-                mode: Mode::Rn,
-                whole: false,
-                ftz: false,
-                sat: false,
-                relu: false,
-                register: 64,
-            };
-            let code = self.push(Kind::Convert(how));
-            (code.d, code.a, code.e) = (wide, at, 0);
+            self.widen(wide, at);
             at = wide;
         }
         at
