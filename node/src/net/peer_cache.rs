@@ -4,7 +4,10 @@
 //! that is damaged in any way is left out with a warning, for it is only a memory.
 
 use super::recent::Recent;
-use ion_protocol::{NodeId, UnixMillis, limits::ADDRESSES_MAX};
+use ion_protocol::{
+    NodeId, UnixMillis,
+    limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX},
+};
 use libp2p::Multiaddr;
 use std::{
     fs,
@@ -55,7 +58,8 @@ impl PeerCache {
     }
 
     /// Remembers a good peer.
-    pub fn remember(&mut self, node: NodeId, seen: UnixMillis, addresses: Vec<Multiaddr>) {
+    pub fn remember(&mut self, node: NodeId, seen: UnixMillis, mut addresses: Vec<Multiaddr>) {
+        addresses.retain(is_word);
         if !addresses.is_empty() {
             self.peers.put(node, Remembered { seen, addresses });
             self.changed = true;
@@ -90,6 +94,12 @@ impl PeerCache {
         };
         format!("{HEADER}\n{}", self.peers.iter().map(line).collect::<String>())
     }
+}
+
+/// Whether an address can stand in a line: a name in one may be any text, a line end and a peer of its choice included.
+fn is_word(address: &Multiaddr) -> bool {
+    let text = address.to_string();
+    text.len() <= ADDRESS_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Puts the whole text in place of the file. Blocks; call it where that may be.
@@ -173,6 +183,25 @@ mod tests {
         (1..2 * PEERS_MAX as u16).for_each(|i| cache.heard_of(node(i), address(i)));
         assert_eq!(cache.latest(usize::MAX).len(), PEERS_MAX / 2);
         assert_eq!(cache.latest(1), [(node(1), address(1))]);
+    }
+
+    /// Names in addresses are any text, and strangers choose them.
+    #[test]
+    fn an_address_that_is_not_one_word_writes_no_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peers");
+        let mut cache = PeerCache::load(&path);
+        cache.remember(node(1), UnixMillis(10), address(1));
+        let planted = format!("/dns4/x\n{} 99 /ip4/6.6.6.6/tcp/6", node(666));
+        let long = format!("/dns4/{}/tcp/1", "x".repeat(ADDRESS_BYTES_MAX));
+        for text in [&planted, "/dns4/a b/tcp/1", "/ip4/6.6.6.6/tcp/6/sni/\r", &long] {
+            let bad: Multiaddr = text.parse().unwrap();
+            cache.heard_of(node(2), vec![bad.clone()]);
+            cache.remember(node(3), UnixMillis(20), [address(3), vec![bad]].concat());
+        }
+        write(&path, &cache.take_changed().unwrap()).unwrap();
+        let again = PeerCache::load(&path);
+        assert_eq!(again.latest(9), [(node(3), address(3)), (node(1), address(1))]);
     }
 
     #[test]
