@@ -38,6 +38,9 @@ const PATIENCE_PERCENT: u64 = 125;
 /// Beside it and the round trip, for what is no part of the product: handing the job to a worker, translating the
 /// kernels, reading the roots back.
 pub const ALLOWANCE: Millis = Millis(1_000);
+/// Of a measured round trip, what counts at most: twice the longest way around the earth and back. The provider can draw
+/// it out, and the challenger says what it likes.
+pub const ROUND_TRIP_MAX: Millis = Millis(1_000);
 /// Rows that are opened. Whoever left out a fifth of the rows, to be as much faster as the bound forgives, is found out
 /// in all but 1 of 1 200 challenges.
 pub const OPENED_ROWS: usize = 32;
@@ -237,12 +240,12 @@ document!(Opening, "OPENING", challenger, limits::DEAL_BYTES_MAX);
 document!(Answer, "CH-ANSWER", provider, limits::CHALLENGE_ANSWER_BYTES_MAX);
 document!(Verdict, "VERDICT", challenger, limits::DEAL_BYTES_MAX);
 
-/// How long the commitment may take to come: a quarter more than the claimed rate gives, the round trip, and
-/// [`ALLOWANCE`]. `product_mops` is the claim; `None` where there is none.
+/// How long the commitment may take to come: a quarter more than the claimed rate gives, the round trip up to
+/// [`ROUND_TRIP_MAX`], and [`ALLOWANCE`]. `product_mops` is the claim; `None` where there is none.
 pub fn time_bound(shape: &Shape, product_mops: u64, round_trip: Millis) -> Option<Millis> {
     let reference = shape.time_at(product_mops)?;
     let patient = Millis(reference.0.saturating_mul(PATIENCE_PERCENT) / 100);
-    Some(patient.saturating_add(round_trip).saturating_add(ALLOWANCE))
+    Some(patient.saturating_add(round_trip.min(ROUND_TRIP_MAX)).saturating_add(ALLOWANCE))
 }
 
 /// The rows an opening of this seed asks for, in rising order.

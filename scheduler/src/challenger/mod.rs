@@ -22,8 +22,8 @@ use ion_protocol::{
     Millis, NodeId, Verified,
     advert::Advert,
     challenge::{
-        self, BESIDE_MAX, Challenge, Commitment, Flaw, Judgement, Opening, REFUSE_WITHIN, Shape, Transcript,
-        Unchallenged, Verdict, time_bound,
+        self, BESIDE_MAX, Challenge, Commitment, Flaw, Judgement, Opening, REFUSE_WITHIN, ROUND_TRIP_MAX,
+        Shape, Transcript, Unchallenged, Verdict, time_bound,
     },
     codec,
     deal::RefusalReason,
@@ -144,7 +144,8 @@ impl Challenger {
                 Err(error) => declined(who, Declined::Silent(error), cx),
             },
             State::Measuring(since) => match result {
-                Ok(_) => State::Ready { round_trip: cx.now.mono.saturating_sub(since) },
+                // It decides how long that takes, and gains no time by it.
+                Ok(_) => State::Ready { round_trip: cx.now.mono.saturating_sub(since).min(ROUND_TRIP_MAX) },
                 Err(error) => declined(who, Declined::Silent(error), cx),
             },
             State::Computing(said) => computed((id, at), who, said, result, cx),
