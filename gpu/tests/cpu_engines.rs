@@ -5,7 +5,7 @@
 mod cpu_bench;
 mod random_kernels;
 
-use cpu_bench::{Bench, bytes_of_u32, u32_arg, u32s, u64_arg};
+use cpu_bench::{Bench, bytes_of_u32, u32_arg, u32s, u64_arg, u64s};
 use fastrand::Rng;
 use ion_gpu::{
     backend::Backend,
@@ -218,6 +218,22 @@ fn threads_that_wrap_around_agree() {
         let first = u64::from_le_bytes(ends.0[1][24 * 6..24 * 6 + 8].try_into().unwrap());
         let sixth = u32::from_str_radix(from.trim_start_matches("0x"), 16).unwrap().wrapping_add(6);
         assert_eq!(first, if extend == "u" { sixth.into() } else { i64::from(sixth as i32) as u64 });
+    }
+}
+
+/// Numbers of 64 bits that grow from thread to thread by a constant which 32 bits do not hold.
+#[test]
+fn threads_that_grow_by_wide_constants_agree() {
+    for by in [0x1_0000_0001, 1 << 32, 0x1_8000_0000, 1 << 63, u64::MAX, 3] {
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{\n\
+             .reg .b32 %t; .reg .b64 %d<4>, %out;\nld.param.u64 %out, [out]; mov.u32 %t, %tid.x; cvt.u64.u32 %d0, %t;\n\
+             mul.lo.u64 %d1, %d0, {by}; mad.lo.s64 %d2, %d0, {by}, %d0; mad.lo.u64 %d3, %d0, 16, %out;\n\
+             st.global.v2.u64 [%d3], {{%d1, %d2}}; ret;\n}}\n"
+        );
+        let found = Bench::new(&text, "k").grid([1; 3], [64, 1, 1]).buffer(vec![0; 1024]).outputs();
+        let expected = (0..64u64).flat_map(|n| [n.wrapping_mul(by), n.wrapping_mul(by).wrapping_add(n)]);
+        assert_eq!(u64s(&found[0]), expected.collect::<Vec<_>>(), "by {by:#x}");
     }
 }
 

@@ -7,7 +7,12 @@
 //! not wrap between the lanes of the pass (`emit/stride.rs`).
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{class::Classes, effects::Reg, emit::NARROW, flow::Flow};
+use super::{
+    class::Classes,
+    effects::{Reg, wide_int},
+    emit::NARROW,
+    flow::Flow,
+};
 use crate::{
     cpu::{
         code::{BitOp, Code, Fill, IntOp, IntTy, Kernel, Kind, NONE, Number},
@@ -129,9 +134,9 @@ impl Strides {
         let out = match i.kind {
             Kind::Int(IntOp::Add, ty) if plain(ty) => join(get(i.a), get(i.b), i64::checked_add),
             Kind::Int(IntOp::Sub, ty) if plain(ty) => join(get(i.a), get(i.b), i64::checked_sub),
-            Kind::Int(IntOp::MulLo, ty) if plain(ty) => self.product(i, classes),
+            Kind::Int(IntOp::MulLo, ty) if plain(ty) => self.product(i, classes, wide_int(ty)),
             Kind::Int(IntOp::MadLo, ty) if plain(ty) => {
-                join(self.product(i, classes), get(i.c), i64::checked_add)
+                join(self.product(i, classes, wide_int(ty)), get(i.c), i64::checked_add)
             }
             Kind::Int(IntOp::Shl, ty) if plain(ty) => match (get(i.a), classes.constant(i.b)) {
                 (Stride::Even(by), Some(bits @ 0..32)) => even(by.checked_mul(1 << bits)),
@@ -139,9 +144,9 @@ impl Strides {
                 (Stride::Open, _) => Stride::Open,
                 _ => Stride::Uneven,
             },
-            Kind::Bits(BitOp::MulWide { from: 32, .. }) => self.product(i, classes),
+            Kind::Bits(BitOp::MulWide { from: 32, .. }) => self.product(i, classes, false),
             Kind::Bits(BitOp::MadWide { from: 32, .. }) => {
-                join(self.product(i, classes), get(i.c), i64::checked_add)
+                join(self.product(i, classes, false), get(i.c), i64::checked_add)
             }
             Kind::Convert(how) if i.e == 0 && !how.sat && how.register == 64 => match (how.from, how.to) {
                 (Number::Int { bits: 32, .. }, Number::Int { bits: 64, .. }) => get(i.a),
@@ -158,9 +163,10 @@ impl Strides {
         }
     }
 
-    /// Of an even register and a constant, or of two that are the same in all lanes of a pass.
-    fn product(&self, i: &Code, classes: &Classes) -> Stride {
-        let factor = |slot: u32| classes.constant(slot).map(|bits| i64::from(bits as u32 as i32));
+    /// Of an even register and a constant, or of two that are the same in all lanes of a pass; of 32 bits or of 64.
+    fn product(&self, i: &Code, classes: &Classes, wide: bool) -> Stride {
+        let number = |bits: u64| if wide { bits as i64 } else { i64::from(bits as u32 as i32) };
+        let factor = |slot: u32| classes.constant(slot).map(number);
         match (self.operand(i.a, classes), self.operand(i.b, classes)) {
             (Stride::Open, _) | (_, Stride::Open) => Stride::Open,
             (Stride::Even(0), Stride::Even(0)) => Stride::Even(0),
