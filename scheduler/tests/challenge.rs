@@ -154,25 +154,6 @@ fn a_millisecond_beyond_the_bound_is_late_whatever_was_computed() {
     assert_eq!(verdicts(&desk)[0].judgement, Judgement::Late, "nothing came at all");
 }
 
-/// Twice as slow as it claims, it takes its time with the greeting as well.
-#[test]
-fn who_answers_a_greeting_late_gains_no_time_for_the_product() {
-    let mut desk = Desk::requester();
-    desk.offer(2, |_| {});
-    desk.feed(Input::Owner(OwnerInput::Challenge { challenge: ROUND, targets: vec![target(2)] }));
-    for _ in 0..2 {
-        let (call, ..) = calls(&desk).pop().expect("a greeting");
-        desk.pass(2_900).answer(call, 2, Ok(Answer::Adverts(Vec::new())));
-    }
-    let Some((call, _, Request::Challenge(challenge), _)) = calls(&desk).pop() else {
-        panic!("no challenge")
-    };
-    let challenge = challenge.verify(&Config::default().network).expect("signed");
-    let time = challenge.shape.time_at(device(0).power.product_mops).unwrap();
-    desk.pass(2 * time.0 - 100).answer(call, 2, Ok(commitment(&challenge)));
-    assert_eq!(verdicts(&desk)[0].judgement, Judgement::Late);
-}
-
 /// One device under two names computes one product after the other, each in exactly the time it claims.
 #[test]
 fn one_device_sold_as_two_passes_alone_and_fails_beside_itself() {
@@ -536,7 +517,6 @@ fn a_device_takes_no_challenge_that_it_is_not_idle_for_or_that_does_not_follow_f
         (|challenge| challenge.shape.inner *= 2) as fn(&mut Challenge),
         |challenge| challenge.shape.rows = u32::MAX,
         |challenge| challenge.bound = Millis(u64::MAX),
-        |challenge| challenge.round_trip = Millis(100),
         |challenge| (challenge.round_trip, challenge.bound) = (Millis(u64::MAX), Millis(u64::MAX)),
     ] {
         let mut desk = Desk::provider();

@@ -30,6 +30,8 @@ pub(super) struct Room<'a> {
     pub(super) idle: usize,
     /// Whether too many of the asker's leases came to nothing of late.
     pub(super) drops: bool,
+    /// Whether the order may be one that was taken before and is forgotten.
+    pub(super) forgotten: bool,
     /// Leases without an outcome.
     pub(super) unfinished: usize,
 }
@@ -45,7 +47,7 @@ pub(super) fn admit(order: &Order, room: &Room<'_>, now: Now) -> Result<Device, 
     }
     let expires = order.expires.0.saturating_add(limits::CLOCK_SKEW_MS_MAX);
     let latest = now.wall.0.saturating_add(limits::ORDER_LIFE_MS_MAX + limits::CLOCK_SKEW_MS_MAX);
-    if expires <= now.wall.0 || order.expires.0 > latest {
+    if expires <= now.wall.0 || order.expires.0 > latest || room.forgotten {
         return Err(RefusalReason::Expired);
     }
     if !config.provide {

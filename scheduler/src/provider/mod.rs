@@ -9,6 +9,7 @@ mod admission;
 mod advertiser;
 mod devices;
 mod dropped;
+mod forgotten;
 mod lease;
 mod numbers;
 mod outcome;
@@ -28,6 +29,7 @@ use crate::{
 use admission::Room;
 use advertiser::{Advertiser, Offering};
 use dropped::Dropped;
+use forgotten::{Forgotten, repeatable};
 use ion_protocol::{
     DocHash, Millis, NanoIo, NodeId, Now, Verified,
     advert::Advert,
@@ -74,6 +76,7 @@ pub(crate) struct Provider {
     over: VecDeque<LeaseKey>,
     unwritten: VecDeque<(LeaseKey, DocHash, Verified<Acceptance>)>,
     dropped: Dropped,
+    forgotten: Forgotten,
     turns: u64,
     advertiser: Advertiser,
     proofs: Proofs,
@@ -147,6 +150,7 @@ impl Provider {
             queued_by_asker: self.queued_by(&order.requester),
             idle: usize::from(self.free()),
             drops: self.dropped.too_many(&order.requester, cx.now.mono),
+            forgotten: self.forgotten.may_be(&order.requester, order.expires),
             unfinished: self.leases.len().saturating_sub(self.over.len()),
         };
         admission::admit(order, &room, cx.now)
@@ -502,20 +506,19 @@ impl Provider {
         self.forget_oldest(cx);
     }
 
-    /// A lease that is over is remembered at least as long as its order could be repeated.
+    /// A lease that is over is remembered as long as its order could be repeated, unless there are too many.
     fn forget_oldest(&mut self, cx: &Cx<'_>) {
         if self.over.len() <= cx.out.config.finished_max {
             return;
         }
         let Some(oldest) = self.over.front().copied() else { return };
-        let repeatable = self.leases.get(&oldest).is_some_and(|lease| {
-            let until = lease.head.order_expires.0.saturating_add(limits::CLOCK_SKEW_MS_MAX);
-            until > cx.now.wall.0
-        });
+        let ends = self.leases.get(&oldest).map(|lease| lease.head.order_expires);
+        let repeatable = ends.is_some_and(|ends| repeatable(ends, cx.now.wall));
         if !repeatable || self.over.len() > cx.out.config.finished_max.saturating_mul(4) {
             self.over.pop_front();
-            let lease = self.leases.remove(&oldest);
-            if let Some(receipt) = lease.as_ref().and_then(|lease| lease.phase.receipt()) {
+            let Some(lease) = self.leases.remove(&oldest) else { return };
+            self.forgotten.note(oldest.requester, lease.head.order_expires, cx.now.wall);
+            if let Some(receipt) = lease.phase.receipt() {
                 self.receipts.remove(&receipt.hash());
             }
         }

@@ -62,14 +62,14 @@ impl Replay {
                     let signed = past.receipt.as_ref().map(|(signed, _)| signed);
                     let body = signed.and_then(|s| codec::decode(s.body_bytes(), Receipt::BYTES_MAX).ok());
                     provider.count(body.map_or(NanoIo::ZERO, |receipt: Receipt| receipt.price));
-                    self.close(key, cx);
+                    self.close(provider, key, cx);
                 }
             }
             Record::LeaseReleased { requester, job, attempt, why } => {
                 let key = LeaseKey { requester: *requester, job: *job, attempt: *attempt };
                 if let Some(past) = self.leases.get_mut(&key).filter(|past| past.released.is_none()) {
                     past.released = Some(why.clone());
-                    self.close(Some(key), cx);
+                    self.close(provider, Some(key), cx);
                 }
             }
             Record::JobSubmitted { .. }
@@ -102,12 +102,13 @@ impl Replay {
         }
     }
 
-    fn close(&mut self, key: Option<LeaseKey>, cx: &Cx<'_>) {
+    fn close(&mut self, provider: &mut Provider, key: Option<LeaseKey>, cx: &Cx<'_>) {
         self.over.extend(key);
         if self.over.len() > cx.out.config.finished_max
             && let Some(oldest) = self.over.pop_front()
+            && let Some(past) = self.leases.remove(&oldest)
         {
-            self.leases.remove(&oldest);
+            provider.forgotten.note(oldest.requester, past.order_expires, cx.now.wall);
         }
     }
 

@@ -1,0 +1,86 @@
+//! What a peer may try for its own good, and does not get, one sentence a test.
+
+mod desk;
+
+use desk::{Desk, device, id, order, sign};
+use ion_protocol::{
+    Attempt, Verified,
+    challenge::{Commitment, Judgement, ROUND_TRIP_MAX, Roots, TARGET},
+    deal::{Order, RefusalReason},
+    fault::Fault,
+    limits,
+    message::{Request, Response},
+};
+use ion_scheduler::{
+    Config, Effect, Input,
+    event::Event,
+    input::{Answer, ChallengeId, ChallengeTarget, OwnerInput, PeerInput},
+};
+
+/// Twice as slow as it claims, it takes its time with the greeting as well.
+#[test]
+fn who_answers_a_greeting_late_gains_no_time_for_the_product() {
+    let mut desk = Desk::requester();
+    desk.offer(2, |_| {});
+    let target = ChallengeTarget { provider: id(2), device: 0, seed: [2; 32], opening: [9; 32] };
+    desk.feed(Input::Owner(OwnerInput::Challenge { challenge: ChallengeId(1), targets: vec![target] }));
+    for _ in 0..2 {
+        let (call, ..) = desk.calls()[0];
+        desk.pass(2_900).answer(call, 2, Ok(Answer::Adverts(Vec::new())));
+    }
+    let Some((call, _, Request::Challenge(challenge))) = desk.calls().pop() else { panic!("no challenge") };
+    let challenge = challenge.verify(&Config::default().network).expect("signed");
+    assert_eq!(challenge.round_trip, ROUND_TRIP_MAX);
+    let roots = Roots { first: [1; 32], second: [2; 32] };
+    let (version, provider) = (limits::VERSION, id(2));
+    let commitment = Commitment { version, provider, challenge: challenge.hash(), roots };
+    desk.pass(2 * TARGET.0 - 100).answer(call, 2, Ok(Answer::Committed(Box::new(sign(2, commitment)))));
+    assert!(desk.has_event(|event| matches!(event, Event::Challenged { judgement: Judgement::Late, .. })));
+}
+
+fn send(desk: &mut Desk, from: u8, order: Verified<Order>) {
+    let order = Box::new(sign(from, Order { requester: id(from), ..order.body().clone() }));
+    let inbound = desk.inbound();
+    desk.peer(from, PeerInput::Order { inbound, order }).disk_works();
+}
+
+fn next(desk: &Desk, attempt: u32) -> Verified<Order> {
+    order(desk.now, |order| order.attempt = Attempt(attempt))
+}
+
+/// A provider that is done with many small jobs forgets some before their orders are too old to be repeated.
+#[test]
+fn an_order_whose_lease_was_forgotten_is_not_taken_a_second_time() {
+    let config = Config { finished_max: 1, provide: true, ..Config::default() };
+    let mut desk = Desk::provider_with(config.clone(), 1);
+    let first = next(&desk, 1);
+    for attempt in 1..=6 {
+        let order = next(&desk, attempt);
+        send(&mut desk, 1, order.clone());
+        let work = desk.effects.iter().find_map(|effect| match effect {
+            Effect::Work { work, .. } => Some(*work),
+            _ => None,
+        });
+        let (work, inbound) = (work.expect("it runs"), desk.inbound());
+        desk.peer(1, PeerInput::Cancel { inbound, job: order.job, attempt: order.attempt });
+        desk.feed(Input::WorkDone { work, result: Err(Fault::Cancelled) }).disk_works().pass(1);
+    }
+    send(&mut desk, 1, first.clone());
+    assert_eq!(desk.refusal(), RefusalReason::Expired);
+    // Others are not meant, nor is what the same one orders next.
+    for from in [3, 1] {
+        let order = next(&desk, 7);
+        send(&mut desk, from, order);
+        assert!(matches!(desk.response(), Response::Accepted(_)), "{from}");
+    }
+    desk.restart(config);
+    desk.feed(Input::Addresses(vec!["/ip4/10.0.0.2/tcp/4001".to_owned()]));
+    desk.feed(Input::Devices(vec![device(0)]));
+    send(&mut desk, 1, first.clone());
+    assert_eq!(desk.refusal(), RefusalReason::Expired);
+    // Now nobody takes it any more in any case.
+    desk.now.wall.0 = first.expires.0 + limits::CLOCK_SKEW_MS_MAX;
+    let later = next(&desk, 8);
+    send(&mut desk, 1, later);
+    assert!(matches!(desk.response(), Response::Accepted(_)));
+}
