@@ -283,7 +283,7 @@ impl Engine {
     }
 
     fn on_checked(&mut self, check: CheckId, result: Result<Finding, Fault>, now: Now) {
-        if let Some(job) = self.out.checked(check) {
+        if let Some(job) = self.out.checked(check, now.mono) {
             with!(self, now, requester, cx => requester.checked(job, check, result, cx));
         }
     }

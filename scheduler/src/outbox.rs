@@ -12,7 +12,7 @@ use crate::{
 };
 use ion_protocol::{
     Attempt, BlobHash, Bytes, DocHash, JobId, Millis, NodeId, UnixMillis, Verified,
-    challenge::Challenge,
+    challenge::{Challenge, Words},
     deal::{Refusal, RefusalReason},
     job::JobSpec,
     key::SecretKey,
@@ -21,7 +21,7 @@ use ion_protocol::{
     record::Record,
     signed::{Document, Signed},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Open questions remembered; an answer to an older one is dropped, and its asker's own deadline goes on.
 const CALLS_MAX: usize = 65_536;
@@ -108,6 +108,10 @@ pub(crate) struct Outbox {
     fetches: BTreeMap<FetchId, FetchFor>,
     works: BTreeMap<WorkId, LeaseKey>,
     checks: BTreeMap<CheckId, JobId>,
+    /// The one that is being made, and since when.
+    checking: Option<(CheckId, Millis)>,
+    /// Those that wait for it, oldest first: as many as jobs under way at most.
+    to_check: VecDeque<(CheckId, Effect)>,
 }
 
 impl Outbox {
@@ -125,6 +129,8 @@ impl Outbox {
             fetches: BTreeMap::new(),
             works: BTreeMap::new(),
             checks: BTreeMap::new(),
+            checking: None,
+            to_check: VecDeque::new(),
         }
     }
 
@@ -229,6 +235,7 @@ impl Outbox {
         work
     }
 
+    /// Has blocks run again, once all checks before are over: what one takes is not taken from the next.
     pub(crate) fn check(
         &mut self,
         job: JobId,
@@ -236,29 +243,49 @@ impl Outbox {
         outputs: Vec<Output>,
         blocks: Vec<u64>,
         between: Option<Between>,
+        now: Millis,
     ) -> CheckId {
         let check = CheckId(self.id());
         self.checks.insert(check, job);
         let limit = self.config.check_max;
         let between = between.map(Box::new);
-        self.push(Effect::Check { check, spec, outputs, blocks, between, limit });
+        self.to_check.push_back((check, Effect::Check { check, spec, outputs, blocks, between, limit }));
+        self.next_check(now);
         check
     }
 
-    pub(crate) fn stop_check(&mut self, check: CheckId) {
-        if self.checks.remove(&check).is_some() {
-            self.push(Effect::StopCheck(check));
+    fn next_check(&mut self, now: Millis) {
+        if self.checking.is_none()
+            && let Some((check, effect)) = self.to_check.pop_front()
+        {
+            self.checking = Some((check, now));
+            self.push(effect);
         }
     }
 
-    /// `count` different numbers below `of`, or all of them, in rising order.
-    pub(crate) fn draw(&mut self, count: usize, of: u64) -> Vec<u64> {
+    /// Since when a check is being made; `None` before its turn.
+    pub(crate) fn checking_since(&self, check: CheckId) -> Option<Millis> {
+        self.checking.filter(|(made, _)| *made == check).map(|(_, since)| since)
+    }
+
+    pub(crate) fn stop_check(&mut self, check: CheckId, now: Millis) {
+        if self.checking_since(check).is_some() {
+            self.push(Effect::StopCheck(check));
+        }
+        self.checked(check, now);
+    }
+
+    /// `count` different numbers below `of`, or all of them, in rising order. Nobody can know them from those drawn
+    /// before.
+    pub(crate) fn draw(&mut self, count: usize, of: u64, wall: UnixMillis) -> Vec<u64> {
         if of <= count as u64 {
             return (0..of).collect();
         }
+        let mut words = Words::new("ion check blocks 1", &self.secret(wall));
         let mut drawn = BTreeSet::new();
         while drawn.len() < count {
-            drawn.insert(self.chance.u64(0..of));
+            let wide = u64::from(words.next()) << 32 | u64::from(words.next());
+            drawn.insert(wide % of);
         }
         drawn.into_iter().collect()
     }
@@ -301,8 +328,13 @@ impl Outbox {
         self.works.remove(&work)
     }
 
-    pub(crate) fn checked(&mut self, check: CheckId) -> Option<JobId> {
-        self.checks.remove(&check)
+    /// A check is over, or not wanted any more: the next one's turn.
+    pub(crate) fn checked(&mut self, check: CheckId, now: Millis) -> Option<JobId> {
+        let job = self.checks.remove(&check)?;
+        self.to_check.retain(|(waiting, _)| *waiting != check);
+        self.checking.take_if(|(made, _)| *made == check);
+        self.next_check(now);
+        Some(job)
     }
 
     /// A pause that doubles with every time, with half of it left to chance so that peers spread.

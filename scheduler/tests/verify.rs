@@ -4,7 +4,7 @@ mod desk;
 
 use desk::{Desk, JOB, id, outputs, receipt, spec};
 use ion_protocol::{
-    BlobHash, Bytes, Millis, Verified,
+    BlobHash, Bytes, JobId, Millis, Verified,
     check::{BlockAt, Check, Difference, Finding},
     codec,
     deal::{Order, RefusalReason},
@@ -22,7 +22,7 @@ use ion_scheduler::{
     Config, Effect, Input,
     effect::Between,
     event::{Event, RejectReason},
-    input::CheckId,
+    input::{CheckId, OwnerInput},
 };
 use std::collections::BTreeSet;
 
@@ -208,9 +208,55 @@ fn a_check_that_never_ends_counts_as_none_and_one_of_a_cancelled_job_is_stopped(
 
     let (mut desk, order) = leased(16, 4);
     let (check, _) = delivered(&mut desk, &order);
-    desk.feed(Input::Owner(ion_scheduler::input::OwnerInput::Cancel { job: JOB }));
+    desk.feed(Input::Owner(OwnerInput::Cancel { job: JOB }));
     assert!(desk.has(|effect| matches!(effect, Effect::StopCheck(stopped) if *stopped == check)));
     assert_eq!(desk.response(), Response::Noted);
+}
+
+/// A check that takes its time, as a provider can see to that shows its memory slowly, is no way past the next one.
+#[test]
+fn checks_wait_for_each_other_and_none_of_their_time_passes_meanwhile() {
+    const OTHER: JobId = JobId([8; 16]);
+    let (mut desk, order) = leased(16, 4);
+    desk.feed(Input::Owner(OwnerInput::Submit { job: OTHER, spec: wide(16), inline: Vec::new(), verify: 4 }));
+    let second = desk.disk_works().accepted();
+    let (check, _) = delivered(&mut desk, &order);
+    let from = if second.provider == id(2) { 2 } else { 3 };
+    desk.deliver(from, receipt(&second), true).disk_works();
+    let checks = |desk: &Desk| desk.effects.iter().filter(|e| matches!(e, Effect::Check { .. })).count();
+    assert_eq!(checks(&desk), 0, "one at a time");
+    desk.live_through(29_000);
+    assert_eq!(checks(&desk), 0);
+    desk.feed(Input::Checked { check, result: Ok(Finding::Equal { bytes: Bytes(32) }) });
+    assert_eq!(checks(&desk), 1, "{:?}", desk.effects);
+    desk.live_through(29_000);
+    assert_eq!(desk.engine.job(&OTHER).expect("known").state, "verifying");
+    desk.live_through(1_100);
+    let view = desk.engine.job(&OTHER).expect("known");
+    assert!(matches!(view.check, Some(Check::NotCheckable { .. })), "it had its time: {view:?}");
+
+    // One that nobody wants any more keeps nobody, before its turn or in it.
+    let (mut desk, order) = leased(16, 4);
+    desk.feed(Input::Owner(OwnerInput::Submit { job: OTHER, spec: wide(16), inline: Vec::new(), verify: 4 }));
+    let second = desk.disk_works().accepted();
+    delivered(&mut desk, &order);
+    desk.deliver(from, receipt(&second), true).disk_works();
+    desk.feed(Input::Owner(OwnerInput::Cancel { job: OTHER }));
+    assert!(!desk.has(|effect| matches!(effect, Effect::StopCheck(_))), "it did not begin");
+    desk.feed(Input::Owner(OwnerInput::Cancel { job: JOB }));
+    assert!(desk.has(|effect| matches!(effect, Effect::StopCheck(_))) && checks(&desk) == 0);
+}
+
+/// Every countersignature tells which were drawn; what is drawn next must not follow from that.
+#[test]
+fn blocks_are_drawn_from_a_secret_and_not_from_chance_alone() {
+    let drawn = |me: u8| {
+        let mut desk = Desk::new(me, Config::default());
+        desk.offer(2, |_| {}).submit_verified(wide(1 << 20), 4).disk_works();
+        let order = desk.accepted();
+        delivered(&mut desk, &order).1
+    };
+    assert_ne!(drawn(1), drawn(7), "the same seed, another key");
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Requester {
                     steps::stop(head, &delivering.live, true, cx)
                 }
                 State::Verifying(verifying) => {
-                    cx.out.stop_check(verifying.check);
+                    cx.out.stop_check(verifying.check, cx.now.mono);
                     delivery::noted(verifying.inbound, cx);
                     steps::stop(head, &verifying.live, true, cx)
                 }

@@ -10,7 +10,11 @@ use super::{
     job::{Drawn, Head, Live, State, Verifying},
     seek::{self, Lost},
 };
-use crate::{effect::Between, event::Event, input::InboundId};
+use crate::{
+    effect::Between,
+    event::Event,
+    input::{CheckId, InboundId},
+};
 use ion_protocol::{
     Bytes, Millis, Verified,
     check::{BlockAt, Check, Finding, bounded_why},
@@ -39,7 +43,7 @@ pub(super) fn begin(
         let settled = Settled { receipt, outputs, check: Check::NotAsked };
         return delivery::countersign(head, live, settled, inbound.into_iter().collect(), cx);
     }
-    let blocks = cx.out.draw(count, of);
+    let blocks = cx.out.draw(count, of, cx.now.wall);
     let between = draw_between(head, &receipt, count, cx);
     let (attempt, provider) = (live.attempt(), live.provider());
     let shown_of = between.as_ref().map(|(_, drawn)| (drawn.blocks.len(), drawn.of));
@@ -52,10 +56,11 @@ pub(super) fn begin(
         blocks: drawn.blocks.clone(),
     });
     let between = between.map(|(_, drawn)| drawn);
-    let check = cx.out.check(head.id, Box::new(head.spec.clone()), outputs.clone(), blocks.clone(), shown);
+    let spec = Box::new(head.spec.clone());
+    let check = cx.out.check(head.id, spec, outputs.clone(), blocks.clone(), shown, cx.now.mono);
     // Half the time that the provider waits for an answer: most checks end sooner, and save it a question.
     let note_at = cx.now.mono.saturating_add(Millis(cx.out.config.call_timeout.0 / 2));
-    let overdue_at = cx.now.mono.saturating_add(cx.out.config.check_max).saturating_add(TOLD_BY);
+    let overdue_at = overdue_at(check, cx);
     State::Verifying(Verifying {
         inbound,
         live,
@@ -70,12 +75,18 @@ pub(super) fn begin(
     })
 }
 
+/// When a check has had its time, which does not pass before its turn.
+fn overdue_at(check: CheckId, cx: &Cx<'_>) -> Millis {
+    let since = cx.out.checking_since(check).unwrap_or(cx.now.mono);
+    since.saturating_add(cx.out.config.check_max).saturating_add(TOLD_BY)
+}
+
 /// Blocks of all launches, where the receipt commits to the memory between them.
 fn draw_between(head: &Head, receipt: &Receipt, count: usize, cx: &mut Cx<'_>) -> Option<(Kept, Drawn)> {
     let States::Kept(kept) = receipt.states else { return None };
     let program = &head.spec.program;
     let (launches, of) = kept.extent(program);
-    let blocks = kept.locate(program, &cx.out.draw(count, of));
+    let blocks = kept.locate(program, &cx.out.draw(count, of, cx.now.wall));
     Some((kept, Drawn { launches, of, blocks }))
 }
 
@@ -91,8 +102,9 @@ pub(super) fn repeat(verifying: Verifying, delivery: Delivery, cx: &mut Cx<'_>) 
 
 /// Time passes.
 pub(super) fn on_due(head: &mut Head, mut verifying: Verifying, cx: &mut Cx<'_>) -> State {
+    verifying.overdue_at = overdue_at(verifying.check, cx);
     if verifying.overdue_at <= cx.now.mono {
-        cx.out.stop_check(verifying.check);
+        cx.out.stop_check(verifying.check, cx.now.mono);
         return found(head, verifying, Err(Fault::RunTime { limit: cx.out.config.check_max }), cx);
     }
     if verifying.note_at <= cx.now.mono {
