@@ -11,6 +11,7 @@
 mod fetch;
 mod partial;
 mod parts;
+mod places;
 mod serve;
 mod service;
 mod store;

@@ -3,6 +3,7 @@
 //! Tests: `tests/transfer.rs`.
 
 use super::{
+    places::Place,
     service::Patience,
     store::{BlobStore, Hold},
     stream::ByteStream,
@@ -13,11 +14,15 @@ use ion_protocol::{
     blob::{BLOB_REQUEST_BYTES, BlobRequest, BlobResponse, group_count, slice_values, slices_in_group},
     limits::BLOB_GROUP_BYTES,
 };
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, sync::Arc};
-use tokio::task::spawn_blocking;
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use tokio::{task::spawn_blocking, time::timeout};
 
 /// Groups read from the disk at once, while those before are on their way.
 const READ_GROUPS: u64 = 4;
+
+/// How long a peer may take for what is read at once: a mebibyte at some 60 KB a second, below which it would not wait
+/// itself. One that takes less has a place that others need.
+const SLOWEST: Duration = Duration::from_secs(16);
 
 /// The blob that was asked for last.
 struct Served {
@@ -31,14 +36,17 @@ struct Served {
 pub(super) async fn serve(
     store: &BlobStore,
     stream: &mut ByteStream,
+    place: &Place,
     patience: &Patience,
 ) -> Result<(), StreamError> {
     let mut served = None;
     while let Some(request) =
         wire::read_frame::<BlobRequest>(stream, BLOB_REQUEST_BYTES, patience.idle).await?
     {
+        place.asks(true);
         answer(store, stream, request, &mut served, patience).await?;
         wire::flush(stream, patience.stall).await?;
+        place.asks(false);
     }
     Ok(())
 }
@@ -153,7 +161,8 @@ async fn send_groups(
         let buffer = current.await.map_err(io::Error::other)??;
         group += READ_GROUPS;
         reading = read(group);
-        wire::write_all(stream, &buffer, patience.stall).await?;
+        let writing = wire::write_all(stream, &buffer, patience.stall);
+        timeout(SLOWEST, writing).await.map_err(|_| StreamError::Stalled(SLOWEST))??;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 use super::{
     fetch::{FetchError, Source, blocking},
     parts::Parts,
+    places::{Place, Places},
     serve,
     store::{BlobStore, BlobStoreError},
     stream::{ByteStream, Opener},
@@ -25,7 +26,7 @@ use std::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Mutex as Turn, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{Mutex as Turn, OwnedMutexGuard, Semaphore, mpsc, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -39,10 +40,6 @@ const COMMANDS_MAX: usize = 2_048;
 const FETCHES_MAX: usize = 12_288;
 /// Fetches that move bytes at once: a window of buffers each.
 const FETCHES_MOVING_MAX: usize = 16;
-/// Streams served at once: a few megabytes of buffers each.
-const STREAMS_MAX: usize = 64;
-/// Streams served at once for one peer.
-const STREAMS_PER_PEER_MAX: usize = 8;
 /// Streams being refused at once; further ones are dropped without a word.
 const REFUSALS_MAX: usize = 64;
 
@@ -57,6 +54,8 @@ pub(super) struct Patience {
     pub(super) retries: u32,
     /// Before asking a busy peer again.
     pub(super) busy_wait: Duration,
+    /// Without a question, until a stream that is served makes room for another.
+    pub(super) rest: Duration,
     /// How often to ask a busy peer again.
     pub(super) busy_tries: u32,
     /// Between two reports of progress.
@@ -71,6 +70,7 @@ impl Default for Patience {
         Self {
             stall: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            rest: Duration::from_secs(1),
             retries: 1,
             busy_wait: Duration::from_millis(500),
             busy_tries: 20,
@@ -125,10 +125,9 @@ struct Shared {
     runtime: Handle,
     patience: Patience,
     moving: Semaphore,
-    streams: Arc<Semaphore>,
+    places: Places,
     refusals: Arc<Semaphore>,
     fetches: Mutex<BTreeMap<FetchId, CancellationToken>>,
-    per_peer: Mutex<HashMap<NodeId, usize>>,
     turns: Mutex<HashMap<BlobHash, Arc<Turn<()>>>>,
     closing: CancellationToken,
     failed: watch::Sender<Option<String>>,
@@ -153,10 +152,9 @@ impl Blobs {
             runtime: Handle::current(),
             patience,
             moving: Semaphore::new(FETCHES_MOVING_MAX),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            places: Places::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             fetches: Mutex::default(),
-            per_peer: Mutex::default(),
             turns: Mutex::default(),
             closing: CancellationToken::new(),
             failed: watch::channel(None).0,
@@ -215,7 +213,7 @@ impl BlobsHandle {
 
     /// Answers a peer's questions on a stream it opened; refuses where there are too many.
     pub fn serve(&self, peer: NodeId, stream: ByteStream) {
-        match self.shared.admit(peer) {
+        match self.shared.places.take(peer, self.shared.patience.rest) {
             Some(place) => self.shared.serve(stream, place),
             None => self.shared.refuse(stream),
         }
@@ -371,17 +369,6 @@ impl Shared {
         turn.lock_owned().await
     }
 
-    fn admit(self: &Arc<Self>, peer: NodeId) -> Option<Place> {
-        let permit = self.streams.clone().try_acquire_owned().ok()?;
-        let mut per_peer = lock(&self.per_peer);
-        let streams = per_peer.entry(peer).or_default();
-        if *streams >= STREAMS_PER_PEER_MAX {
-            return None;
-        }
-        *streams += 1;
-        Some(Place { shared: self.clone(), peer, _permit: permit })
-    }
-
     fn serve(self: &Arc<Self>, mut stream: ByteStream, place: Place) {
         let shared = self.clone();
         self.watched("blob stream", async move {
@@ -389,7 +376,8 @@ impl Shared {
             let place = place;
             let served = tokio::select! {
                 _ = shared.closing.cancelled() => Ok(()),
-                served = serve::serve(&shared.store, &mut stream, &shared.patience) => served,
+                () = place.lost() => Ok(()),
+                served = serve::serve(&shared.store, &mut stream, &place, &shared.patience) => served,
             };
             if let Err(error) = served {
                 tracing::debug!(peer = %place.peer.short(), %error, "a blob stream ended");
@@ -417,25 +405,6 @@ impl Shared {
                 shared.failed.send_replace(Some(format!("the task `{name}` panicked: {error}")));
             }
         });
-    }
-}
-
-/// A served stream's place among the others.
-struct Place {
-    shared: Arc<Shared>,
-    peer: NodeId,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut per_peer = lock(&self.shared.per_peer);
-        if let Some(streams) = per_peer.get_mut(&self.peer) {
-            *streams -= 1;
-            if *streams == 0 {
-                per_peer.remove(&self.peer);
-            }
-        }
     }
 }
 

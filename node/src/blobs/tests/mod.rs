@@ -45,6 +45,7 @@ fn content(number: u64, bytes: usize) -> Vec<u8> {
 fn patience() -> Patience {
     Patience {
         stall: Duration::from_millis(300),
+        rest: Duration::ZERO,
         busy_wait: Duration::from_millis(10),
         busy_tries: 3,
         progress: Duration::ZERO,

@@ -117,6 +117,38 @@ async fn beyond_the_limit_a_peer_is_told_that_we_are_busy() {
     assert_eq!(responses, [vec![found; 8], vec![BlobResponse::Busy; 2]].concat());
 }
 
+/// A few strangers take all places there are, each asking once and then for nothing.
+#[tokio::test]
+async fn who_holds_places_and_asks_for_nothing_keeps_nobody_out() {
+    let holder = Holder::new();
+    let blob = (holder.store.put(b"wanted").unwrap(), 6);
+    let hash = blob.0;
+    let request = wire::frame(&BlobRequest { hash, outline: false, first: 0, count: 0, slices: false });
+    let stall = Duration::from_secs(60);
+    let mut held: Vec<ByteStream> = Vec::new();
+    for peer in 0..8 {
+        for _ in 0..8 {
+            let (near, far) = duplex(PIPE_BYTES);
+            holder.blobs.serve(node(100 + peer), Box::pin(far));
+            let mut stream: ByteStream = Box::pin(near);
+            wire::write_all(&mut stream, &request, stall).await.unwrap();
+            let response = wire::read_frame::<BlobResponse>(&mut stream, 1024, stall).await.unwrap();
+            assert!(matches!(response, Some(BlobResponse::Found { .. })), "{response:?}");
+            held.push(stream);
+        }
+    }
+    let road = Road::new(&[Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    assert_eq!(fetcher.fetch(&[blob]).await, Ok(()));
+    // The one that made room is closed, the others are answered as before.
+    let first = wire::read_frame::<BlobResponse>(&mut held[0], 1024, stall).await.unwrap();
+    assert_eq!(first, None);
+    for stream in &mut held[1..] {
+        wire::write_all(stream, &request, stall).await.unwrap();
+        assert!(wire::read_frame::<BlobResponse>(stream, 1024, stall).await.unwrap().is_some());
+    }
+}
+
 #[tokio::test]
 async fn a_busy_peer_is_asked_again_and_then_given_up() {
     let holder = Holder::new();
