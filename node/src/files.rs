@@ -3,6 +3,7 @@
 //!
 //! Decides nothing about content. Tests: below.
 
+use rustix::fs::OFlags;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
@@ -24,6 +25,15 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         Some(_) | None => sync_dir(Path::new(".")),
+    }
+}
+
+/// Opens a file to read it. What is none (a pipe, a device, a directory) is refused, and not waited for.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a file")),
     }
 }
 

@@ -74,7 +74,7 @@ async fn blob_seconds(dir: &Path, bytes: u64) -> anyhow::Result<f64> {
         let (held, file) = (held.clone(), file.clone());
         move || -> anyhow::Result<_> {
             write_noise(&file, bytes)?;
-            let hash = held.import(&file)?.0;
+            let hash = held.import(&file, Bytes(bytes))?.0;
             // What the disk still has to take of this would be taken during the transfer.
             rustix::fs::sync();
             Ok(hash)

@@ -188,15 +188,22 @@ impl BlobStore {
         Ok(writer.finish()?.0)
     }
 
-    /// Copies the file `path` in, and says what it is.
-    pub fn import(&self, path: &Path) -> Result<(BlobHash, Bytes), BlobStoreError> {
-        let mut file = File::open(path).map_err(self.io("read", path))?;
+    /// Copies the file `path` in, and says what it is; it may hold so much.
+    pub fn import(&self, path: &Path, bytes_max: Bytes) -> Result<(BlobHash, Bytes), BlobStoreError> {
+        let (file, mut left) = (files::open_file(path).map_err(self.io("read", path))?, bytes_max.0);
         let mut writer = self.writer()?;
         let mut buffer = vec![0; COPY_BYTES];
         loop {
-            match file.read(&mut buffer) {
+            match (&file).read(&mut buffer) {
                 Ok(0) => return writer.finish(),
-                Ok(n) => writer.write(&buffer[..n])?,
+                Ok(n) if n as u64 > left => {
+                    let why = format!("it is longer than the {} bytes it had", bytes_max.0);
+                    return Err(self.io("read", path)(io::Error::other(why)));
+                }
+                Ok(n) => {
+                    left -= n as u64;
+                    writer.write(&buffer[..n])?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.io("read", path)(error)),
             }

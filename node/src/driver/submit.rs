@@ -131,11 +131,11 @@ fn inline(spec: &JobSpec, content: impl Fn(&BlobHash) -> Option<Vec<u8>>) -> Opt
 
 fn import(store: &BlobStore, spec: &JobSpec, files: &[FileRef]) -> Result<Vec<InlineBlob>, ImportError> {
     let blobs = spec.program.blobs();
-    for (hash, _) in &blobs {
+    for (hash, bytes) in &blobs {
         if !store.contains(hash) {
             let file = files.iter().find(|file| file.hash == *hash);
             let file = file.ok_or_else(|| ImportError::Missing { hash: hash.to_string() })?;
-            take(store, file)?;
+            take(store, file, *bytes)?;
         }
     }
     // The job is acknowledged next, and must find its files again after a loss of power.
@@ -145,12 +145,12 @@ fn import(store: &BlobStore, spec: &JobSpec, files: &[FileRef]) -> Result<Vec<In
     Ok(inline(spec, |hash| store.read(hash).ok()).unwrap_or_default())
 }
 
-fn take(store: &BlobStore, file: &FileRef) -> Result<(), ImportError> {
+fn take(store: &BlobStore, file: &FileRef, declared: Bytes) -> Result<(), ImportError> {
     let name = file.path.display().to_string();
     let (hash, bytes) = store
-        .import(&file.path)
+        .import(&file.path, declared)
         .map_err(|error| ImportError::Store { file: name.clone(), why: error.to_string() })?;
-    if (hash, bytes) != (file.hash, Bytes(file.bytes.0)) {
+    if (hash, bytes) != (file.hash, declared) {
         return Err(ImportError::Changed { file: name });
     }
     Ok(())

@@ -40,14 +40,41 @@ fn a_file_is_copied_in_and_stays_where_it_was() {
     let (store, bytes) = (store(&dir), content(2, 2 * GROUP + 3));
     let file = dir.path().join("input");
     fs::write(&file, &bytes).unwrap();
-    let (hash, size) = store.import(&file).unwrap();
+    let (hash, size) = store.import(&file, Bytes(bytes.len() as u64)).unwrap();
     assert_eq!((hash, size), (BlobHash::of(&bytes), Bytes(bytes.len() as u64)));
-    assert_eq!(store.import(&file).unwrap().0, hash, "a repeat changes nothing");
+    assert_eq!(store.import(&file, size).unwrap().0, hash, "a repeat changes nothing");
     assert_eq!(store.used(), size);
     fs::write(&file, b"changed").unwrap();
     assert_eq!(store.read(&hash).unwrap(), bytes);
-    let error = store.import(&dir.path().join("absent")).unwrap_err();
+    let error = store.import(&dir.path().join("absent"), size).unwrap_err();
     assert!(matches!(error, BlobStoreError::Io { .. }), "{error}");
+}
+
+/// Whoever owns the node names the files of a job, and what they are may change before they are read.
+#[test]
+fn what_has_no_end_or_is_no_file_is_not_copied_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, bytes) = (store(&dir), content(2, GROUP));
+    let other = store.put(&bytes).unwrap();
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    for path in [Path::new("/dev/zero"), dir.path(), &fifo] {
+        let error = store.import(path, Bytes(10)).unwrap_err();
+        assert!(matches!(error, BlobStoreError::Io { .. }), "{error}");
+    }
+    let file = dir.path().join("input");
+    fs::write(&file, &bytes).unwrap();
+    let error = store.import(&file, Bytes(bytes.len() as u64 - 1)).unwrap_err();
+    assert!(error.to_string().contains("is longer than"), "{error}");
+    assert!(store.contains(&other), "nothing made room for it");
+    assert_eq!(store.used(), Bytes(bytes.len() as u64));
 }
 
 #[test]
