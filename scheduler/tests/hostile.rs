@@ -2,19 +2,20 @@
 
 mod desk;
 
-use desk::{Desk, device, id, order, sign};
+use desk::{Desk, device, half, id, order, outputs, result, sign};
 use ion_protocol::{
-    Attempt, Verified,
+    Attempt, Millis, Nanos, Verified,
     challenge::{Commitment, Judgement, ROUND_TRIP_MAX, Roots, TARGET},
     deal::{Order, RefusalReason},
     fault::Fault,
+    hardware::Engine,
     limits,
-    message::{Request, Response},
+    message::{Delivery, Request, Response},
 };
 use ion_scheduler::{
     Config, Effect, Input,
     event::Event,
-    input::{Answer, ChallengeId, ChallengeTarget, OwnerInput, PeerInput},
+    input::{Answer, CallId, ChallengeId, ChallengeTarget, OwnerInput, PeerInput, WorkReport},
 };
 
 /// Twice as slow as it claims, it takes its time with the greeting as well.
@@ -83,4 +84,53 @@ fn an_order_whose_lease_was_forgotten_is_not_taken_a_second_time() {
     let later = next(&desk, 8);
     send(&mut desk, 1, later);
     assert!(matches!(desk.response(), Response::Accepted(_)));
+}
+
+/// The half that a delivery is answered with counts, also where it was called off or given up in that moment.
+#[test]
+fn a_countersignature_that_crosses_a_cancel_or_the_end_of_patience_is_kept() {
+    for cancels in [true, false] {
+        let mut desk = Desk::provider();
+        let order = next(&desk, 1);
+        send(&mut desk, 1, order.clone());
+        let work = desk.effects.iter().find_map(|effect| match effect {
+            Effect::Work { work, .. } => Some(*work),
+            _ => None,
+        });
+        let report = WorkReport {
+            outputs: outputs(),
+            inline: vec![result()],
+            device: "NVIDIA H100".to_owned(),
+            engine: Engine::Cuda,
+            device_time: Nanos(5),
+            ran: Millis(6),
+            states: Default::default(),
+            printed: String::new(),
+        };
+        desk.feed(Input::WorkDone { work: work.expect("it runs"), result: Ok(report) }).disk_works();
+        if cancels {
+            let inbound = desk.inbound();
+            let (call, delivery) = desk.delivery_call();
+            desk.peer(1, PeerInput::Cancel { inbound, job: order.job, attempt: order.attempt });
+            answer(&mut desk, call, delivery);
+        } else {
+            let mut last = desk.delivery_call();
+            while desk.engine.leases()[0].state == "delivered" {
+                desk.live_through(100);
+                if desk.has(|effect| matches!(effect, Effect::Call { .. })) {
+                    last = desk.delivery_call();
+                }
+            }
+            answer(&mut desk, last.0, last.1);
+        }
+        let lease = &desk.disk_works().engine.leases()[0];
+        assert_eq!(lease.state, "settled", "cancels: {cancels}");
+    }
+}
+
+fn answer(desk: &mut Desk, call: CallId, delivery: Delivery) {
+    assert_eq!(desk.engine.leases()[0].state, "unpaid");
+    let receipt = delivery.receipt.verify(&Config::default().network).expect("signed");
+    let half = half(desk, &receipt);
+    desk.answer(call, 1, Ok(Answer::Countersigned(half)));
 }

@@ -248,6 +248,15 @@ impl Provider {
     pub(crate) fn delivered(&mut self, key: LeaseKey, result: Result<Answer, CallError>, cx: &mut Cx<'_>) {
         self.turn(key, cx, |head, phase, cx| match phase {
             Phase::Delivering(delivering) => Some(outcome::answered(head, delivering, result, cx)),
+            // It was called off, or given up, while the other half was on its way.
+            Phase::Unpaid { done, why } => {
+                if let Ok(Answer::Countersigned(half)) = result
+                    && outcome::matches(&done.receipt, &half)
+                {
+                    return Some(outcome::settle(head, done, *half, Vec::new(), cx));
+                }
+                Some(Phase::Unpaid { done, why })
+            }
             other => Some(other),
         });
     }
