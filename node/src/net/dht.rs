@@ -5,9 +5,9 @@ use super::{
     capability::{self, Bucket, SHARDS},
     ids::node_of,
 };
-use ion_protocol::{NodeId, hardware::Device, job::Needs};
+use ion_protocol::{NodeId, hardware::Device, job::Needs, limits::ADDRESSES_MAX};
 use libp2p::{
-    PeerId,
+    Multiaddr, PeerId,
     kad::{self, QueryId, RecordKey, store::MemoryStore},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,7 +19,32 @@ const PARALLEL: usize = 3;
 /// Searches at once; a further wish waits for the engine to repeat it.
 const SEARCHES_MAX: usize = 4;
 
+/// Addresses kept of one peer for routing: all it may list, before and after it moved.
+const ROUTES_MAX: usize = 2 * ADDRESSES_MAX;
+
 type Kad = kad::Behaviour<MemoryStore>;
+
+/// Where queries reach a peer. kad keeps all that it is told, and a peer introduces itself as often as it likes: what is
+/// new takes the place of what was told first.
+pub(super) fn learn(kad: &mut Kad, peer: &PeerId, addresses: &[Multiaddr]) {
+    if routes(kad, peer).is_empty() {
+        // It may wait for room there, which can't be seen.
+        kad.remove_peer(peer);
+    }
+    for address in addresses {
+        kad.add_address(peer, address.clone());
+    }
+    let held = routes(kad, peer);
+    for old in &held[..held.len().saturating_sub(ROUTES_MAX)] {
+        kad.remove_address(peer, old);
+    }
+}
+
+fn routes(kad: &mut Kad, peer: &PeerId) -> Vec<Multiaddr> {
+    let bucket = kad.kbucket(*peer);
+    let entry = bucket.iter().flat_map(|bucket| bucket.iter()).find(|e| e.node.key.preimage() == peer);
+    entry.map(|entry| entry.node.value.iter().cloned().collect()).unwrap_or_default()
+}
 
 #[derive(Debug)]
 struct Search {
@@ -112,5 +137,27 @@ impl Dht {
             search.running -= 1;
         }
         self.go_on(kad, bucket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_lists_ever_new_addresses_does_not_grow_the_routing_table() {
+        let own = PeerId::random();
+        let config = kad::Config::new(super::super::behaviour::KAD_PROTOCOL);
+        let (mut kad, peer) = (Kad::with_config(own, MemoryStore::new(own), config), PeerId::random());
+        let address = |port: u16| -> Multiaddr { format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap() };
+        for times in 0..100 {
+            let listed: Vec<_> = (0..8).map(|n| address(1 + 8 * times + n)).collect();
+            learn(&mut kad, &peer, &listed);
+        }
+        let held = routes(&mut kad, &peer);
+        assert_eq!(held.len(), ROUTES_MAX);
+        assert_eq!(held.last(), Some(&address(800).with_p2p(peer).unwrap()), "the newest are kept");
+        learn(&mut kad, &peer, &[address(800)]);
+        assert_eq!(routes(&mut kad, &peer), held, "a repeat is no news");
     }
 }

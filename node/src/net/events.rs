@@ -5,6 +5,7 @@ use super::{
     behaviour::{BehaviourEvent, KAD_PROTOCOL, role_in},
     capability,
     config::split_peer,
+    dht,
     ids::node_of,
     peers::{scope, usable},
     streams::{self, FromHandler},
@@ -191,9 +192,7 @@ impl SwarmLoop {
         if !serves {
             return;
         }
-        for address in &addresses {
-            self.swarm.behaviour_mut().kad.add_address(&peer_id, address.clone());
-        }
+        dht::learn(&mut self.swarm.behaviour_mut().kad, &peer_id, &addresses);
         self.cache.remember(node, (self.door.clock)(), addresses);
         self.met_serving(node);
     }
