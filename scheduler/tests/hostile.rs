@@ -4,8 +4,8 @@ mod desk;
 
 use desk::{Desk, device, half, id, order, outputs, result, sign};
 use ion_protocol::{
-    Attempt, Millis, Nanos, Verified,
-    challenge::{Commitment, Judgement, ROUND_TRIP_MAX, Roots, TARGET},
+    Attempt, DocHash, Millis, Nanos, Verified,
+    challenge::{Challenge, Commitment, Judgement, ROUND_TRIP_MAX, Roots, Shape, TARGET, time_bound},
     deal::{Order, RefusalReason},
     fault::Fault,
     hardware::Engine,
@@ -37,6 +37,33 @@ fn who_answers_a_greeting_late_gains_no_time_for_the_product() {
     let commitment = Commitment { version, provider, challenge: challenge.hash(), roots };
     desk.pass(2 * TARGET.0 - 100).answer(call, 2, Ok(Answer::Committed(Box::new(sign(2, commitment)))));
     assert!(desk.has_event(|event| matches!(event, Event::Challenged { judgement: Judgement::Late, .. })));
+}
+
+/// A product that a card computes in a moment can cost the processor seconds to show rows of, as often as the budget has
+/// moments.
+#[test]
+fn a_challenger_does_not_choose_the_product() {
+    let claim = device(0);
+    let right = Shape::for_claim(&claim).expect("it claims a rate");
+    for (shape, taken) in [(right, true), (Shape { rows: 64, inner: 1 << 19 }, false)] {
+        let mut desk = Desk::provider();
+        let challenge = Challenge {
+            version: limits::VERSION,
+            challenger: id(1),
+            provider: id(2),
+            device: 0,
+            advert: DocHash([0; 32]),
+            seed: [1; 32],
+            shape,
+            round_trip: Millis(5),
+            bound: time_bound(&shape, claim.power.product_mops, Millis(5)).expect("it claims a rate"),
+            beside: Vec::new(),
+            issued: desk.now.wall,
+        };
+        let (inbound, challenge) = (desk.inbound(), Box::new(sign(1, challenge)));
+        desk.peer(1, PeerInput::Challenge { inbound, challenge });
+        assert_eq!(desk.has(|effect| matches!(effect, Effect::Prove { .. })), taken, "{shape:?}");
+    }
 }
 
 fn send(desk: &mut Desk, from: u8, order: Verified<Order>) {
