@@ -1,5 +1,6 @@
 //! How a verb can end, and what is said then.
 
+use super::output::printable;
 use crate::{
     control::ControlError,
     driver::NodeError,
@@ -90,14 +91,15 @@ impl CliError {
             eprintln!("{}", serde_json::to_string(&line).unwrap_or_else(|_| self.message.clone()));
             return;
         }
-        if self.mistakes.is_empty() {
-            eprintln!("error: {}", self.message);
-        } else {
-            eprintln!("{}", self.message);
-        }
-        if !self.hint.is_empty() {
-            eprintln!("\nhint: {}", self.hint);
-        }
+        eprintln!("{}", self.text());
+    }
+
+    /// In words. What strangers wrote (a file to be checked, a peer's reason) may stand in them.
+    fn text(&self) -> String {
+        let start = if self.mistakes.is_empty() { "error: " } else { "" };
+        let hint = if self.hint.is_empty() { String::new() } else { format!("\n\nhint: {}", self.hint) };
+        let text = format!("{start}{}{hint}", self.message);
+        text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -261,5 +263,23 @@ impl From<io::Error> for CliError {
             closed_pipe,
             ..Self::node(format!("could not write the output: {error}"), "see whether the disk is full")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::ReceiptFile;
+
+    #[test]
+    fn a_strangers_file_does_not_speak_to_the_terminal() {
+        let json = r#"{"ion_receipt":2,"\u001b]0;mine\u0007":1}"#;
+        let error = serde_json::from_str::<ReceiptFile>(json).unwrap_err();
+        let text = CliError::from(ReceiptFileError::from(error)).text();
+        assert!(
+            text.starts_with("error: this is no exported receipt: unknown field") && text.contains("hint: ")
+        );
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(CliError::usage("two\nlines", "").text(), "error: two\nlines");
     }
 }
