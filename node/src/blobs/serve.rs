@@ -20,9 +20,9 @@ use tokio::{task::spawn_blocking, time::timeout};
 /// Groups read from the disk at once, while those before are on their way.
 const READ_GROUPS: u64 = 4;
 
-/// How long a peer may take for what is read at once: a mebibyte at some 60 KB a second, below which it would not wait
-/// itself. One that takes less has a place that others need.
-const SLOWEST: Duration = Duration::from_secs(16);
+/// How long a peer may take for what is read at once, a mebibyte at most: what the engines of both sides give a fetch
+/// beside its pace. One that takes less has a place that others need.
+const SLOWEST: Duration = Duration::from_secs(30);
 
 /// The blob that was asked for last.
 struct Served {
