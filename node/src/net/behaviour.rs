@@ -2,6 +2,7 @@
 
 use super::{
     config::{NetConfig, Role},
+    crowd,
     error::NetError,
     gossip,
     ids::keypair,
@@ -44,6 +45,9 @@ const PENDING_OUT_MAX: u32 = 32;
 /// Connections of one peer: TCP and QUIC dialled at once from both sides.
 const PER_PEER_MAX: u32 = 3;
 
+/// So many places of strangers have to be there before newcomers find no room.
+const PLACES: usize = 4;
+
 /// Connections by role: all together, and opened by others. What is left is for us to dial.
 pub(super) fn connections_max(role: Role) -> (u32, u32) {
     match role {
@@ -58,6 +62,7 @@ pub(super) fn connections_max(role: Role) -> (u32, u32) {
 #[behaviour(prelude = "libp2p::swarm::derive_prelude")]
 pub(super) struct Behaviour {
     pub limits: connection_limits::Behaviour,
+    pub crowd: crowd::Behaviour,
     pub blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub streams: streams::Behaviour,
     pub ping: ping::Behaviour,
@@ -132,6 +137,7 @@ pub(super) fn swarm(
         .with_push_listen_addr_updates(true);
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(limits),
+        crowd: crowd::Behaviour::new(theirs as usize / PLACES),
         blocked: allow_block_list::Behaviour::default(),
         streams: streams::Behaviour::new(door, accepted),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_WITHIN)),

@@ -60,6 +60,7 @@ impl SwarmLoop {
             BehaviourEvent::Kad(event) => self.on_kad(event),
             BehaviourEvent::Gossip(event) => self.on_gossip_event(event),
             BehaviourEvent::Limits(never) => match never {},
+            BehaviourEvent::Crowd(never) => match never {},
             BehaviourEvent::Blocked(never) => match never {},
         }
     }

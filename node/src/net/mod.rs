@@ -17,6 +17,7 @@ mod calls;
 mod capability;
 mod conduct;
 mod config;
+mod crowd;
 mod dht;
 mod error;
 mod events;
