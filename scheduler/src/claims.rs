@@ -6,12 +6,14 @@
 //! against anybody for ever, and nobody gets away with failing. Who takes no challenge fails none; but a claim that stays
 //! unchecked although this node asked again and again is believed by half. That the device has given what time it has for
 //! challenges is next to nothing to hold against it, nor that it is in use where its advert says so: many may challenge, and
-//! many may want it. What beats its model's data sheet by far counts as not measured, challenged or not. Verdicts and
+//! many may want it. What beats its model's data sheet by far counts as not measured, challenged or not, and what no challenge
+//! can tell is not believed. Verdicts and
 //! refusals are rebuilt from the journal. Tests: at the end, and `tests/patrol.rs`.
 
 use crate::view::{ClaimView, Standing};
 use ion_protocol::{
     Millis, NodeId, UnixMillis,
+    challenge::Shape,
     hardware::{Device, MeasuredPower},
     sheet,
 };
@@ -161,9 +163,10 @@ impl Claims {
         wall: UnixMillis,
     ) -> Option<MeasuredPower> {
         let possible = sheet::beaten(device).is_none();
+        let power = tellable(device);
         match self.standing(provider, device, wall) {
-            Standing::Held | Standing::Unchecked => possible.then_some(device.power),
-            Standing::Shy => possible.then(|| half(device.power)),
+            Standing::Held | Standing::Unchecked => possible.then_some(power),
+            Standing::Shy => possible.then(|| half(power)),
             Standing::Failed => None,
         }
     }
@@ -187,6 +190,12 @@ impl Claims {
             doubt: sheet::beaten(device).map_or(String::new(), |beaten| beaten.to_string()),
         }
     }
+}
+
+/// What a device claims, as far as a challenge can tell whether it is so.
+pub(crate) fn tellable(device: &Device) -> MeasuredPower {
+    let product_mops = device.power.product_mops.min(Shape::rate_held(device));
+    MeasuredPower { product_mops, ..device.power }
 }
 
 fn half(power: MeasuredPower) -> MeasuredPower {
@@ -224,7 +233,7 @@ mod tests {
             model: String::new(),
             engine: Engine::Cuda,
             capability: ComputeCapability { major: 9, minor: 0 },
-            memory: Bytes(1),
+            memory: Bytes(1 << 30),
             power: MeasuredPower { product_mops, ..MeasuredPower::default() },
         }
     }

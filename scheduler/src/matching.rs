@@ -2,7 +2,7 @@
 //! dry run.
 
 use crate::{
-    claims::Claims,
+    claims::{Claims, tellable},
     config::Config,
     directory::{Directory, Offer},
     event::{RejectReason, Rejection},
@@ -152,9 +152,9 @@ impl Market {
         }
         let believed = |device: &Device| self.claims.believed(advert.node, device, now.wall);
         let power = |device: &Device| believed(device).unwrap_or_default();
-        let unmet = |device: &Device| match believed(device) {
-            Some(_) => spec.first_unmet(device),
-            None => spec.first_unmet(&Device { power: power(device), ..device.clone() }),
+        let unmet = |device: &Device| match believed(device).map(|_| tellable(device)).unwrap_or_default() {
+            power if power == device.power => spec.first_unmet(device),
+            power => spec.first_unmet(&Device { power, ..device.clone() }),
         };
         let fitting: Vec<&Device> = advert.devices.iter().filter(|device| unmet(device).is_none()).collect();
         if fitting.is_empty() {

@@ -2,13 +2,13 @@
 
 mod desk;
 
-use desk::{Desk, device, half, id, order, outputs, result, sign};
+use desk::{Desk, device, half, id, order, outputs, result, sign, spec};
 use ion_protocol::{
-    Attempt, DocHash, Millis, Nanos, Verified,
+    Attempt, Bytes, DocHash, Millis, Nanos, Verified,
     challenge::{Challenge, Commitment, Judgement, ROUND_TRIP_MAX, Roots, Shape, TARGET, time_bound},
     deal::{Order, RefusalReason},
     fault::Fault,
-    hardware::Engine,
+    hardware::{Device, Engine},
     limits,
     message::{Delivery, Request, Response},
 };
@@ -37,6 +37,24 @@ fn who_answers_a_greeting_late_gains_no_time_for_the_product() {
     let commitment = Commitment { version, provider, challenge: challenge.hash(), roots };
     desk.pass(2 * TARGET.0 - 100).answer(call, 2, Ok(Answer::Committed(Box::new(sign(2, commitment)))));
     assert!(desk.has_event(|event| matches!(event, Event::Challenged { judgement: Judgement::Late, .. })));
+}
+
+/// In little memory no product takes long, and who says that it is a hundred times quicker than it is passes.
+#[test]
+fn a_rate_that_no_challenge_can_tell_is_not_believed() {
+    let claims = |device: &mut Device, memory| {
+        device.model = "a card".to_owned();
+        device.memory = Bytes(memory);
+        (device.power.f32_mflops, device.power.product_mops) = (90_000_000, 20_000_000);
+    };
+    let fits = |memory| {
+        let mut desk = Desk::requester();
+        desk.offer(2, |advert| claims(&mut advert.devices[0], memory));
+        let mut spec = spec();
+        spec.needs.f32_mflops_min = 50_000_000;
+        desk.engine.match_spec(&spec, desk.now).candidates.len()
+    };
+    assert_eq!((fits(16 << 20), fits(1 << 30)), (0, 1));
 }
 
 /// A product that a card computes in a moment can cost the processor seconds to show rows of, as often as the budget has

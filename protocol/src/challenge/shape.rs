@@ -1,6 +1,6 @@
 //! How large a challenge's product is: chosen so that it fills what memory the claimed rate has time for.
 
-use super::{TARGET, tree::Hash};
+use super::{ALLOWANCE, TARGET, tree::Hash};
 use crate::{
     codec::{Decode, Encode},
     hardware::Device,
@@ -71,6 +71,15 @@ impl Shape {
         let room = u32::try_from(device.memory.0 / 100 * B_PERCENT / ROW_BYTES as u64).unwrap_or(INNER_MAX);
         let inner = (inner.min(room) / INNER_STEP * INNER_STEP).clamp(INNER_STEP, INNER_MAX);
         Some(Self { rows, inner })
+    }
+
+    /// The highest rate, in 10^6 operations a second, that a challenge can hold `device` to: that of the product which takes
+    /// as long as [`ALLOWANCE`] gives for all else. In little memory no product takes longer, and whoever claims more than
+    /// that passes without it.
+    pub fn rate_held(device: &Device) -> u64 {
+        let operations = Self::for_claim(device).map_or(0, |shape| shape.operations());
+        let rate = operations / (u128::from(ALLOWANCE.0) * OPS_PER_MOPS_MILLI);
+        u64::try_from(rate).unwrap_or(u64::MAX)
     }
 
     /// Whether it is one that a challenge may ask for.
