@@ -1,7 +1,7 @@
 //! What goes wrong with nodes and links, and how it is put right again.
 
 use super::{Later, NODES, NONE, World, jobs::devices};
-use ion_scheduler::{Engine, Input};
+use ion_scheduler::{Engine, Input, input::CallId};
 
 impl World {
     /// No more faults: links join, nodes come back, workers work.
@@ -100,5 +100,21 @@ impl World {
             self.nodes[node].blobs = kept;
         }
         self.after(3_000, Later::Evict { node: (node + 1) % NODES });
+    }
+
+    /// Something that was asked before, however long ago, is asked again; nobody waits for the answer.
+    pub(super) fn replay(&mut self) {
+        if self.faults.cut_every_ms == 0 {
+            return;
+        }
+        if !self.asked.is_empty() {
+            let (from, to, request) = self.asked[self.rng.usize(0..self.asked.len())].clone();
+            if self.nodes[to].engine.is_some() {
+                let gone = self.nodes[from].life.wrapping_sub(1);
+                self.asked(to, from, gone, CallId(0), request);
+            }
+        }
+        let delay = self.rng.u64(1..200);
+        self.after(delay, Later::Replay);
     }
 }

@@ -82,6 +82,7 @@ enum Later {
     CutLink,
     JoinLink { a: usize, b: usize },
     Evict { node: usize },
+    Replay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,8 @@ pub struct World {
     cut: BTreeSet<(usize, usize)>,
     submitted: Vec<(usize, JobId)>,
     specs: BTreeMap<JobId, JobSpec>,
+    /// From whom, to whom, what.
+    asked: Vec<(usize, usize, Request)>,
 }
 
 impl World {
@@ -139,6 +142,7 @@ impl World {
             cut: BTreeSet::new(),
             submitted: Vec::new(),
             specs: BTreeMap::new(),
+            asked: Vec::new(),
         };
         for i in 0..NODES {
             let node = world.node(i);
@@ -158,6 +162,7 @@ impl World {
             let at = world.rng.u64(0..2 * faults.cut_every_ms);
             world.at(at, Later::CutLink);
             world.at(at, Later::Evict { node: 0 });
+            world.at(at, Later::Replay);
         }
         world
     }
@@ -321,6 +326,7 @@ impl World {
                 self.announce(a, b, true);
             }
             Later::Evict { node } => self.evict(node),
+            Later::Replay => self.replay(),
         }
     }
 
@@ -411,6 +417,7 @@ impl World {
     }
 
     fn ask(&mut self, from: usize, to: usize, call: CallId, request: Request) {
+        self.asked.push((from, to, request.clone()));
         let from_life = self.nodes[from].life;
         if !self.joined(from, to) {
             let error = CallError::Unreachable("no route".to_owned());
