@@ -18,12 +18,13 @@ use std::{
 /// One receipt in a node's list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Listed {
-    /// Hash of the provider's half.
-    pub hash: DocHash,
+    /// Its id: the hash of the provider's half.
+    pub receipt: DocHash,
     /// `provider` or `requester`: this node's part in it.
     pub side: String,
     /// What it says.
-    pub receipt: Receipt,
+    #[serde(flatten)]
+    pub body: Receipt,
     /// The requester's half; of interest is whether it is there.
     #[serde(default)]
     pub countersignature: Option<Value>,
@@ -32,7 +33,7 @@ pub struct Listed {
 impl Listed {
     /// Which try of which job for whom it is about.
     pub fn about(&self) -> (JobId, Attempt, NodeId) {
-        (self.receipt.job, self.receipt.attempt, self.receipt.requester)
+        (self.body.job, self.body.attempt, self.body.requester)
     }
 
     /// Whether both have signed.
@@ -109,18 +110,18 @@ pub fn verify_by_command(cluster: &Cluster, file: &Path) -> Result<()> {
 }
 
 /// That `node` holds the receipt of this try with both signatures, and that it proves itself offline, by the program
-/// and here. Answers its hash.
+/// and here. Answers its id.
 pub fn prove(cluster: &Cluster, node: usize, job: &JobId, attempt: Attempt, dir: &Path) -> Result<DocHash> {
     let name = cluster[node].name();
     let listed = list(cluster, node)?
         .into_iter()
-        .find(|listed| (listed.receipt.job, listed.receipt.attempt) == (*job, attempt))
+        .find(|listed| (listed.body.job, listed.body.attempt) == (*job, attempt))
         .with_context(|| format!("{name} holds no receipt of job {} attempt {attempt}", job.short()))?;
-    let file = export(cluster, node, &listed.hash, dir)?;
+    let file = export(cluster, node, &listed.receipt, dir)?;
     verify_by_command(cluster, &file)?;
     let settled = verify(&file).with_context(|| format!("the receipt exported by {name}"))?;
-    if settled.receipt.hash() != listed.hash {
-        bail!("{name} lists {} and exports {}", listed.hash.short(), settled.receipt.hash().short());
+    if settled.receipt.hash() != listed.receipt {
+        bail!("{name} lists {} and exports {}", listed.receipt.short(), settled.receipt.hash().short());
     }
-    Ok(listed.hash)
+    Ok(listed.receipt)
 }

@@ -96,6 +96,7 @@ fn a_liar_is_found_out_is_not_paid_and_the_job_ends_elsewhere_with_the_truth() {
     cluster.ion.ask(dir, &["receipts", "export", receipt, "--out", name]).unwrap();
     let proof = cluster.ion.ask(dir, &["receipts", "verify", name]).unwrap();
     assert_eq!(proof["countersignature"]["check"], view["check"], "{proof}");
+    assert_eq!(proof["receipt"], view["receipt"], "{proof}");
     let theirs = cluster.ion.ask_list(&network.cluster[liar].spec.data_dir, &["receipts", "list"]).unwrap();
     assert!(
         theirs.iter().all(|receipt| receipt["countersignature"].is_null()),
@@ -148,7 +149,7 @@ fn a_lie_in_the_middle_is_found_by_the_memory_between_launches() {
     let name = file.to_str().unwrap();
     cluster.ion.ask(dir, &["receipts", "export", receipt, "--out", name]).unwrap();
     let proof = cluster.ion.ask(dir, &["receipts", "verify", name]).unwrap();
-    assert_eq!(proof["receipt"]["states"]["states"], "kept", "{proof}");
-    assert_eq!(proof["receipt"]["states"]["every"], 1);
+    assert_eq!(proof["states"]["states"], "kept", "{proof}");
+    assert_eq!(proof["states"]["every"], 1);
     assert_eq!(proof["countersignature"]["check"], *check);
 }

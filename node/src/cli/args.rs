@@ -336,7 +336,7 @@ pub enum ReceiptsVerb {
     },
     /// Show one receipt of this node
     Show {
-        /// The first digits of its hash or of its job
+        /// The receipt's id or its job's, or the first digits of one
         #[arg(value_name = "RECEIPT")]
         prefix: String,
     },
@@ -348,7 +348,7 @@ pub enum ReceiptsVerb {
     },
     /// Write one receipt of this node to a file that anybody can verify
     Export {
-        /// The first digits of its hash or of its job
+        /// The receipt's id or its job's, or the first digits of one
         #[arg(value_name = "RECEIPT")]
         prefix: String,
         /// Where to; stdout unless given

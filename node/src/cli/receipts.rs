@@ -68,13 +68,13 @@ fn table(receipts: &[ReceiptView]) -> Result<(), CliError> {
         "SIGNED BY",
     ]);
     for view in receipts {
-        let r = &view.receipt;
+        let r = &view.body;
         let (side, with) = match view.side {
             Side::Provider => ("provider", r.requester),
             Side::Requester => ("requester", r.provider),
         };
         table.row([
-            view.hash.short(),
+            view.receipt.short(),
             r.job.short(),
             side.to_owned(),
             with.short(),
@@ -122,8 +122,9 @@ fn fetch(common: &Common, prefix: String) -> Result<ReceiptFile, CliError> {
 struct ProofJson<'a> {
     verified: bool,
     signed_by: &'static str,
-    hash: DocHash,
-    receipt: &'a Receipt,
+    receipt: DocHash,
+    #[serde(flatten)]
+    body: &'a Receipt,
     countersignature: Option<&'a Countersignature>,
 }
 
@@ -138,8 +139,8 @@ fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
         return output::json(&ProofJson {
             verified: true,
             signed_by,
-            hash: proof.hash(),
-            receipt,
+            receipt: proof.hash(),
+            body: receipt,
             countersignature,
         });
     }
@@ -181,7 +182,7 @@ fn export(common: &Common, prefix: String, out: Option<&Path>) -> Result<(), Cli
         CliError::usage(message, "name a file in a directory you may write to with `--out`")
     })?;
     if common.json {
-        return output::json(&serde_json::json!({ "file": path, "hash": file.verify()?.hash() }));
+        return output::json(&serde_json::json!({ "file": path, "receipt": file.verify()?.hash() }));
     }
     eprintln!("wrote {}; anybody can check it with `ion receipts verify`", path.display());
     Ok(())

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Version of this language. Both ends are usually one binary; after an update the old node is still running.
-pub const CONTROL_VERSION: u32 = 4;
+pub const CONTROL_VERSION: u32 = 5;
 
 /// The first line of each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ pub enum ControlRequest {
     },
     /// One receipt with both signatures. Answered by [`ControlResponse::Receipt`].
     Receipt {
-        /// The first digits of its hash, or of its job's id.
+        /// The first digits of its id, or of its job's.
         prefix: String,
     },
     /// What a finished job left here. Answered by [`ControlResponse::Outputs`].
@@ -370,15 +370,17 @@ pub struct DeviceView {
     pub facts: Facts,
 }
 
-/// One receipt in a list.
+/// One receipt in a list. An id is named after what it is of, so that lists can be joined: this one is the `receipt` of
+/// [`JobView`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptView {
-    /// Its hash.
-    pub hash: DocHash,
+    /// Its id: its hash.
+    pub receipt: DocHash,
     /// This node's part in it.
     pub side: Side,
     /// What it says.
-    pub receipt: Receipt,
+    #[serde(flatten)]
+    pub body: Receipt,
     /// The requester's half, where it is held.
     pub countersignature: Option<Countersignature>,
 }
@@ -386,8 +388,6 @@ pub struct ReceiptView {
 /// A receipt as it was signed, to be exported and verified anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedReceiptView {
-    /// Hash of the provider's half.
-    pub hash: DocHash,
     /// Name of the network it was signed for.
     pub network: String,
     /// The provider's half.

@@ -274,16 +274,15 @@ fn outputs(store: &BlobStore, outputs: &[view::OutputView]) -> ControlResponse {
 
 fn receipt_view(stored: &StoredReceipt) -> ReceiptView {
     ReceiptView {
-        hash: stored.hash(),
+        receipt: stored.hash(),
         side: stored.side,
-        receipt: stored.receipt.body().clone(),
+        body: stored.receipt.body().clone(),
         countersignature: stored.countersignature.as_ref().map(|half| half.body().clone()),
     }
 }
 
 fn signed_view(stored: &StoredReceipt, network: String) -> SignedReceiptView {
     SignedReceiptView {
-        hash: stored.hash(),
         network,
         receipt: SignedParts::of(stored.receipt.signed()),
         countersignature: stored.countersignature.as_ref().map(|half| SignedParts::of(half.signed())),

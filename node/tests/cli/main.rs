@@ -107,7 +107,6 @@ fn signed_receipt() -> SignedReceiptView {
     };
     let half = Signed::sign(half, &network, &requester);
     SignedReceiptView {
-        hash: receipt.hash(),
         network: "ion".to_owned(),
         receipt: SignedParts::of(receipt.signed()),
         countersignature: Some(SignedParts::of(half.signed())),

@@ -182,7 +182,7 @@ fn receipts_are_proven_offline() {
     );
     let json = &ion(&nobody, &["receipts", "verify", path.to_str().unwrap(), "--json"]).json()[0];
     assert_eq!(
-        (&json["verified"], &json["signed_by"], &json["receipt"]["price"]),
+        (&json["verified"], &json["signed_by"], &json["price"]),
         (&true.into(), &"both".into(), &500_000.into())
     );
     verify(good.replacen("\"price\":500000", "\"price\":400000", 1).as_bytes())

@@ -447,9 +447,9 @@ fn receipts_go_from_the_node_to_a_file_that_proves_itself() {
             ControlRequest::Receipts { filter } => {
                 assert_eq!((filter.side, filter.limit), (Some(Side::Provider), 7));
                 let file = ReceiptFile::of(view.clone()).unwrap();
-                let (hash, receipt) = (view.hash, file.shown);
+                let (receipt, body) = (file.verify().unwrap().hash(), file.shown);
                 let side = Side::Provider;
-                ControlResponse::Receipts(vec![ReceiptView { hash, side, receipt, countersignature: None }])
+                ControlResponse::Receipts(vec![ReceiptView { receipt, side, body, countersignature: None }])
             }
             ControlRequest::Receipt { prefix } if prefix == "bad" => {
                 let mut view = view;
@@ -464,6 +464,12 @@ fn receipts_go_from_the_node_to_a_file_that_proves_itself() {
     assert!(ion(dir.path(), &list).out.contains("CUDA: NVIDIA H100"));
     let json = ion(dir.path(), &[&list[..], &["--json"]].concat()).json();
     assert_eq!(json[0][0]["side"], "provider");
+    // The id is called the same wherever it is, and so is what is in the receipt.
+    let shown = ion(dir.path(), &["receipts", "show", "ab", "--json"]).json();
+    for name in ["receipt", "job", "provider", "device"] {
+        assert!(shown[0][name].is_string(), "{name}: {shown:?}");
+        assert_eq!(shown[0][name], json[0][0][name], "{name}");
+    }
     assert!(ion(dir.path(), &["receipts", "show", "ab"]).out.contains("both signatures hold"));
     // A node's word is not taken for it.
     ion(dir.path(), &["receipts", "show", "bad"]).failed(1, "the receipt proves nothing");
@@ -473,6 +479,8 @@ fn receipts_go_from_the_node_to_a_file_that_proves_itself() {
         assert_eq!(said.code, 0, "{}", said.err);
         assert_eq!(ion(&dir.path().join("nobody"), &["receipts", "verify", file.to_str().unwrap()]).code, 0);
     }
+    let wrote = ["receipts", "export", "ab", "--out", file.to_str().unwrap(), "--json"];
+    assert_eq!(ion(dir.path(), &wrote).json()[0]["receipt"], shown[0]["receipt"]);
     let printed = ion(dir.path(), &["receipts", "export", "ab"]).out;
     assert_eq!(printed, fs::read_to_string(&file).unwrap());
     ion(dir.path(), &["receipts", "export", "ab", "--out", "/nowhere/r.json"]).failed(2, "could not write");

@@ -87,8 +87,8 @@ impl Facts {
         let mut now: BTreeMap<Try, (DocHash, bool)> = BTreeMap::new();
         for receipt in listed {
             let (job, attempt, _) = receipt.about();
-            if let Some((other, _)) = now.insert(receipt.about(), (receipt.hash, receipt.is_settled())) {
-                let (job, a, b) = (job.short(), other.short(), receipt.hash.short());
+            if let Some((other, _)) = now.insert(receipt.about(), (receipt.receipt, receipt.is_settled())) {
+                let (job, a, b) = (job.short(), other.short(), receipt.receipt.short());
                 bail!("{name} signed twice for job {job} attempt {attempt}: {a} and {b}");
             }
         }
@@ -236,17 +236,17 @@ impl Facts {
 /// on its way; what differs is an error.
 fn agree(ordered: &[Listed], held: &[Listed], name_of: impl Fn(&NodeId) -> String) -> Result<Option<String>> {
     let held: BTreeMap<_, _> =
-        held.iter().map(|theirs| ((theirs.receipt.provider, theirs.about()), theirs)).collect();
+        held.iter().map(|theirs| ((theirs.body.provider, theirs.about()), theirs)).collect();
     for ours in ordered.iter().filter(|receipt| receipt.is_settled()) {
         let (job, attempt, _) = ours.about();
-        let provider = name_of(&ours.receipt.provider);
+        let provider = name_of(&ours.body.provider);
         let place = format!("job {} attempt {attempt}", job.short());
-        match held.get(&(ours.receipt.provider, ours.about())) {
+        match held.get(&(ours.body.provider, ours.about())) {
             None => bail!("the light node countersigned {place}, and {provider} does not hold its receipt"),
-            Some(theirs) if theirs.hash != ours.hash => bail!(
+            Some(theirs) if theirs.receipt != ours.receipt => bail!(
                 "{place}: the light node holds receipt {}, {provider} holds {}",
-                ours.hash.short(),
-                theirs.hash.short()
+                ours.receipt.short(),
+                theirs.receipt.short()
             ),
             Some(theirs) if !theirs.is_settled() => {
                 return Ok(Some(format!("{provider} never got the countersignature of {place}")));
@@ -289,7 +289,7 @@ mod tests {
     };
 
     fn listed(job: u8, hash: u8, settled: bool) -> Listed {
-        let receipt = Receipt {
+        let body = Receipt {
             version: ion_protocol::limits::VERSION,
             provider: NodeId([1; 32]),
             requester: NodeId([2; 32]),
@@ -311,7 +311,8 @@ mod tests {
             status: Status::Done,
         };
         let countersignature = settled.then_some(Value::Bool(true));
-        Listed { hash: DocHash([hash; 32]), side: "provider".to_owned(), receipt, countersignature }
+        let (receipt, side) = (DocHash([hash; 32]), "provider".to_owned());
+        Listed { receipt, side, body, countersignature }
     }
 
     fn after(first: &[Listed], second: &[Listed]) -> Result<()> {

@@ -38,7 +38,7 @@ pub struct NodeLine {
 pub struct JobLine {
     /// What it computes.
     pub title: String,
-    /// Its number in the network.
+    /// Its id.
     pub job: String,
     /// The try that succeeded.
     pub attempt: u32,
@@ -60,7 +60,7 @@ pub struct JobLine {
     pub price: NanoIo,
     /// What was compared with the independent computation.
     pub checked: String,
-    /// Hash of the receipt, equal on both sides.
+    /// The receipt's id, equal on both sides.
     pub receipt: String,
 }
 
@@ -152,7 +152,7 @@ impl Outcome {
     fn receipt_table(&self) -> Table {
         let mut table = Table::new(&[
             ("receipt of", Align::Left),
-            ("number", Align::Left),
+            ("receipt", Align::Left),
             ("signed by", Align::Left),
             ("countersigned by", Align::Left),
             ("verified offline", Align::Left),
