@@ -8,13 +8,12 @@ use ion_protocol::{
     codec::{Decode, Encode, bincode_crate},
     job::{Program, Step},
 };
-use serde::Serialize;
 
 /// Kernels told apart in a report; the device time holds those of any further ones. A report stays below 64 KiB.
 pub const KERNELS_MAX: usize = 256;
 
 /// What the launches of one kernel took.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "bincode_crate")]
 pub struct KernelTime {
     /// Entry name.

@@ -92,8 +92,10 @@ pub struct Readings {
     /// The highest it may have.
     pub memory_mhz_max: Option<u32>,
     /// All its memory.
+    #[serde(rename = "memory_bytes")]
     pub memory: Option<Bytes>,
     /// What of it is in use, by whomever.
+    #[serde(rename = "memory_bytes_used")]
     pub memory_used: Option<Bytes>,
     /// Of the time, in which a kernel ran.
     pub busy_percent: Option<u32>,

@@ -23,7 +23,6 @@ use ion_protocol::{
     hardware::{ComputeCapability, Device},
     limits,
 };
-use serde::Serialize;
 use std::{fmt, fs::File, io::Read, process::ExitCode};
 
 /// What a probing child is asked. The processor is asked separately, so that a crashing driver takes nothing else along.
@@ -59,7 +58,7 @@ pub struct Answer {
 }
 
 /// What was found, and the devices that can be offered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeReport {
     /// How it stands with CUDA.
     pub cuda: CudaState,
@@ -70,10 +69,8 @@ pub struct ProbeReport {
     /// Devices to offer, in order of their index.
     pub devices: Vec<Device>,
     /// The driver's own name for each; empty for the processor.
-    #[serde(skip)]
     pub uuids: Vec<String>,
     /// What the management library says of all cards; `None` without it.
-    #[serde(skip)]
     pub cards: Option<Vec<Card>>,
     /// How well their workers are shut in; `None` where no child came to say so.
     pub isolation: Option<Isolation>,
@@ -136,9 +133,8 @@ fn processor_name(cpuinfo: &str) -> Option<&str> {
 }
 
 /// How it stands with CUDA on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "bincode_crate")]
-#[serde(rename_all = "kebab-case", tag = "state")]
 #[allow(missing_docs, reason = "the words are in `Display`")]
 pub enum CudaState {
     /// The owner chose the processor.

@@ -36,6 +36,7 @@ const HISTORY_EVENTS_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventLine {
     /// By this node's wall clock.
+    #[serde(rename = "at_unix_ms")]
     pub at: UnixMillis,
     /// What.
     #[serde(flatten)]
@@ -218,7 +219,7 @@ mod tests {
         let log = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
         let lines: Vec<EventLine> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0], EventLine { at: UnixMillis(5), event: Event::JobAccepted { job } });
-        assert!(log.contains(r#"{"at":6,"event":"drained"}"#));
+        assert!(log.contains(r#"{"at_unix_ms":6,"event":"drained"}"#));
     }
 
     #[test]

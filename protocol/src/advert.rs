@@ -20,8 +20,10 @@ pub struct Advert {
     /// Grows with every advert of the node; the highest wins, an older one is a replay.
     pub seq: u64,
     /// When it was signed.
+    #[serde(rename = "issued_unix_ms")]
     pub issued: UnixMillis,
     /// When it ends; at most [`limits::ADVERT_LIFE_MS_MAX`] after `issued`.
+    #[serde(rename = "expires_unix_ms")]
     pub expires: UnixMillis,
     /// Multiaddresses where the node can be reached.
     pub addresses: Vec<String>,
@@ -34,8 +36,10 @@ pub struct Advert {
     /// Jobs waiting when signed.
     pub queued: u16,
     /// Price of one second of device time.
+    #[serde(rename = "price_nano_io_per_second")]
     pub price_per_second: NanoIo,
     /// Longest run time it takes on.
+    #[serde(rename = "run_ms_max")]
     pub run_max: Millis,
     /// Most bytes of inputs and outputs together it takes on for one job.
     pub blob_bytes_max: Bytes,

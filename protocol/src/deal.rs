@@ -128,15 +128,28 @@ pub enum RefusalReason {
     #[error("the order expired before it arrived")]
     Expired,
     #[error("the price is now {price_per_second} a second")]
-    Price { price_per_second: NanoIo },
+    Price {
+        #[serde(rename = "price_nano_io_per_second")]
+        price_per_second: NanoIo,
+    },
     #[error("the ordered device does not meet the job's needs ({unmet:?})")]
     Unmet { unmet: Unmet },
     #[error("it has no device {device}")]
     NoSuchDevice { device: u16 },
     #[error("a run time of {asked} is over its limit of {limit}")]
-    RunTime { asked: Millis, limit: Millis },
+    RunTime {
+        #[serde(rename = "asked_ms")]
+        asked: Millis,
+        #[serde(rename = "limit_ms")]
+        limit: Millis,
+    },
     #[error("{asked} of inputs and outputs are over its limit of {limit}")]
-    Room { asked: Bytes, limit: Bytes },
+    Room {
+        #[serde(rename = "asked_bytes")]
+        asked: Bytes,
+        #[serde(rename = "limit_bytes")]
+        limit: Bytes,
+    },
     #[error("the specification is wrong: {message}")]
     Spec { message: String },
     #[error("another order has this job and attempt already")]

@@ -61,22 +61,39 @@ pub enum Fault {
     Device { code: String, message: String },
     /// Ran longer than the job's limit.
     #[error("ran longer than its limit of {limit}")]
-    RunTime { limit: Millis },
+    RunTime {
+        #[serde(rename = "limit_ms", alias = "limit")]
+        limit: Millis,
+    },
     /// Executed more instructions than its budget.
     #[error("executed more than its budget of {limit} warp instructions")]
-    Fuel { limit: u64 },
+    Fuel {
+        #[serde(rename = "limit_warp_instructions", alias = "limit")]
+        limit: u64,
+    },
     /// Needs more memory than allowed.
     #[error("needs {needed} of memory where {limit} are allowed")]
-    Memory { needed: Bytes, limit: Bytes },
+    Memory {
+        #[serde(rename = "needed_bytes", alias = "needed")]
+        needed: Bytes,
+        #[serde(rename = "limit_bytes", alias = "limit")]
+        limit: Bytes,
+    },
     /// Printed more than allowed.
     #[error("printed more than {limit}")]
-    Output { limit: Bytes },
+    Output {
+        #[serde(rename = "limit_bytes", alias = "limit")]
+        limit: Bytes,
+    },
     /// The worker process died.
     #[error("the worker process died ({how})")]
     WorkerCrashed { how: String },
     /// The worker process said nothing for too long and was killed.
     #[error("the worker process was silent for {silent} and was killed")]
-    WorkerHung { silent: Millis },
+    WorkerHung {
+        #[serde(rename = "silent_ms", alias = "silent")]
+        silent: Millis,
+    },
     /// The worker process sent something that is not a worker's frame.
     #[error("the worker process broke its protocol: {message}")]
     WorkerProtocol { message: String },

@@ -62,9 +62,17 @@ pub enum Withheld {
     #[error("its owner is using it")]
     InUse,
     #[error("it has {celsius} degrees, {limit} are allowed")]
-    Hot { celsius: u16, limit: u16 },
+    Hot {
+        celsius: u16,
+        #[serde(rename = "celsius_max")]
+        limit: u16,
+    },
     #[error("it draws {watts} W, {limit} are allowed")]
-    Power { watts: u32, limit: u32 },
+    Power {
+        watts: u32,
+        #[serde(rename = "watts_max")]
+        limit: u32,
+    },
 }
 
 /// CUDA compute capability, e.g. 9.0.
@@ -92,14 +100,17 @@ pub struct MeasuredPower {
     /// The same of f16, in pairs; tensor cores have no part in it.
     pub f16_mflops: u64,
     /// Device memory read plus written, in 10^6 bytes a second.
+    #[serde(rename = "memory_mb_per_second")]
     pub memory_mbps: u64,
     /// Words multiplied and added modulo 2^32 in the product of a [`crate::challenge`], in 10^6 operations a second: the
     /// rate that any peer can hold the device to.
     pub product_mops: u64,
     /// From the machine's memory to the device's, as a program's inputs go, in 10^6 bytes a second; zero for a processor, where
     /// nothing moves.
+    #[serde(rename = "to_device_mb_per_second")]
     pub to_device_mbps: u64,
     /// And back, as its outputs come.
+    #[serde(rename = "from_device_mb_per_second")]
     pub from_device_mbps: u64,
 }
 
@@ -127,6 +138,7 @@ pub struct Device {
     /// Compute capability; for the CPU engine, the highest whose instructions it has.
     pub capability: ComputeCapability,
     /// Memory a job may use.
+    #[serde(rename = "memory_bytes")]
     pub memory: Bytes,
     /// Measured, not claimed by a data sheet.
     pub power: MeasuredPower,

@@ -38,6 +38,7 @@ pub struct Needs {
     /// Any of these, case-insensitive parts of the model name (`H100`).
     pub models: Vec<String>,
     /// Memory a job may use on the device.
+    #[serde(rename = "memory_bytes_min")]
     pub memory_min: Bytes,
     /// Lowest compute capability.
     pub capability_min: ComputeCapability,
@@ -46,6 +47,7 @@ pub struct Needs {
     /// The advert's region must start with this (`eu`, `eu-west`).
     pub region: String,
     /// Highest measured round trip to the provider.
+    #[serde(rename = "latency_ms_max")]
     pub latency_max: Millis,
 }
 
@@ -73,10 +75,13 @@ impl EngineNeed {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct JobLimits {
     /// Wall time from the first launch to the last byte of output, on one provider.
+    #[serde(rename = "run_ms")]
     pub run: Millis,
     /// Device memory: all buffers together.
+    #[serde(rename = "memory_bytes")]
     pub memory: Bytes,
     /// Price of one successful run.
+    #[serde(rename = "price_nano_io")]
     pub price: NanoIo,
 }
 

@@ -130,8 +130,10 @@ pub enum LeaseState {
     /// Fetching inputs.
     Staging {
         /// Bytes held.
+        #[serde(rename = "bytes_done")]
         done: u64,
         /// Bytes needed.
+        #[serde(rename = "bytes_total")]
         total: u64,
     },
     /// Launching kernels.

@@ -41,18 +41,25 @@ pub struct Receipt {
     /// What executed the kernels.
     pub engine: Engine,
     /// Time the device spent in kernels, metered.
+    #[serde(rename = "device_time_ns", alias = "device_time")]
     pub device_time: Nanos,
     /// Agreed price of one second.
+    #[serde(rename = "price_nano_io_per_second", alias = "price_per_second")]
     pub price_per_second: NanoIo,
     /// What is owed; zero unless `status` is done.
+    #[serde(rename = "price_nano_io", alias = "price")]
     pub price: NanoIo,
     /// From acceptance to the start of fetching or running.
+    #[serde(rename = "waited_ms", alias = "waited")]
     pub waited: Millis,
     /// Fetching inputs.
+    #[serde(rename = "moved_ms", alias = "moved")]
     pub moved: Millis,
     /// Wall time in the worker.
+    #[serde(rename = "ran_ms", alias = "ran")]
     pub ran: Millis,
     /// When it was signed.
+    #[serde(rename = "finished_unix_ms", alias = "finished")]
     pub finished: UnixMillis,
     /// How it ended.
     pub status: Status,
@@ -107,10 +114,12 @@ pub struct Countersignature {
     /// The receipt, by hash.
     pub receipt: DocHash,
     /// What the requester owes by it; equals the receipt's price.
+    #[serde(rename = "price_nano_io")]
     pub price: NanoIo,
     /// What it made sure of before it signed.
     pub check: Check,
     /// When it was signed.
+    #[serde(rename = "signed_unix_ms")]
     pub signed: UnixMillis,
 }
 

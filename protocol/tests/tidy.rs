@@ -198,6 +198,54 @@ fn sources_or_none(ending: &str) -> Vec<(String, String)> {
     std::panic::catch_unwind(|| sources(ending)).unwrap_or_default()
 }
 
+/// A type of [`ion_protocol::units`], and what the name of such a field has in JSON, where a number has no type.
+const UNITS: [(&str, &str); 5] =
+    [("UnixMillis", "unix_ms"), ("Millis", "ms"), ("Nanos", "ns"), ("Bytes", "bytes"), ("NanoIo", "nano_io")];
+
+#[test]
+fn quantities_say_their_unit_in_json() {
+    let mut problems = Vec::new();
+    for (file, text) in sources(".rs") {
+        let (mut serialized, mut inside, mut renamed) = (false, false, None);
+        for (line, code) in code_lines(&text) {
+            let item =
+                ["struct ", "enum "].iter().any(|word| code.trim_start_matches("pub ").starts_with(word));
+            if item {
+                inside = serialized;
+            } else if !code.starts_with(['#', ' ', ')']) || code.starts_with("}") {
+                (serialized, inside) = (false, false);
+            }
+            serialized |= !code.starts_with("use ") && !inside && code.contains("erialize");
+            let name = code.split("rename = \"").nth(1).and_then(|rest| rest.split('"').next());
+            renamed = name.or(renamed);
+            for (field, unit) in inside.then(|| quantities(code)).into_iter().flatten() {
+                let name = renamed.take().unwrap_or(field);
+                if !format!("_{name}_").contains(&format!("_{unit}_")) {
+                    problems.push(format!(
+                        "{file}:{line}: `{name}` is a number of {unit} in JSON and does not say so"
+                    ));
+                }
+            }
+            if code.trim_end().ends_with(',') {
+                renamed = None;
+            }
+        }
+    }
+    report(problems);
+}
+
+/// The fields of such a type in a line, each with its unit.
+fn quantities(code: &str) -> Vec<(&str, &'static str)> {
+    let fields = code.match_indices(": ").filter_map(|(at, _)| {
+        let kind = code[at + 2..].trim_start_matches("Option<");
+        let word = kind.split([',', '>', ' ']).next()?.rsplit("::").next()?;
+        let (_, unit) = UNITS.iter().find(|(name, _)| *name == word)?;
+        let name = code[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+        Some((name, *unit))
+    });
+    fields.collect()
+}
+
 /// Crate, what of our own it may depend on, and packages it must not.
 const DEPENDENCIES: [(&str, &[&str], &[&str]); 5] = [
     ("protocol", &[], &["libp2p", "tokio", "sled", "cudarc", "cranelift-codegen", "getrandom", "clap"]),

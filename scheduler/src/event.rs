@@ -33,7 +33,14 @@ pub enum Event {
     /// Requester: it works.
     Progress { job: JobId, attempt: Attempt, provider: NodeId, state: LeaseState },
     /// Requester: it fell silent, or its answer was no use; the job goes elsewhere.
-    AttemptLost { job: JobId, attempt: Attempt, provider: NodeId, silent: Millis, why: String },
+    AttemptLost {
+        job: JobId,
+        attempt: Attempt,
+        provider: NodeId,
+        #[serde(rename = "silent_ms")]
+        silent: Millis,
+        why: String,
+    },
     /// Requester: outputs are announced and being fetched.
     Delivering { job: JobId, attempt: Attempt, provider: NodeId },
     /// Requester: outputs are here, and this many of so many blocks are being run again.
@@ -49,10 +56,15 @@ pub enum Event {
         provider: Option<NodeId>,
         model: String,
         engine: Option<Engine>,
+        #[serde(rename = "device_time_ns")]
         device_time: Nanos,
+        #[serde(rename = "waited_ms")]
         waited: Millis,
+        #[serde(rename = "moved_ms")]
         moved: Millis,
+        #[serde(rename = "ran_ms")]
         ran: Millis,
+        #[serde(rename = "price_nano_io")]
         price: NanoIo,
     },
     /// Provider: an order was accepted.
@@ -60,17 +72,44 @@ pub enum Event {
     /// Provider: an order was refused.
     LeaseRefused { job: JobId, attempt: Attempt, requester: NodeId, reason: RefusalReason },
     /// Provider: an attempt's receipt is signed and durable.
-    ReceiptSigned { job: JobId, attempt: Attempt, requester: NodeId, price: NanoIo, fault: Option<Fault> },
+    ReceiptSigned {
+        job: JobId,
+        attempt: Attempt,
+        requester: NodeId,
+        #[serde(rename = "price_nano_io")]
+        price: NanoIo,
+        fault: Option<Fault>,
+    },
     /// Provider: the requester's half is durable.
-    ReceiptSettled { job: JobId, attempt: Attempt, requester: NodeId, price: NanoIo },
+    ReceiptSettled {
+        job: JobId,
+        attempt: Attempt,
+        requester: NodeId,
+        #[serde(rename = "price_nano_io")]
+        price: NanoIo,
+    },
     /// Provider: a lease ended without pay.
     LeaseReleased { job: JobId, attempt: Attempt, requester: NodeId, why: String },
     /// This node challenges a device, and so many others at the same moment.
-    Challenging { provider: NodeId, device: u16, beside: u32, bound: Millis },
+    Challenging {
+        provider: NodeId,
+        device: u16,
+        beside: u32,
+        #[serde(rename = "bound_ms")]
+        bound: Millis,
+    },
     /// It took no challenge, or let it go: that is no verdict.
     ChallengeDeclined { provider: NodeId, device: u16, why: String },
     /// This node challenged a device.
-    Challenged { provider: NodeId, device: u16, judgement: Judgement, took: Millis, bound: Millis },
+    Challenged {
+        provider: NodeId,
+        device: u16,
+        judgement: Judgement,
+        #[serde(rename = "took_ms")]
+        took: Millis,
+        #[serde(rename = "bound_ms")]
+        bound: Millis,
+    },
     /// Provider: a device computes what a peer challenged it to.
     ChallengeTaken { challenger: NodeId, device: u16 },
     /// Provider: it made way for a job, or for the owner.
@@ -101,19 +140,33 @@ pub enum RejectReason {
     #[error("it delivered a false result of this job")]
     FalseResult,
     #[error("it failed or refused this job and is given {wait} of rest")]
-    Resting { wait: Millis },
+    Resting {
+        #[serde(rename = "wait_ms")]
+        wait: Millis,
+    },
     #[error("none of its devices qualifies: {unmet:?}")]
     Unmet { unmet: Unmet },
     #[error("it is in region \"{region}\"")]
     Region { region: String },
     #[error("its round trip of {found} is over {limit}")]
-    Latency { found: Millis, limit: Millis },
+    Latency {
+        #[serde(rename = "found_ms")]
+        found: Millis,
+        #[serde(rename = "limit_ms")]
+        limit: Millis,
+    },
     #[error("its round trip is not measured yet")]
     LatencyUnknown,
     #[error("it takes jobs of at most {limit}")]
-    RunTime { limit: Millis },
+    RunTime {
+        #[serde(rename = "limit_ms")]
+        limit: Millis,
+    },
     #[error("its price of {price_per_second} a second buys less than a millisecond under the job's limit")]
-    Price { price_per_second: NanoIo },
+    Price {
+        #[serde(rename = "price_nano_io_per_second")]
+        price_per_second: NanoIo,
+    },
     #[error("it takes less data than the job has")]
     Room,
     #[error("it offers no devices at the moment")]

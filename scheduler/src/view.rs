@@ -20,6 +20,7 @@ pub struct JobView {
     /// `recording`, `seeking`, `ordered`, `leased`, `delivering`, `verifying`, `countersigning`, `ending`, `done`, `failed` or
     /// `cancelled`.
     pub state: String,
+    #[serde(rename = "submitted_unix_ms")]
     pub submitted: UnixMillis,
     /// The try that is under way or was the last.
     pub attempt: Option<Attempt>,
@@ -31,10 +32,15 @@ pub struct JobView {
     pub end: Option<JobEnd>,
     /// The last countersigned receipt, by hash.
     pub receipt: Option<DocHash>,
+    #[serde(rename = "price_nano_io")]
     pub price: NanoIo,
+    #[serde(rename = "device_time_ns")]
     pub device_time: Nanos,
+    #[serde(rename = "waited_ms")]
     pub waited: Millis,
+    #[serde(rename = "moved_ms")]
     pub moved: Millis,
+    #[serde(rename = "ran_ms")]
     pub ran: Millis,
     /// What running blocks again showed; `None` until the receipt is countersigned.
     pub check: Option<Check>,
@@ -76,16 +82,21 @@ pub struct OfferView {
     pub addresses: Vec<String>,
     pub region: String,
     pub devices: Vec<Device>,
+    #[serde(rename = "price_nano_io_per_second")]
     pub price_per_second: NanoIo,
     pub free: u16,
     pub queued: u16,
+    #[serde(rename = "run_ms_max")]
     pub run_max: Millis,
     pub blob_bytes_max: Bytes,
     pub connected: bool,
     /// Measured; `None` until it is.
+    #[serde(rename = "round_trip_ms")]
     pub round_trip: Option<Millis>,
     /// Since the advert was signed.
+    #[serde(rename = "age_ms")]
     pub age: Millis,
+    #[serde(rename = "expires_in_ms")]
     pub expires_in: Millis,
     /// How often an attempt is expected to succeed, at the pessimistic end of what experience allows, in millionths.
     pub reliability_ppm: u32,
@@ -108,6 +119,7 @@ pub struct ClaimView {
     pub device: u16,
     pub standing: Standing,
     /// When it was; `None` while there is no verdict that counts.
+    #[serde(rename = "checked_unix_ms")]
     pub checked: Option<UnixMillis>,
     /// Challenges since then, or ever, that it did not take or let go of.
     pub declined: u32,
@@ -151,6 +163,7 @@ pub struct CandidateView {
     pub device: u16,
     pub model: String,
     pub engine: Engine,
+    #[serde(rename = "price_nano_io_per_second")]
     pub price_per_second: NanoIo,
     pub terms: ScoreTerms,
 }
@@ -160,22 +173,31 @@ pub struct CandidateView {
 #[allow(missing_docs, reason = "fields are named as in the documents they come from")]
 pub struct ScoreTerms {
     /// All below but the times.
+    #[serde(rename = "total_nano_io")]
     pub total: NanoIo,
     /// Price of the expected run.
+    #[serde(rename = "money_nano_io")]
     pub money: NanoIo,
     /// Expected run, at the value of time.
+    #[serde(rename = "running_nano_io")]
     pub running: NanoIo,
     /// Waiting for a device, at the value of time.
+    #[serde(rename = "queue_nano_io")]
     pub queue: NanoIo,
     /// Moving inputs, at the value of time.
+    #[serde(rename = "transfer_nano_io")]
     pub transfer: NanoIo,
     /// Round trips, at the value of time.
+    #[serde(rename = "latency_nano_io")]
     pub latency: NanoIo,
     /// What a failure would cost, times its chance.
+    #[serde(rename = "failure_nano_io")]
     pub failure: NanoIo,
     /// The expected run time the terms rest on.
+    #[serde(rename = "run_ms")]
     pub run: Millis,
     /// The expected wait.
+    #[serde(rename = "wait_ms")]
     pub wait: Millis,
 }
 
@@ -192,6 +214,7 @@ pub struct LeaseView {
     pub state: String,
     pub progress: LeaseState,
     pub receipt: Option<DocHash>,
+    #[serde(rename = "price_nano_io")]
     pub price: NanoIo,
     /// Why it ended without pay; empty otherwise.
     pub why: String,
@@ -209,6 +232,7 @@ pub struct StatusView {
     pub free: u16,
     pub queued: u16,
     pub running: u16,
+    #[serde(rename = "price_nano_io_per_second")]
     pub price_per_second: NanoIo,
     /// Providers in the directory.
     pub offers: u32,
@@ -220,8 +244,10 @@ pub struct StatusView {
     pub receipts_open: u32,
     pub receipts_settled: u64,
     /// By settled receipts, since the journal began.
+    #[serde(rename = "earned_nano_io")]
     pub earned: NanoIo,
     /// By countersigned receipts, since the journal began.
+    #[serde(rename = "spent_nano_io")]
     pub spent: NanoIo,
 }
 

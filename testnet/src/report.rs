@@ -49,10 +49,10 @@ impl Timeline {
         let mut latest = 0;
         for line in text.lines() {
             let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(line) else { continue };
-            let at = fields.get("at").and_then(Value::as_u64).unwrap_or(latest);
+            let at = fields.get("at_unix_ms").and_then(Value::as_u64).unwrap_or(latest);
             latest = latest.max(at);
             let kind = fields.get("event").and_then(Value::as_str).unwrap_or("?");
-            let others = fields.iter().filter(|(key, _)| !["at", "event"].contains(&key.as_str()));
+            let others = fields.iter().filter(|(key, _)| !["at_unix_ms", "event"].contains(&key.as_str()));
             let words = others.map(|(key, value)| format!(" {key}={}", short(value)));
             self.note(latest, who, &words.fold(kind.to_owned(), |line, word| line + &word));
         }
@@ -123,18 +123,21 @@ mod tests {
         timeline.add_log(
             "light",
             &format!(
-                "{{\"at\":1000,\"event\":\"job-accepted\",\"job\":\"{job}\"}}\n\
-                 {{\"at\":3000,\"event\":\"job-ended\",\"end\":{{\"end\":\"done\",\"attempt\":1}}}}\n{{\"at\":31"
+                "{{\"at_unix_ms\":1000,\"event\":\"job-accepted\",\"job\":\"{job}\"}}\n\
+                 {{\"at_unix_ms\":3000,\"event\":\"job-ended\",\"end\":{{\"end\":\"done\",\"attempt\":1}}}}\n{{\"at_unix_ms\":31"
             ),
         );
-        timeline.add_log("provider-1", "{\"at\":2500,\"event\":\"receipt-signed\",\"price\":7}\n");
+        timeline.add_log(
+            "provider-1",
+            "{\"at_unix_ms\":2500,\"event\":\"receipt-signed\",\"price_nano_io\":7}\n",
+        );
         timeline.note(2000, "(test)", "killed provider-2");
         assert_eq!(
             timeline.lines(),
             [
                 "    0.000 s  light       job-accepted job=01234567",
                 "    1.000 s  (test)      killed provider-2",
-                "    1.500 s  provider-1  receipt-signed price=7",
+                "    1.500 s  provider-1  receipt-signed price_nano_io=7",
                 "    2.000 s  light       job-ended end={attempt=1 end=\"done\"}",
             ]
         );
@@ -143,7 +146,10 @@ mod tests {
     #[test]
     fn a_node_whose_clock_jumps_back_keeps_its_order() {
         let mut timeline = Timeline::default();
-        timeline.add_log("a", "{\"at\":5,\"event\":\"first\"}\n{\"at\":3,\"event\":\"second\"}\n");
+        timeline.add_log(
+            "a",
+            "{\"at_unix_ms\":5,\"event\":\"first\"}\n{\"at_unix_ms\":3,\"event\":\"second\"}\n",
+        );
         let lines = timeline.lines();
         assert!(lines[0].ends_with("first") && lines[1].ends_with("second"), "{lines:?}");
     }

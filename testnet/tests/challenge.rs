@@ -117,7 +117,7 @@ fn a_liar_is_found_without_anybody_asking() {
     let offers = network.cluster.ion.ask_list(dir, &["offers"]).unwrap();
     assert_eq!(offers[0]["claims"][0]["standing"], "failed", "{offers:?}");
     let status = network.cluster.ion.ask(dir, &["status"]).unwrap();
-    assert_eq!((&status["claims"]["failed"], &status["challenge_every"]), (&1.into(), &1_000.into()));
+    assert_eq!((&status["claims"]["failed"], &status["challenge_every_ms"]), (&1.into(), &1_000.into()));
     // The other light node looks at nobody unless it is told to.
     let idle = &network.cluster[network.lights[0]].spec.data_dir;
     let offers = network.cluster.ion.ask_list(idle, &["offers"]).unwrap();

@@ -22,12 +22,12 @@ fn the_demo_ends_well_and_tells_everything() {
     for job in jobs {
         assert_eq!(job["engine"], "CPU: ptx jit");
         assert!(job["provider"].as_str().unwrap().starts_with("provider-"), "{job}");
-        assert!(job["price"].as_u64().unwrap() > 0, "{job}");
+        assert!(job["price_nano_io"].as_u64().unwrap() > 0, "{job}");
     }
     let death = &outcome["death"];
     assert_ne!(death["provider"], death["rerun_on"]);
     assert!(jobs[4]["attempt"].as_u64().unwrap() > 1);
-    assert!(death["noticed"].as_u64().unwrap() < 7_000, "noticed late: {death}");
+    assert!(death["noticed_ms"].as_u64().unwrap() < 7_000, "noticed late: {death}");
     let picture = outcome["picture"].as_str().unwrap();
     let png = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(picture).unwrap()));
     assert_eq!(png.read_info().unwrap().info().size(), (240, 160));

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// An `ion` that listens and then does nothing.
 const LISTEN: &str = r#"#!/bin/sh
 exec 9> "$(dirname "$0")/alive"
-echo '{"event":"listening","node":"0000000000000000000000000000000000000000000000000000000000000000","addresses":["/ip4/127.0.0.1/tcp/1/p2p/x"],"at":1}'
+echo '{"event":"listening","node":"0000000000000000000000000000000000000000000000000000000000000000","addresses":["/ip4/127.0.0.1/tcp/1/p2p/x"],"at_unix_ms":1}'
 "#;
 /// One process.
 const ALONE: &str = "exec tail -f /dev/null\n";

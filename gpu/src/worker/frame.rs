@@ -149,7 +149,7 @@ pub enum FromWorker {
 }
 
 /// What a finished program amounted to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "bincode_crate")]
 pub struct Summary {
     /// Metered in kernels.

@@ -132,9 +132,9 @@ fn journal_figures(dir: &Path, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![
         Figure::new(name(WRITERS), many.appends_per_second, "1/s").against("raw synced writes a second", raw),
         Figure::new(name(1), one.appends_per_second, "1/s").against("raw synced writes a second", raw),
-        Figure::new("journal: one append, p50", one.p50.0 as f64 / 1e3, "µs")
-            .against("raw write and sync, p50", one.raw_p50.0 as f64 / 1e3),
-        Figure::new("journal: one append, p99", one.p99.0 as f64 / 1e3, "µs"),
+        Figure::new("journal: one append, p50", micros(quantile(&one.latencies, 0.5)), "µs")
+            .against("raw write and sync, p50", micros(quantile(&one.raw_latencies, 0.5))),
+        Figure::new("journal: one append, p99", micros(quantile(&one.latencies, 0.99)), "µs"),
     ])
 }
 

@@ -114,7 +114,9 @@ struct Row<'a> {
     #[serde(flatten)]
     judgement: Option<&'a ion_protocol::challenge::Judgement>,
     passed: bool,
+    #[serde(rename = "took_ms")]
     took: Option<Millis>,
+    #[serde(rename = "bound_ms")]
     bound: Option<Millis>,
     claim_mops: Option<u64>,
     refused: &'a str,

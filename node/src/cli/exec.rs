@@ -51,7 +51,9 @@ struct ExecJson<'a> {
     device: String,
     model: &'a str,
     engine: Engine,
+    #[serde(rename = "device_time_ns")]
     device_time: Nanos,
+    #[serde(rename = "ran_ms")]
     ran: Millis,
     printed: &'a str,
     files: &'a [Written],

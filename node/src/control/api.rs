@@ -1,5 +1,6 @@
 //! What the CLI and the running node say to each other: a closed set of requests and responses, one JSON object a
-//! line. Field names are stable: programs read them.
+//! line. Field names are stable: programs read them. A quantity's name says its unit, and a qualifier comes last: `ran_ms`,
+//! `memory_bytes_min`, `submitted_unix_ms`, `price_nano_io_per_second`; an id is named after what it is of (`job`, `receipt`).
 //!
 //! A connection opens with a [`Hello`] from each side. Then requests follow one after the other. A plain request gets
 //! one response; [`ControlRequest::Watch`] and [`ControlRequest::Events`] get any number of
@@ -274,6 +275,7 @@ pub struct StatusView {
     /// Its directory.
     pub data_dir: PathBuf,
     /// Since its start.
+    #[serde(rename = "uptime_ms")]
     pub uptime: Millis,
     /// Where it can be reached, with its id, ready to be somebody's `--bootstrap`.
     pub addresses: Vec<String>,
@@ -284,12 +286,14 @@ pub struct StatusView {
     /// What challenges showed of the devices in them.
     pub claims: ClaimCounts,
     /// How often, on average, it looks for a claim to check; `None` if only when told to.
+    #[serde(rename = "challenge_every_ms")]
     pub challenge_every: Option<Millis>,
     /// What it has to offer.
     pub devices: Vec<DeviceView>,
     /// How well the children that run foreign kernels are shut in, once the devices are probed.
     pub isolation: Option<Isolation>,
     /// Its price of one second of device time.
+    #[serde(rename = "price_nano_io_per_second")]
     pub price_per_second: NanoIo,
     /// Own jobs that have not ended.
     pub jobs_open: u32,

@@ -26,24 +26,20 @@ pub const WRITERS_MAX: usize = 1_024;
 const TURNS: u32 = 8;
 
 /// What was measured.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BenchAppends {
     /// Records in flight at any time.
     pub writers: usize,
     /// Size of one record as written.
     pub record_bytes: usize,
-    /// Records made durable.
-    pub appends: u64,
     /// Durable records a second.
     pub appends_per_second: f64,
-    /// From append to the answer, half of them.
-    pub p50: Nanos,
-    /// From append to the answer, 99 of 100.
-    pub p99: Nanos,
+    /// From append to the answer, of each record made durable, shortest first.
+    pub latencies: Vec<Duration>,
     /// Write and sync of as many bytes, one after the other, at the end of a file of their own: the disk's own pace.
     pub raw_syncs_per_second: f64,
-    /// What one of these takes, half of them.
-    pub raw_p50: Nanos,
+    /// What each of these took, shortest first.
+    pub raw_latencies: Vec<Duration>,
 }
 
 /// Why there is no figure.
@@ -90,18 +86,11 @@ pub fn bench_appends(dir: &Path, seconds: f64, writers: usize) -> Result<BenchAp
     Ok(BenchAppends {
         writers,
         record_bytes,
-        appends: latencies.len() as u64,
         appends_per_second: latencies.len() as f64 / took.as_secs_f64(),
-        p50: percentile(&latencies, 50),
-        p99: percentile(&latencies, 99),
+        latencies,
         raw_syncs_per_second: raw_latencies.len() as f64 / raw_took.as_secs_f64(),
-        raw_p50: percentile(&raw_latencies, 50),
+        raw_latencies,
     })
-}
-
-fn percentile(sorted: &[Duration], part: usize) -> Nanos {
-    let nanos = sorted.get(sorted.len() * part / 100).map_or(0, Duration::as_nanos);
-    Nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 struct LedgerPace {

@@ -18,8 +18,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Version of this file format. In the first, roots were lists of numbers; a proof of then is one still.
-pub const RECEIPT_FILE_VERSION: u32 = 2;
+/// Version of this file format. In the first, roots were lists of numbers, and before the third quantities had no unit in
+/// their names; a proof of then is one still.
+pub const RECEIPT_FILE_VERSION: u32 = 3;
 const OLDEST_VERSION: u32 = 1;
 /// Two documents in hex and once in words fit many times.
 const FILE_BYTES_MAX: u64 = 1 << 20;

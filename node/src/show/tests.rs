@@ -261,7 +261,7 @@ fn what_is_no_receipt_file_is_told_apart() {
     let good = serde_json::to_value(ReceiptFile::of(settled("ion")).unwrap()).unwrap();
     let newer = {
         let mut file = good.clone();
-        file["ion_receipt"] = 3.into();
+        file["ion_receipt"] = 4.into();
         file.to_string()
     };
     let text = good.to_string();
@@ -271,7 +271,7 @@ fn what_is_no_receipt_file_is_told_apart() {
         (Vec::new(), "EOF while parsing"),
         (text.as_bytes()[..text.len() / 2].to_vec(), "EOF while parsing"),
         (text.replace("\"network\"", "\"net\"").into_bytes(), "unknown field `net`"),
-        (newer.into_bytes(), "the file has format 3, this binary reads 2"),
+        (newer.into_bytes(), "the file has format 4, this binary reads 3"),
     ] {
         let error = read(&content);
         assert!(error.contains(why), "expected `{why}`, found `{error}`");
@@ -282,6 +282,24 @@ fn what_is_no_receipt_file_is_told_apart() {
     for root in ["input_root", "output_root"] {
         let text = good["shown"][root].as_str().unwrap();
         older["shown"][root] = hex::decode(text).unwrap().into();
+    }
+    fs::write(&path, older.to_string()).unwrap();
+    assert!(ReceiptFile::read(&path).unwrap().verify().is_ok());
+    // Before the third, quantities had no unit in their names.
+    let mut older = good.clone();
+    older["ion_receipt"] = 2.into();
+    let shown = older["shown"].as_object_mut().unwrap();
+    for (old, new) in [
+        ("device_time", "device_time_ns"),
+        ("price_per_second", "price_nano_io_per_second"),
+        ("price", "price_nano_io"),
+        ("waited", "waited_ms"),
+        ("moved", "moved_ms"),
+        ("ran", "ran_ms"),
+        ("finished", "finished_unix_ms"),
+    ] {
+        let value = shown.remove(new).unwrap();
+        shown.insert(old.to_owned(), value);
     }
     fs::write(&path, older.to_string()).unwrap();
     assert!(ReceiptFile::read(&path).unwrap().verify().is_ok());
@@ -302,4 +320,28 @@ fn settled_by_another_price() -> Option<SignedParts> {
         signed: UnixMillis(5),
     };
     Some(SignedParts::of(Signed::sign(half, &NetworkId::named("ion"), &requester).signed()))
+}
+
+#[test]
+fn a_transcript_of_another_format_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.json");
+    let read = |content: String| {
+        fs::write(&path, content).unwrap();
+        TranscriptFile::read(&path)
+    };
+    // Of a newer one nothing is known but its version.
+    let error = read(r#"{"ion_challenge":3,"said":[]}"#.to_owned()).unwrap_err().to_string();
+    assert!(error.contains("the file has format 3, this binary reads 2"), "{error}");
+    let (id, part) = ("ab".repeat(32), serde_json::json!({ "body": "", "signature": "" }));
+    let mut file = serde_json::json!({
+        "ion_challenge": 1, "network": "ion", "advert": part, "challenge": part, "verdict": part,
+        "shown": {
+            "version": 1, "challenger": id, "provider": id, "challenge": id, "took": 5,
+            "judgement": { "judgement": "passed" }, "signed": 6,
+        },
+    });
+    assert_eq!(read(file.to_string()).unwrap().shown.took, Millis(5), "times had no unit in their names");
+    file["shown"]["took"].take();
+    assert!(matches!(read(file.to_string()).unwrap_err(), TranscriptFileError::Json(_)));
 }

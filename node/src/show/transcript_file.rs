@@ -15,8 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Version of this file format.
-pub const TRANSCRIPT_FILE_VERSION: u32 = 1;
+/// Version of this file format. In the first, times had no unit in their names; a proof of then is one still.
+pub const TRANSCRIPT_FILE_VERSION: u32 = 2;
+const OLDEST_VERSION: u32 = 1;
 /// An answer in hex and its neighbours fit several times.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -41,6 +42,12 @@ pub struct TranscriptFile {
     pub verdict: SignedParts,
     /// What the verdict says.
     pub shown: Verdict,
+}
+
+/// What is read first, for files of other formats.
+#[derive(Deserialize)]
+struct Version {
+    ion_challenge: u32,
 }
 
 /// Why a file proves nothing.
@@ -112,11 +119,11 @@ impl TranscriptFile {
         let unreadable = |source| TranscriptFileError::Unreadable { path: path.to_owned(), source };
         let bytes = files::read_at_most(path, FILE_BYTES_MAX).map_err(unreadable)?;
         let bytes = bytes.ok_or_else(|| TranscriptFileError::TooLarge { path: path.to_owned() })?;
-        let file: Self = serde_json::from_slice(&bytes)?;
-        if file.ion_challenge != TRANSCRIPT_FILE_VERSION {
-            return Err(TranscriptFileError::Version { found: file.ion_challenge });
+        let Version { ion_challenge: found } = serde_json::from_slice(&bytes)?;
+        if !(OLDEST_VERSION..=TRANSCRIPT_FILE_VERSION).contains(&found) {
+            return Err(TranscriptFileError::Version { found });
         }
-        Ok(file)
+        Ok(serde_json::from_slice(&bytes)?)
     }
 
     /// Checks every signature, that the parts belong together, the rows that were shown, and that the verdict is what

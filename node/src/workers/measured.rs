@@ -22,6 +22,7 @@ const FILE_BYTES_MAX: u64 = 256 << 10;
 struct Kept {
     #[serde(flatten)]
     measured: Measured,
+    #[serde(rename = "at_unix_ms")]
     at: UnixMillis,
 }
 

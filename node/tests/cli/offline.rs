@@ -182,10 +182,10 @@ fn receipts_are_proven_offline() {
     );
     let json = &ion(&nobody, &["receipts", "verify", path.to_str().unwrap(), "--json"]).json()[0];
     assert_eq!(
-        (&json["verified"], &json["signed_by"], &json["price"]),
+        (&json["verified"], &json["signed_by"], &json["price_nano_io"]),
         (&true.into(), &"both".into(), &500_000.into())
     );
-    verify(good.replacen("\"price\":500000", "\"price\":400000", 1).as_bytes())
+    verify(good.replacen("\"price_nano_io\":500000", "\"price_nano_io\":400000", 1).as_bytes())
         .failed(1, "the file was edited");
     let mut tampered = ReceiptFile::of(signed_receipt()).unwrap();
     tampered.countersignature.as_mut().unwrap().signature.replace_range(0..4, "0000");
@@ -193,7 +193,7 @@ fn receipts_are_proven_offline() {
         .failed(1, "the requester's half: the signature does not match");
     verify(b"{}").failed(2, "this is no exported receipt");
     verify(b"").failed(2, "this is no exported receipt");
-    verify(good.replacen("\"ion_receipt\":2", "\"ion_receipt\":3", 1).as_bytes()).failed(2, "format 3");
+    verify(good.replacen("\"ion_receipt\":3", "\"ion_receipt\":4", 1).as_bytes()).failed(2, "format 4");
     verify(good.replacen('{', "{\"zzz\":1,", 1).as_bytes()).failed(2, "unknown field `zzz`");
     verify(&vec![b' '; 2 << 20]).failed(2, "larger than any receipt");
     ion(&nobody, &["receipts", "verify", "absent.json"]).failed(2, "could not read absent.json");

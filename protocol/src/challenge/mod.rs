@@ -73,12 +73,15 @@ pub struct Challenge {
     /// How large the product is.
     pub shape: Shape,
     /// A round trip to the provider, measured just before.
+    #[serde(rename = "round_trip_ms")]
     pub round_trip: Millis,
     /// From sending this to holding the commitment: [`time_bound`].
+    #[serde(rename = "bound_ms")]
     pub bound: Millis,
     /// Who else is challenged at the same moment, at most [`BESIDE_MAX`]: one device sold twice has to do both.
     pub beside: Vec<NodeId>,
     /// When it was signed.
+    #[serde(rename = "issued_unix_ms")]
     pub issued: UnixMillis,
 }
 
@@ -153,10 +156,12 @@ pub struct Verdict {
     /// The challenge, by hash.
     pub challenge: DocHash,
     /// From sending it to holding the commitment, or to giving up; by the challenger's clock.
+    #[serde(rename = "took_ms", alias = "took")]
     pub took: Millis,
     /// What was found.
     pub judgement: Judgement,
     /// When it was signed.
+    #[serde(rename = "signed_unix_ms", alias = "signed")]
     pub signed: UnixMillis,
 }
 
@@ -210,7 +215,10 @@ pub enum Unchallenged {
     #[error("a job came, or its owner wanted the device: the challenge was let go")]
     Withdrawn,
     #[error("the device has given challenges what time it has for them; ask again in {wait}")]
-    Budget { wait: Millis },
+    Budget {
+        #[serde(rename = "wait_ms")]
+        wait: Millis,
+    },
     #[error("it is not what this device claims: {what}")]
     Claim { what: String },
     #[error("nothing is to be shown for that commitment")]

@@ -32,6 +32,7 @@ pub struct Outcome {
     /// Receipts with both signatures, verified offline; each counts on both sides.
     pub receipts_verified: u32,
     /// All of it.
+    #[serde(rename = "took_ms")]
     pub took: Millis,
 }
 

@@ -96,7 +96,7 @@ pub struct Log {
 /// One line of `ion node --json`, understood as far as this crate cares.
 pub fn parse(text: &str) -> Result<(u64, Said)> {
     let value: Value = serde_json::from_str(text).map_err(|e| anyhow!("not JSON ({e}): {text}"))?;
-    let at = value.get("at").and_then(Value::as_u64).unwrap_or(0);
+    let at = value.get("at_unix_ms").and_then(Value::as_u64).unwrap_or(0);
     let kind = value.get("event").and_then(Value::as_str).ok_or_else(|| anyhow!("no \"event\": {text}"))?;
     if kind == "listening" {
         #[derive(serde::Deserialize)]
@@ -197,11 +197,13 @@ mod tests {
     fn lines_become_what_they_say() {
         let id = "ab".repeat(32);
         let (at, said) =
-            parse(&format!(r#"{{"event":"listening","node":"{id}","addresses":["/x"],"at":7}}"#)).unwrap();
+            parse(&format!(r#"{{"event":"listening","node":"{id}","addresses":["/x"],"at_unix_ms":7}}"#))
+                .unwrap();
         assert_eq!(at, 7);
         assert_eq!(said, Said::Listening { node: id.parse().unwrap(), addresses: vec!["/x".to_owned()] });
         let job = JobId([1; 16]);
-        let (_, said) = parse(&format!(r#"{{"at":9,"event":"job-accepted","job":"{job}"}}"#)).unwrap();
+        let (_, said) =
+            parse(&format!(r#"{{"at_unix_ms":9,"event":"job-accepted","job":"{job}"}}"#)).unwrap();
         assert_eq!(said, Said::Event(Event::JobAccepted { job }));
         assert_eq!(parse(r#"{"event":"new-thing"}"#).unwrap().1, Said::Other("new-thing".to_owned()));
         assert!(parse("hello").is_err());

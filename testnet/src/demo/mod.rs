@@ -312,6 +312,7 @@ fn save_picture(mandelbrot: &Mandelbrot, jobs: &[Done], options: &Options) -> Re
 struct Offer {
     provider: NodeId,
     devices: Vec<Device>,
+    #[serde(rename = "price_nano_io_per_second")]
     price_per_second: ion_protocol::NanoIo,
 }
 

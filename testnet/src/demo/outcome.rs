@@ -9,6 +9,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     /// From start to end, the build not counted.
+    #[serde(rename = "took_ms")]
     pub took: Millis,
     /// Who took part.
     pub nodes: Vec<NodeLine>,
@@ -49,14 +50,19 @@ pub struct JobLine {
     /// What executed the kernels.
     pub engine: String,
     /// From the order to the first byte moved.
+    #[serde(rename = "waiting_ms")]
     pub waiting: Millis,
     /// Inputs and outputs.
+    #[serde(rename = "moving_ms")]
     pub moving: Millis,
     /// In the provider's worker.
+    #[serde(rename = "running_ms")]
     pub running: Millis,
     /// Metered in kernels.
+    #[serde(rename = "device_time_ns")]
     pub device_time: Nanos,
     /// Owed.
+    #[serde(rename = "price_nano_io")]
     pub price: NanoIo,
     /// What was compared with the independent computation.
     pub checked: String,
@@ -76,12 +82,14 @@ pub struct Death {
     /// All launches.
     pub total: u64,
     /// From the kill until the light node counted the attempt as lost.
+    #[serde(rename = "noticed_ms")]
     pub noticed: Millis,
     /// Why it did, in its own words.
     pub why: String,
     /// Who ran the job again.
     pub rerun_on: String,
     /// From the kill to the job's end.
+    #[serde(rename = "recovered_ms")]
     pub recovered: Millis,
 }
 

@@ -203,7 +203,7 @@ fn the_benchmark_gives_figures() {
     let dir = tempfile::tempdir().unwrap();
     let figures = bench_appends(dir.path(), 0.2, 16).unwrap();
     assert!(
-        figures.appends > 0 && figures.raw_syncs_per_second > 0.0 && figures.p50 <= figures.p99,
+        !figures.latencies.is_empty() && figures.raw_syncs_per_second > 0.0 && figures.latencies.is_sorted(),
         "{figures:?}"
     );
 }
