@@ -7,7 +7,11 @@
 //! Never: looks at control flow; the answers hold at every instruction.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{effects::Reg, flow::Flow, stride::Strides};
+use super::{
+    effects::Reg,
+    flow::{self, Flow},
+    stride::Strides,
+};
 use crate::{
     cpu::{
         code::{CmpTy, Code, Fill, FloatOp, FloatTy, Kernel, Kind, NONE},
@@ -28,8 +32,8 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// `rows`: whether the threads of a pass always lie in one row of the block.
-    pub fn of(kernel: &Kernel, flow: &Flow, rows: bool) -> Classes {
+    /// `rows`: whether the threads of a pass always lie in one row of the block. `None` if that takes too long to find.
+    pub fn of(kernel: &Kernel, flow: &Flow, rows: bool) -> Option<Classes> {
         let registers = flow.widths.len();
         let mut constants = vec![None; registers];
         let mut fixed = vec![false; registers];
@@ -59,11 +63,11 @@ impl Classes {
             strides: Strides::default(),
             agreeable: Vec::new(),
         };
-        while classes.spread(kernel, flow) {}
-        while classes.settle(kernel, flow) {}
-        classes.strides = Strides::of(kernel, flow, &classes, rows);
+        flow::settle(|| classes.spread(kernel, flow))?;
+        flow::settle(|| classes.settle(kernel, flow))?;
+        classes.strides = Strides::of(kernel, flow, &classes, rows)?;
         classes.find_agreeable(kernel, flow);
-        classes
+        Some(classes)
     }
 
     pub fn varying(&self, reg: Reg) -> bool {

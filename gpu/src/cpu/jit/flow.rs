@@ -4,7 +4,7 @@
 //! instructions that are left to the interpreter or need a whole warp, and after stores: no load follows a store within
 //! a block.
 //! Never: generates code.
-//! Limits: [`CODES_MAX`], [`LIVENESS_BITS_MAX`]; what exceeds them is interpreted.
+//! Limits: [`CODES_MAX`], [`LIVENESS_BITS_MAX`], [`ROUNDS_MAX`]; what exceeds them is interpreted.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{
@@ -17,6 +17,9 @@ use crate::cpu::code::{Code, Kernel, Kind, NONE};
 pub const CODES_MAX: usize = 1 << 15;
 /// Bits of all liveness sets together: 32 MiB.
 const LIVENESS_BITS_MAX: usize = 1 << 28;
+/// Times that a kernel is read through until nothing new is found: compilers' code settles after as many as its loops lie
+/// in each other, while code written against its own order takes one for each instruction.
+const ROUNDS_MAX: usize = 64;
 /// A register that is used with 32 and with 64 bits.
 const MIXED: u8 = 3;
 
@@ -100,7 +103,7 @@ impl Flow {
         }
         let live = vec![pinned.clone(); blocks.len()];
         let mut flow = Flow { blocks, begins, effects, widths, live, pinned };
-        flow.find_live();
+        settle(|| flow.find_live())?;
         Some(flow)
     }
 
@@ -109,15 +112,14 @@ impl Flow {
         self.begins.get(pc as usize).filter(|b| **b != NONE).map(|b| *b as usize)
     }
 
-    fn find_live(&mut self) {
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for b in (0..self.blocks.len()).rev() {
-                let set = self.live_at(b, self.blocks[b].start);
-                changed |= self.live[b].join(&set);
-            }
+    /// One round of: what a block reads, or leaves to those after it, is live at its start.
+    fn find_live(&mut self) -> bool {
+        let mut changed = false;
+        for b in (0..self.blocks.len()).rev() {
+            let set = self.live_at(b, self.blocks[b].start);
+            changed |= self.live[b].join(&set);
         }
+        changed
     }
 
     /// What is live before instruction `pc` of block `b`.
@@ -156,6 +158,11 @@ impl Flow {
     pub fn live_at_start(&self) -> &Set {
         &self.live[0]
     }
+}
+
+/// Goes round until nothing changes; `None` if that takes more than [`ROUNDS_MAX`].
+pub fn settle(mut round: impl FnMut() -> bool) -> Option<()> {
+    (0..ROUNDS_MAX).any(|_| !round()).then_some(())
 }
 
 /// The slots of each register, [`MIXED`] where uses disagree.

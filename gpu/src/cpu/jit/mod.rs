@@ -26,7 +26,8 @@
 //!
 //! Machine code is written to pages that are then made executable and no longer writable; nothing is ever both.
 //! Never: changes a result. An instruction that is not translated costs time, nothing else.
-//! Limits: [`flow::CODES_MAX`], [`region::REGION_CODES_MAX`], [`unit::UNIT_CODES_MAX`], [`cache::UNITS_MAX`].
+//! Limits: [`flow::CODES_MAX`], [`region::REGION_CODES_MAX`], [`unit::UNIT_CODES_MAX`],
+//! [`unit::UNIT_SIZE_MAX`], [`cache::UNITS_MAX`].
 //! Tests: `gpu/tests/cpu_engines.rs`, and all of `gpu/tests/cpu_*.rs` on both engines.
 
 mod build;

@@ -11,7 +11,7 @@ use super::{
     class::Classes,
     effects::{Reg, wide_int},
     emit::NARROW,
-    flow::Flow,
+    flow::{self, Flow},
 };
 use crate::{
     cpu::{
@@ -57,7 +57,7 @@ impl Rows {
 pub struct Strides(Vec<Stride>);
 
 impl Strides {
-    pub fn of(kernel: &Kernel, flow: &Flow, classes: &Classes, rows: bool) -> Strides {
+    pub fn of(kernel: &Kernel, flow: &Flow, classes: &Classes, rows: bool) -> Option<Strides> {
         let mut strides = Strides(vec![Stride::Open; flow.widths.len()]);
         for (slot, fill) in &kernel.fills {
             let Fill::Special(special, part) = fill else { continue };
@@ -74,7 +74,7 @@ impl Strides {
                 strides.0[slot as usize] = Stride::Even(0);
             }
         }
-        while strides.spread(kernel, flow, classes) {}
+        flow::settle(|| strides.spread(kernel, flow, classes))?;
         for (reg, stride) in strides.0.iter_mut().enumerate() {
             let useful =
                 (reg as u32) < kernel.slots && classes.varying(reg as u32) && !classes.lazy(reg as u32);
@@ -82,7 +82,7 @@ impl Strides {
                 *stride = Stride::Uneven;
             }
         }
-        strides
+        Some(strides)
     }
 
     pub fn get(&self, reg: Reg) -> Option<i64> {

@@ -4,7 +4,7 @@
 //! Regions are found from the first instruction on: wherever one is left, and after every instruction that the
 //! interpreter executes, another may begin.
 //! Never: is freed while a warp may be in it: whoever runs a unit holds it.
-//! Limits: [`UNIT_CODES_MAX`].
+//! Limits: [`UNIT_CODES_MAX`], [`UNIT_SIZE_MAX`], [`REGION_SIZE_MAX`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{
@@ -29,9 +29,13 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module, default_libcall_names};
 
-/// Instructions of all regions of a kernel together. Some 20 microseconds each, so a kernel is ready in a fraction of
-/// a second whatever it is; what is beyond is interpreted.
+/// Instructions of all regions of a kernel together; what is beyond is interpreted.
 pub const UNIT_CODES_MAX: u32 = 16_384;
+/// Cranelift's instructions that they become. Most become some fifty, an atomic operation a thousand; each takes some ten
+/// microseconds, so a kernel is ready in seconds at worst, and in a fraction of one as a rule.
+pub const UNIT_SIZE_MAX: usize = 1 << 18;
+/// The same of one region, since large ones take longer for each.
+pub const REGION_SIZE_MAX: usize = 1 << 16;
 
 type Entry = unsafe extern "C" fn(*mut Context) -> u32;
 
@@ -105,22 +109,26 @@ impl Unit {
     pub fn translate(kernel: &Kernel, rows: Rows) -> Option<Unit> {
         let flow = Flow::of(kernel)?;
         // For narrow and for wide regions.
-        let classes = [Rows::Ragged, Rows::Passes].map(|below| Classes::of(kernel, &flow, below < rows));
+        let classes = [
+            Classes::of(kernel, &flow, Rows::Ragged < rows)?,
+            Classes::of(kernel, &flow, Rows::Passes < rows)?,
+        ];
         let mut module = JITModule::new(JITBuilder::with_isa(isa()?, default_libcall_names()));
         let reach = define_reach(&mut module)?;
         let mut found: Vec<(u32, FuncId, Region)> = Vec::new();
         let (mut open, mut seen) = (vec![0u32], vec![false; kernel.codes.len() + 1]);
-        let (mut total, mut sites) = (0, 0);
-        while let Some(pc) = open.pop() {
+        let mut so_far = SoFar::default();
+        while let Some(pc) = open.pop().filter(|_| so_far.size < UNIT_SIZE_MAX) {
             if std::mem::replace(&mut seen[pc as usize], true) {
                 continue;
             }
             let Some(block) = flow.at(pc) else { continue };
             let plan = Plan::choose(kernel, &flow, &classes, rows, block)
-                .filter(|plan| total + plan.total <= UNIT_CODES_MAX);
+                .filter(|plan| so_far.codes + plan.total <= UNIT_CODES_MAX);
             let made = plan.and_then(|plan| {
-                total += plan.total;
-                define(&mut module, kernel, &flow, &classes[usize::from(plan.wide)], &plan, reach, &mut sites)
+                so_far.codes += plan.total;
+                let classes = &classes[usize::from(plan.wide)];
+                define(&mut module, kernel, &flow, classes, &plan, reach, &mut so_far)
             });
             match made {
                 Some((id, region)) => {
@@ -151,6 +159,7 @@ impl Unit {
         let early = (0..kernel.slots).filter(|reg| live.has(*reg) && !classes[0].fixed(*reg));
         let early_slots = early.flat_map(slots).filter(|slot| !classes[0].fixed(*slot)).collect();
         let early_preds = (kernel.slots..kernel.slots + kernel.preds).any(|reg| live.has(reg));
+        let sites = so_far.sites;
         Some(Unit { begins, regions, shadow, sites, early_slots, early_preds, module: Some(module) })
     }
 
@@ -186,6 +195,15 @@ fn define_reach(module: &mut JITModule) -> Option<FuncId> {
     Some(id)
 }
 
+/// What the regions of a unit have come to.
+#[derive(Default)]
+struct SoFar {
+    codes: u32,
+    /// Cranelift's instructions, of regions that were too large as well.
+    size: usize,
+    sites: u32,
+}
+
 fn define(
     module: &mut JITModule,
     kernel: &Kernel,
@@ -193,7 +211,7 @@ fn define(
     classes: &Classes,
     plan: &Plan,
     reach: FuncId,
-    sites: &mut u32,
+    so_far: &mut SoFar,
 ) -> Option<(FuncId, Region)> {
     let mut signature = module.make_signature();
     signature.params.push(AbiParam::new(I64));
@@ -204,7 +222,13 @@ fn define(
     let config = module.target_config();
     let reach = module.declare_func_in_func(reach, &mut function.func);
     let b = FunctionBuilder::new(&mut function.func, &mut builder);
-    let region = build(b, OfUnit { config, reach, sites }, kernel, flow, classes, plan)?;
+    let unit = OfUnit { config, reach, sites: &mut so_far.sites };
+    let region = build(b, unit, kernel, flow, classes, plan)?;
+    let size = function.func.dfg.num_insts();
+    so_far.size += size;
+    if size > REGION_SIZE_MAX {
+        return None;
+    }
     let id = module.declare_anonymous_function(&signature).ok()?;
     module.define_function(id, &mut function).ok()?;
     Some((id, region))

@@ -5,9 +5,12 @@ use super::{Case, Ends, SHORT, kernel, many, module};
 use crate::cpu_bench::{Bench, LIMITS};
 use ion_gpu::{backend::RunLimits, ptx::limits};
 use ion_protocol::{
-    Bytes,
+    Bytes, Millis,
     job::{Buffer, Init, Phase, Step},
 };
+
+/// For what takes milliseconds, on a machine that does other things as well.
+const QUICK: Millis = Millis(8_000);
 
 /// Functions `f0` to `f{depth - 1}`, each of which calls the one before `width` times; `f0` has this body.
 fn calls(depth: usize, width: usize, last: &str) -> String {
@@ -23,7 +26,7 @@ fn case(name: &str, text: String, ends: Ends) -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    [recursion(), registers(), declarations(), sizes()].into_iter().flatten().collect()
+    [recursion(), registers(), declarations(), sizes(), translations()].into_iter().flatten().collect()
 }
 
 fn recursion() -> Vec<Case> {
@@ -209,6 +212,31 @@ fn sizes() -> Vec<Case> {
             Ends::Refused("labels in a module"),
         ),
         case("sixty thousand instructions in a row", kernel(&straight), Ends::Well),
+    ]
+}
+
+/// Kernels that run for milliseconds, and of which machine code would take a minute to make: whether there is any is for
+/// nobody to notice.
+fn translations() -> Vec<Case> {
+    let numbers = 9000;
+    let sums = many(numbers, |n| format!("add.u32 %x{n}, %x{}, 1;\n", (n + 1) % numbers));
+    let backwards = many(6000, |n| format!("L{}: @%p1 bra L{n};\nbra L{n};\n", n + 1));
+    let moves = many(29_000, |n| format!("mov.u32 %x{n}, %x{};\n", n + 1));
+    let quick = |name: &str, body: &str| {
+        let mut bench = Bench::new(&kernel(body), "k").buffer(vec![0; 64]);
+        bench.limits = RunLimits { run: QUICK, ..LIMITS };
+        Case::new(name, bench, Ends::Well)
+    };
+    vec![
+        quick("atomic operations by the thousand", &"atom.global.add.f64 %g1, [%d0], %g0;\n".repeat(20_000)),
+        quick(
+            "jumps from each block to the one before",
+            &format!(".reg .b32 %x<{numbers}>;\nbra L6000;\nEND: {sums}ret;\nL0: bra END;\n{backwards}"),
+        ),
+        quick(
+            "values that move against the order",
+            &format!(".reg .b32 %x<29001>;\n{moves}mov.u32 %x29000, %r0;"),
+        ),
     ]
 }
 
