@@ -10,7 +10,10 @@ use ion_protocol::{
     hardware::Device,
     job::{EngineNeed, Needs},
 };
-use std::{collections::BTreeSet, sync::OnceLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 /// Keys a class is spread over, by four bits of the provider's id.
 pub(super) const SHARDS: u8 = 16;
@@ -60,16 +63,17 @@ pub(super) fn shard_of(node: &NodeId) -> u8 {
     node.0[0] % SHARDS
 }
 
-/// Whether `key` is one that providers may stand under: of every kind, class and shard there is one, 256 in all.
-pub(super) fn is_key(key: &[u8]) -> bool {
-    static KEYS: OnceLock<BTreeSet<[u8; 32]>> = OnceLock::new();
+/// Whether `node` may stand under `key`: there is one of every kind, class and shard, 256 in all, and those of its own
+/// shard are 16. So nobody fills them all under a few names.
+pub(super) fn may_stand_under(node: &NodeId, key: &[u8]) -> bool {
+    static KEYS: OnceLock<BTreeMap<[u8; 32], u8>> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         let classes = 0..CLASSES_GIB.len();
         let buckets =
             KINDS.into_iter().flat_map(|kind| classes.clone().map(move |class| Bucket { kind, class }));
-        buckets.flat_map(|bucket| (0..SHARDS).map(move |shard| bucket.key(shard))).collect()
+        buckets.flat_map(|bucket| (0..SHARDS).map(move |shard| (bucket.key(shard), shard))).collect()
     });
-    <&[u8; 32]>::try_from(key).is_ok_and(|key| keys.contains(key))
+    <&[u8; 32]>::try_from(key).is_ok_and(|key| keys.get(key) == Some(&shard_of(node)))
 }
 
 /// The keys a provider of these devices stands under; at most one a kind and class.
@@ -140,9 +144,10 @@ mod tests {
             }
         }
         assert_eq!(all.len(), 256);
-        assert!(all.iter().all(|key| is_key(key)));
+        assert!(offered(&node, &everything).iter().all(|key| may_stand_under(&node, key)));
+        assert_eq!(all.iter().filter(|key| may_stand_under(&node, &key[..])).count(), 16, "of its own shard");
         for other in [&[][..], &[0; 32], &all.first().unwrap()[..31], &[7; 33]] {
-            assert!(!is_key(other), "{other:?}");
+            assert!(!may_stand_under(&node, other), "{other:?}");
         }
         assert_eq!(shard_of(&node), 15);
     }

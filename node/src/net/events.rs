@@ -234,10 +234,11 @@ impl SwarmLoop {
         }
     }
 
-    /// kad has checked that the sender is the provider; what it may claim is bounded here. Keys of no meaning are not
-    /// kept: the store has room for so many, and they would shut out those that providers stand under.
+    /// kad has checked that the sender is the provider; what it may claim is bounded here. Keys that are not for
+    /// it are not kept: the store has room for so many, and they would shut out those that providers stand under.
     fn on_provider(&mut self, mut record: kad::ProviderRecord) {
-        if !capability::is_key(record.key.as_ref()) {
+        let key = record.key.as_ref();
+        if !node_of(&record.provider).is_some_and(|node| capability::may_stand_under(&node, key)) {
             return;
         }
         record.addresses.retain(|address| scope(address).is_some());
