@@ -80,6 +80,10 @@ impl Directory {
         self.offers.values()
     }
 
+    pub(crate) fn offer(&self, node: &NodeId) -> Option<&Offer> {
+        self.offers.get(node)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.offers.len()
     }

@@ -191,7 +191,7 @@ impl Engine {
         if advert.node == self.out.me {
             return self.provider.seen(advert.seq);
         }
-        let (provider, devices, room) = (advert.node, advert.devices.len() as u32, advert.free > 0);
+        let (provider, devices, free) = (advert.node, advert.devices.len() as u32, advert.free);
         match self.market.directory.take(&self.out.me, advert, now) {
             Taken::Ignored => return,
             Taken::Newer => {}
@@ -199,7 +199,10 @@ impl Engine {
         }
         self.out.deadlines.sooner(Topic::Directory, now.mono.saturating_add(SWEEP_EVERY));
         Challenger::await_patrol(&mut Cx { now, out: &mut self.out, market: &mut self.market });
-        with!(self, now, requester, cx => requester.wake(room.then_some(provider), cx));
+        if free > 0 {
+            self.market.rooms.says_free(provider, usize::from(free));
+        }
+        with!(self, now, requester, cx => requester.wake((free > 0).then_some(provider), cx));
     }
 
     fn on_answer(&mut self, call: CallId, from: NodeId, mut result: Result<Answer, CallError>, now: Now) {
@@ -353,7 +356,7 @@ impl Engine {
     pub fn why(&self, job: &JobId, now: Now) -> Option<Explanation> {
         let view = self.requester.view(job)?;
         let mut explanation = match self.requester.head(job) {
-            Some(head) => self.explain(job, &head.spec, &head.rests, now),
+            Some(head) => self.explain(job, &head.spec, Some(&head.rests), now),
             None => Explanation::default(),
         };
         explanation.job = Some(*job);
@@ -364,10 +367,10 @@ impl Engine {
 
     /// Where a job would go; the same code as for a real one, and no messages.
     pub fn match_spec(&self, spec: &JobSpec, now: Now) -> Explanation {
-        self.explain(&JobId([0; 16]), spec, &Rests::new(), now)
+        self.explain(&JobId([0; 16]), spec, None, now)
     }
 
-    fn explain(&self, job: &JobId, spec: &JobSpec, rests: &Rests, now: Now) -> Explanation {
+    fn explain(&self, job: &JobId, spec: &JobSpec, rests: Option<&Rests>, now: Now) -> Explanation {
         let ranking = self.market.rank(&self.out.config, job, spec, rests, now);
         Explanation {
             job: None,

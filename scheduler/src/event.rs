@@ -144,6 +144,13 @@ pub enum RejectReason {
         #[serde(rename = "wait_ms")]
         wait: Millis,
     },
+    #[error(
+        "it has no room for more jobs of ours; it is asked again in {wait}, or when one of them is done there"
+    )]
+    Full {
+        #[serde(rename = "wait_ms")]
+        wait: Millis,
+    },
     #[error("none of its devices qualifies: {unmet:?}")]
     Unmet { unmet: Unmet },
     #[error("it is in region \"{region}\"")]

@@ -21,6 +21,7 @@ mod outbox;
 mod provider;
 mod reputation;
 mod requester;
+mod rooms;
 mod score;
 pub mod view;
 

@@ -8,11 +8,13 @@ use crate::{
     event::{RejectReason, Rejection},
     outbox::rendezvous,
     reputation::Reputation,
+    rooms::{Room, Rooms},
     score::score,
     view::{CandidateView, ClaimView, OfferView, ScoreTerms, Standing},
 };
 use ion_protocol::{
-    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now, hardware::Device, job::JobSpec, limits,
+    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now, advert::Advert, hardware::Device, job::JobSpec,
+    limits,
 };
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -25,6 +27,7 @@ pub(crate) struct Market {
     pub(crate) directory: Directory,
     pub(crate) reputation: Reputation,
     pub(crate) claims: Claims,
+    pub(crate) rooms: Rooms,
 }
 
 /// How long a provider is left alone by a job, and how often it had to be.
@@ -32,7 +35,7 @@ pub(crate) struct Market {
 pub(crate) struct Rest {
     pub(crate) until: Millis,
     pub(crate) times: u32,
-    /// Only for want of room: a newer advert with a free device shortens it.
+    /// Only for want of room: a newer advert with a free device shortens it, and a job of ours that is done there.
     pub(crate) busy: bool,
 }
 
@@ -62,13 +65,21 @@ pub(crate) struct Ranking<'a> {
 }
 
 impl Market {
-    /// Ranks the directory for `spec`. At most one device a provider: its cheapest that fits.
+    /// How it stands with the room for one more job of ours at a provider. Until it says otherwise, as much is taken for
+    /// granted as one like this node would have: its devices, and what one requester may have waiting.
+    pub(crate) fn room(&self, config: &Config, advert: &Advert, now: Now) -> Room {
+        let usual = advert.devices.len().saturating_add((config.queue_max / 2).max(1));
+        self.rooms.of(&advert.node, usual, now.mono)
+    }
+
+    /// Ranks the directory for `spec`. At most one device a provider: its cheapest that fits. Without `rests`, as for a job
+    /// that is not there yet: whom it would go to, if need be after waiting for room.
     pub(crate) fn rank(
         &self,
         config: &Config,
         job: &JobId,
         spec: &JobSpec,
-        rests: &Rests,
+        rests: Option<&Rests>,
         now: Now,
     ) -> Ranking<'_> {
         let mut ranking = Ranking::default();
@@ -132,7 +143,7 @@ impl Market {
         config: &Config,
         spec: &JobSpec,
         offer: &'a Offer,
-        rests: &Rests,
+        rests: Option<&Rests>,
         now: Now,
     ) -> Result<Candidate<'a>, RejectReason> {
         let advert = offer.advert.body();
@@ -143,12 +154,8 @@ impl Market {
         if advert.devices.is_empty() {
             return Err(RejectReason::NoDevices);
         }
-        if let Some(rest) = rests.get(&advert.node).filter(|rest| rest.until > now.mono) {
-            return Err(if *rest == Rest::FOR_EVER {
-                RejectReason::FalseResult
-            } else {
-                RejectReason::Resting { wait: rest.until.saturating_sub(now.mono) }
-            });
+        if let Some(rests) = rests {
+            self.check_rest(config, advert, rests, now)?;
         }
         let believed = |device: &Device| self.claims.believed(advert.node, device, now.wall);
         let power = |device: &Device| believed(device).unwrap_or_default();
@@ -182,6 +189,28 @@ impl Market {
         match cheapest.min_by_key(|(terms, device)| (terms.total, device.index)) {
             Some((terms, device)) => Ok(Candidate { offer, device, terms }),
             None => Err(RejectReason::NoDevices),
+        }
+    }
+
+    /// Whether this job may ask the provider now.
+    fn check_rest(
+        &self,
+        config: &Config,
+        advert: &Advert,
+        rests: &Rests,
+        now: Now,
+    ) -> Result<(), RejectReason> {
+        if let Some(rest) = rests.get(&advert.node).filter(|rest| rest.until > now.mono) {
+            let wait = rest.until.saturating_sub(now.mono);
+            return Err(match rest.busy {
+                _ if *rest == Rest::FOR_EVER => RejectReason::FalseResult,
+                true => RejectReason::Full { wait },
+                false => RejectReason::Resting { wait },
+            });
+        }
+        match self.room(config, advert, now) {
+            Room::Full { until } => Err(RejectReason::Full { wait: until.saturating_sub(now.mono) }),
+            Room::There | Room::Asked => Ok(()),
         }
     }
 }
@@ -253,6 +282,7 @@ fn remedy(reason: &RejectReason, spec: &JobSpec) -> String {
         RejectReason::Resting { .. } => {
             "patience: a provider that failed or refused rests a while".to_owned()
         }
+        RejectReason::Full { .. } => "patience: a provider has no room for more jobs of ours".to_owned(),
         RejectReason::Unmet { unmet } => format!("a lower demand on the device ({unmet:?})").to_lowercase(),
         RejectReason::Region { .. } => format!("a wider region than \"{}\"", spec.needs.region),
         RejectReason::Latency { .. } => {

@@ -263,6 +263,7 @@ impl RejectReason {
     pub(crate) fn kind_text(&self) -> String {
         match self {
             RejectReason::Resting { .. } => "it failed or refused this job a moment ago".to_owned(),
+            RejectReason::Full { .. } => "it has no room for more jobs of ours".to_owned(),
             RejectReason::Latency { limit, .. } => format!("its round trip is over {limit}"),
             RejectReason::Expired
             | RejectReason::Unmet { .. }
@@ -280,6 +281,7 @@ impl RejectReason {
     pub(crate) fn kind(&self) -> RejectReason {
         match self {
             RejectReason::Resting { .. } => RejectReason::Resting { wait: Millis::ZERO },
+            RejectReason::Full { .. } => RejectReason::Full { wait: Millis::ZERO },
             RejectReason::Latency { limit, .. } => {
                 RejectReason::Latency { found: Millis::ZERO, limit: *limit }
             }

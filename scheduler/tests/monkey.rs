@@ -88,6 +88,18 @@ fn a_burst_beyond_all_queues_is_worked_off_and_nothing_fails() {
     assert_eq!((done + cancelled, stuck.len(), world.rules.failed), (200, 0, 0));
 }
 
+/// What a provider has room for is its own word; that it has none is asked once for all jobs that wait, not once for each.
+#[test]
+fn a_burst_at_one_provider_keeps_its_devices_busy_and_orders_little_more_than_it_takes() {
+    for provider in [2, 3, 4] {
+        for seed in seeds(7_000).take(4) {
+            let burst = World::burst(seed, provider, 60);
+            println!("provider {provider}, seed {seed}: {burst:?}");
+            assert!(burst.orders <= 80 && burst.busy >= 990, "provider {provider}, seed {seed}: {burst:?}");
+        }
+    }
+}
+
 #[test]
 fn a_provider_that_always_lies_is_found_out_and_its_jobs_are_done_elsewhere() {
     let mut lies = 0;

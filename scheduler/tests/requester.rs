@@ -4,7 +4,7 @@ mod desk;
 
 use desk::{Desk, JOB, id, inputs, key, outputs, receipt, spec};
 use ion_protocol::{
-    Attempt, Bytes, JobId, Millis, NanoIo, Nanos,
+    Attempt, Bytes, Millis, NanoIo, Nanos,
     advert::Advert,
     deal::RefusalReason,
     fault::{Fault, Place},
@@ -303,25 +303,6 @@ fn a_provider_that_says_it_has_room_and_refuses_is_asked_less_and_less_often() {
         }
     }
     assert!((5..=12).contains(&orders), "{orders} orders in a minute");
-}
-
-#[test]
-fn of_jobs_that_wait_for_room_one_asks_for_the_place_of_each_that_is_done() {
-    let (mut desk, order) = Desk::leased();
-    for n in 1..=3 {
-        let job = JobId([n; 16]);
-        desk.feed(Input::Owner(OwnerInput::Submit { job, spec: spec(), inline: Vec::new(), verify: 0 }));
-        desk.disk_works();
-        let (call, ..) = desk.order_call();
-        desk.answer(call, 2, refused(RefusalReason::Busy { queued: 8 })).pass(1).disk_works();
-    }
-    desk.deliver(2, receipt(&order), true).disk_works();
-    assert!(desk.has_event(|event| matches!(event, Event::JobEnded { end: JobEnd::Done { .. }, .. })));
-    let asks: Vec<_> =
-        desk.calls().into_iter().filter(|(.., request)| matches!(request, Request::Order(_))).collect();
-    let [(_, to, Request::Order(order))] = &asks[..] else { panic!("{asks:?}") };
-    let order = order.clone().verify(&Config::default().network).expect("signed");
-    assert_eq!((*to, order.job), (id(2), JobId([1; 16])), "the one that has waited longest");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) struct Delivery {
 
 /// The first delivery of the attempt that counts.
 pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut Cx<'_>) -> State {
+    // Its device is another's by now, however long the outputs are fetched and checked here.
+    cx.market.rooms.left(live.provider(), head.id);
     if let Err(why) = check(head, &live, &delivery, cx) {
         let message: String = why.chars().take(limits::TEXT_BYTES_MAX / 4).collect();
         cx.out.refuse(delivery.inbound, RefusalReason::Delivery { message });

@@ -4,7 +4,7 @@ use crate::{
     config::{Config, start_margin},
     event::{Event, Rejection},
     input::{CheckId, FetchId, InboundId},
-    matching::Rests,
+    matching::{Market, Rests},
     view::{AttemptView, JobView, OutputView},
 };
 use ion_protocol::{
@@ -64,6 +64,8 @@ pub(crate) struct Head {
     pub(crate) lost: u32,
     pub(crate) last_fault: Option<Fault>,
     pub(crate) rests: Rests,
+    /// It was the next in turn for room there, and has not looked since.
+    pub(crate) turn_at: Option<NodeId>,
     pub(crate) attempts: Vec<AttemptView>,
     /// The owner wants it stopped.
     pub(crate) cancelled: bool,
@@ -97,10 +99,14 @@ pub(crate) enum State {
 }
 
 /// Looking for a provider.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seeking {
     /// When to look through the directory.
     pub(crate) look_at: Millis,
+    /// The best one, that has to answer another job of ours first.
+    pub(crate) awaits: Option<NodeId>,
+    /// Those that fit but for want of room.
+    pub(crate) full: Vec<NodeId>,
 }
 
 /// The one attempt that counts.
@@ -206,7 +212,24 @@ pub(crate) struct Summary {
     pub(crate) outputs: Vec<OutputView>,
 }
 
+impl Seeking {
+    /// From then on.
+    pub(crate) fn at(look_at: Millis) -> Self {
+        Self { look_at, ..Self::default() }
+    }
+
+    pub(crate) fn waits_for(&self, provider: &NodeId) -> bool {
+        self.awaits.as_ref() == Some(provider) || self.full.contains(provider)
+    }
+}
+
 impl Live {
+    /// It is over, one way or the other.
+    pub(crate) fn over(&self, market: &mut Market) {
+        market.directory.over(&self.provider(), self.advert_seq);
+        market.rooms.left(self.provider(), self.order.job);
+    }
+
     pub(crate) fn attempt(&self) -> Attempt {
         self.order.attempt
     }
@@ -350,6 +373,7 @@ impl Head {
             lost: 0,
             last_fault: None,
             rests: Rests::new(),
+            turn_at: None,
             attempts: Vec::new(),
             cancelled: false,
             durable: false,

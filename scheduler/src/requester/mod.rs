@@ -429,10 +429,11 @@ impl Requester {
     fn refuse(&mut self, job: JobId, why: &str, cx: &mut Cx<'_>) {
         let Some(Job { state, .. }) = self.jobs.remove(&job) else { return };
         if let Some(live) = state.live() {
-            cx.market.directory.over(&live.provider(), live.advert_seq);
+            live.over(cx.market);
         }
         cx.out.deadlines.set(Topic::Job(job), None);
         cx.out.event(Event::JobRefused { job, why: why.to_owned() });
+        self.follow(cx);
     }
 
     /// Our half is durable: it may leave now, and the job moves on.
@@ -454,16 +455,14 @@ impl Requester {
                     let countersignature = countersignature.signed().clone();
                     cx.out.answer(inbound, Response::Countersigned(countersignature));
                 }
-                cx.market.directory.over(&live.provider(), live.advert_seq);
+                live.over(cx.market);
                 let check = countersignature.check.clone();
                 steps::judged(head, attempt, Settled { receipt, outputs, check }, cx)
             }
             other => other,
         });
         if let Some((half, unasked, price)) = half {
-            let provider = half.provider;
             self.handovers.keep(job, attempt, half);
-            self.follow(provider, cx);
             self.counts.spent = self.counts.spent.saturating_add(price);
             if unasked {
                 self.handovers.start(job, attempt, cx);
@@ -552,6 +551,7 @@ impl Requester {
             | State::Countersigning(_)
             | State::Ending { .. } => drop(self.jobs.insert(id, job)),
         }
+        self.follow(cx);
     }
 
     fn count(&mut self, end: &JobEnd) {

@@ -238,12 +238,14 @@ fn carry_on(head: &mut Head, live: Option<(Order, Signed<Order>)>, cx: &mut Cx<'
             let fault = head.last_fault.clone().unwrap_or(Fault::Cancelled);
             return seek::end(head, JobEnd::Failed { fault }, cx);
         }
-        return State::Seeking(Seeking { look_at: cx.now.mono });
+        return State::Seeking(Seeking::at(cx.now.mono));
     };
     head.reopen(order.attempt);
     head.inline = order.inline.clone();
     let signed = Now { mono: cx.now.mono, wall: seek::signed_at(&order) };
     let live = Live { order, engine: None, signed, resumed: true, advert_seq: 0 };
+    cx.market.rooms.asked(live.provider(), head.id, cx.now.mono);
+    cx.market.rooms.taken(live.provider(), head.id, cx.now.mono);
     seek::query(head, &live, cx);
     State::Leased(Leased::new(live, &cx.out.config, cx.now.mono))
 }

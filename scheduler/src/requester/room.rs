@@ -1,8 +1,11 @@
 //! Jobs that wait for room at a provider, and what makes them ask again before their rest is over.
 
-use super::{Cx, Requester, job::State};
-use crate::deadline::Topic;
-use ion_protocol::{Millis, NodeId};
+use super::{
+    Cx, Requester,
+    job::{Head, Job, Seeking, State},
+};
+use crate::{deadline::Topic, rooms::Room};
+use ion_protocol::{JobId, Millis, NodeId};
 
 /// A job looks through the directory at most this often, however many adverts come.
 const LOOK_EVERY: Millis = Millis(50);
@@ -27,20 +30,42 @@ impl Requester {
         }
     }
 
-    /// A job of ours is done there, and has left its place to another: the one that has waited longest for want of room there
-    /// asks at once. Each that is done makes one ask, so that a long queue of ours keeps a device busy and asks for no more
-    /// than it gets.
-    pub(super) fn follow(&mut self, provider: NodeId, cx: &mut Cx<'_>) {
-        let now = cx.now.mono;
-        let waiting = self.jobs.iter_mut().filter_map(|(id, job)| {
-            let State::Seeking(seeking) = &mut job.state else { return None };
-            let rest = job.head.rests.get_mut(&provider).filter(|rest| rest.busy && rest.until > now)?;
-            Some((job.head.idle_since, *id, seeking, rest))
-        });
-        if let Some((_, job, seeking, rest)) = waiting.min_by_key(|(since, id, ..)| (*since, *id)) {
-            // A place is free there, whatever was said before.
-            (rest.times, rest.until, seeking.look_at) = (0, now, now);
-            cx.out.deadlines.set(Topic::Job(job), Some(now));
+    /// Where there is room now, the job that has waited longest for it looks; once it has, whatever it found, this is asked
+    /// again, so that no room is left while somebody waits. Where there is none, who waited for the answer looks elsewhere.
+    pub(super) fn follow(&mut self, cx: &mut Cx<'_>) {
+        while let Some(provider) = cx.market.rooms.news() {
+            let Some(offer) = cx.market.directory.offer(&provider) else { continue };
+            match cx.market.room(&cx.out.config, &offer.advert, cx.now) {
+                Room::There => {
+                    let next = self.waiting(provider).min_by_key(|(id, head, _)| (head.idle_since, **id));
+                    if let Some((id, head, seeking)) = next {
+                        head.turn_at = Some(provider);
+                        if let Some(rest) = head.rests.get_mut(&provider).filter(|rest| rest.busy) {
+                            // There is room, whatever was said before.
+                            (rest.times, rest.until) = (0, cx.now.mono);
+                        }
+                        look_now(*id, seeking, cx);
+                    }
+                }
+                Room::Full { .. } => {
+                    let asked = self.waiting(provider).filter(|(.., s)| s.awaits == Some(provider));
+                    asked.for_each(|(id, _, seeking)| look_now(*id, seeking, cx));
+                }
+                Room::Asked => {}
+            }
         }
     }
+
+    /// Jobs that would go there, but for room.
+    fn waiting(&mut self, provider: NodeId) -> impl Iterator<Item = (&JobId, &mut Head, &mut Seeking)> {
+        self.jobs.iter_mut().filter_map(move |(id, Job { head, state })| {
+            let State::Seeking(seeking) = state else { return None };
+            seeking.waits_for(&provider).then_some((id, head, seeking))
+        })
+    }
+}
+
+fn look_now(job: JobId, seeking: &mut Seeking, cx: &mut Cx<'_>) {
+    seeking.look_at = cx.now.mono;
+    cx.out.deadlines.set(Topic::Job(job), Some(cx.now.mono));
 }

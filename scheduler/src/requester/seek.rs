@@ -10,6 +10,7 @@ use crate::{
     matching::{Rest, position},
     outbox::{Fact, Question},
     reputation::Outcome,
+    rooms::Room,
 };
 use ion_protocol::{
     Attempt, DocHash, Millis, NanoIo, NodeId, UnixMillis, Verified,
@@ -40,6 +41,8 @@ const REST_LOST: u32 = 4;
 const REST_NEVER: u32 = 7;
 /// Providers that rest at once for one job; the first to wake is forgotten first.
 const RESTS_MAX: usize = 1_024;
+/// Full providers of which one job waits to hear; of any others it hears when it looks again.
+const FULL_MAX: usize = 16;
 /// Our own queue is full: wait this long.
 pub(super) const BUSY_PAUSE: Millis = Millis(250);
 /// The disk refused a record: try again after this long.
@@ -54,21 +57,35 @@ struct Choice {
     model: String,
     engine: Engine,
     candidates: u32,
+    room: Room,
 }
 
 /// Orders from the best provider, if there is one.
 pub(super) fn order_at_once(head: &mut Head, cx: &mut Cx<'_>) -> Option<State> {
     let choice = choose(head, cx).ok()?;
-    Some(order(head, choice, cx))
+    (choice.room == Room::There).then(|| order(head, choice, cx))
 }
 
 /// Orders from the best provider, or says why there is none.
 pub(super) fn look(head: &mut Head, cx: &mut Cx<'_>) -> State {
+    let now = cx.now.mono;
+    if let Some(provider) = head.turn_at.take() {
+        cx.market.rooms.looked(provider);
+    }
     let rejections = match choose(head, cx) {
-        Ok(choice) => return order(head, choice, cx),
+        Ok(choice) if choice.room == Room::There => return order(head, choice, cx),
+        Ok(choice) => {
+            let look_at = now.saturating_add(cx.out.config.call_timeout);
+            return State::Seeking(Seeking { awaits: Some(choice.provider), ..Seeking::at(look_at) });
+        }
         Err(rejections) => rejections,
     };
-    let now = cx.now.mono;
+    let full = |rejection: &&Rejection| matches!(rejection.reason, RejectReason::Full { .. });
+    let full: Vec<NodeId> = rejections.iter().filter(full).map(|r| r.provider).take(FULL_MAX).collect();
+    if !full.is_empty() {
+        // Somebody who has no room now is proof that there is somebody: the search starts over, bounded by the wait.
+        head.sought_since = now;
+    }
     let ends = head
         .sought_since
         .saturating_add(cx.out.config.seek_max)
@@ -86,13 +103,13 @@ pub(super) fn look(head: &mut Head, cx: &mut Cx<'_>) -> State {
     let rested = rested.map_or(head.discover_at, |wait| now.saturating_add(wait));
     let look_at = rested.min(head.discover_at).min(ends).max(now.saturating_add(Millis(1)));
     tell(head, rejections, cx);
-    State::Seeking(Seeking { look_at })
+    State::Seeking(Seeking { look_at, awaits: None, full })
 }
 
 /// The best provider of the directory, or why each is none.
 fn choose(head: &mut Head, cx: &Cx<'_>) -> Result<Choice, Vec<Rejection>> {
     head.looked_at = Some(cx.now.mono);
-    let ranking = cx.market.rank(&cx.out.config, &head.id, &head.spec, &head.rests, cx.now);
+    let ranking = cx.market.rank(&cx.out.config, &head.id, &head.spec, Some(&head.rests), cx.now);
     let choice = ranking.candidates.first().map(|best| Choice {
         provider: best.offer.advert.node,
         advert: best.offer.advert.hash(),
@@ -101,13 +118,14 @@ fn choose(head: &mut Head, cx: &Cx<'_>) -> Result<Choice, Vec<Rejection>> {
         model: best.device.model.clone(),
         engine: best.device.engine,
         candidates: ranking.candidates.len() as u32,
+        room: cx.market.room(&cx.out.config, &best.offer.advert, cx.now),
     });
     choice.ok_or(ranking.rejections)
 }
 
 fn resting(reason: &RejectReason) -> Option<Millis> {
     match reason {
-        RejectReason::Resting { wait } => Some(*wait),
+        RejectReason::Resting { wait } | RejectReason::Full { wait } => Some(*wait),
         RejectReason::Expired
         | RejectReason::Unmet { .. }
         | RejectReason::Region { .. }
@@ -150,6 +168,7 @@ fn order(head: &mut Head, choice: Choice, cx: &mut Cx<'_>) -> State {
     let record = Record::OrderSigned { order: order.signed().clone() };
     cx.out.record(Fact::Ordered(head.id, attempt), record);
     let advert_seq = cx.market.directory.ordered(&choice.provider);
+    cx.market.rooms.asked(choice.provider, head.id, cx.now.mono);
     let engine = Some(choice.engine);
     let live = Live { order, engine, signed: cx.now, resumed: false, advert_seq };
     State::Signing { live, chosen, retry: None }
@@ -231,11 +250,11 @@ pub(super) fn refused(head: &mut Head, live: Live, reason: RefusalReason, cx: &m
     pause(head, provider, rest, busy, cx);
     let why = reason.to_string();
     cx.out.event(Event::OrderRefused { job: head.id, attempt, provider, reason });
+    let state = forget(head, live, "refused", &why, cx);
     if busy {
-        // Somebody who has no room now is proof that there is somebody: the search starts over, bounded by the wait.
-        head.sought_since = cx.now.mono;
+        cx.market.rooms.full(provider, cx.now.mono, cx.out);
     }
-    forget(head, live, "refused", &why, cx)
+    state
 }
 
 /// It certainly never got the order: as if it had refused.
@@ -259,15 +278,15 @@ pub(super) fn never_held(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> State 
 
 /// The attempt is over without having begun.
 fn forget(head: &mut Head, live: Live, state: &str, why: &str, cx: &mut Cx<'_>) -> State {
-    cx.market.directory.over(&live.provider(), live.advert_seq);
+    live.over(cx.market);
     head.close(live.attempt(), state, why);
-    State::Seeking(Seeking { look_at: cx.now.mono })
+    State::Seeking(Seeking::at(cx.now.mono))
 }
 
 /// It was or may have been taken and comes to nothing: written down, called off, and elsewhere with it.
 pub(super) fn lose(head: &mut Head, live: Live, lost: Lost, cx: &mut Cx<'_>) -> State {
     let (provider, attempt) = (live.provider(), live.attempt());
-    cx.market.directory.over(&provider, live.advert_seq);
+    live.over(cx.market);
     cx.market.reputation.note(provider, lost.outcome, cx.now.wall);
     pause(head, provider, REST_LOST, false, cx);
     let why = bounded(lost.why);
@@ -291,7 +310,7 @@ pub(super) fn falsified(
     cx: &mut Cx<'_>,
 ) -> State {
     let (provider, attempt) = (live.provider(), live.attempt());
-    cx.market.directory.over(&provider, live.advert_seq);
+    live.over(cx.market);
     cx.market.reputation.note(provider, Outcome::False, cx.now.wall);
     head.rests.insert(provider, Rest::FOR_EVER);
     let why = false_result(&difference);
@@ -321,7 +340,7 @@ pub(super) fn elsewhere(head: &mut Head, cx: &mut Cx<'_>) -> State {
         let fault = head.last_fault.clone().unwrap_or(Fault::NoDevice { message });
         return end(head, JobEnd::Failed { fault: fault.bounded() }, cx);
     }
-    State::Seeking(Seeking { look_at: cx.now.mono })
+    State::Seeking(Seeking::at(cx.now.mono))
 }
 
 /// Why an attempt came to nothing.

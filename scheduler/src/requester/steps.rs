@@ -25,7 +25,7 @@ pub(super) fn is_live(live: &Live, attempt: Attempt, provider: NodeId) -> bool {
 }
 
 pub(super) fn stop(head: &mut Head, live: &Live, sent: bool, cx: &mut Cx<'_>) -> State {
-    cx.market.directory.over(&live.provider(), live.advert_seq);
+    live.over(cx.market);
     head.close(live.attempt(), "cancelled", "");
     if sent {
         seek::call_off(head.id, live.attempt(), live.provider(), cx);
@@ -37,6 +37,7 @@ pub(super) fn leased(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> Leased {
     let (attempt, provider) = (live.attempt(), live.provider());
     cx.out.event(Event::OrderAccepted { job: head.id, attempt, provider });
     head.rests.remove(&provider);
+    cx.market.rooms.taken(provider, head.id, cx.now.mono);
     Leased::new(live, &cx.out.config, cx.now.mono)
 }
 

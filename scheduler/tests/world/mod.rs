@@ -4,6 +4,7 @@
 //! order, links break, nodes crash and come back with what their disks had confirmed, and perhaps a little more. The
 //! invariants are in [`rules`].
 
+mod burst;
 mod faults;
 mod jobs;
 pub mod rules;
@@ -123,6 +124,7 @@ pub struct World {
     order: u64,
     cut: BTreeSet<(usize, usize)>,
     submitted: Vec<(usize, JobId)>,
+    watch: burst::Watch,
     specs: BTreeMap<JobId, JobSpec>,
     /// From whom, to whom, what.
     asked: Vec<(usize, usize, Request)>,
@@ -141,6 +143,7 @@ impl World {
             order: 0,
             cut: BTreeSet::new(),
             submitted: Vec::new(),
+            watch: burst::Watch::default(),
             specs: BTreeMap::new(),
             asked: Vec::new(),
         };
@@ -549,7 +552,7 @@ impl World {
             let (spec, inline) = (spec.clone(), inline.clone());
             self.feed(node, Input::Owner(OwnerInput::Submit { job, spec, inline, verify }));
         }
-        if self.chance(100) {
+        if !self.watch.patient && self.chance(100) {
             let delay = self.rng.u64(0..8_000);
             self.after(delay, Later::Cancel { node, job });
         }

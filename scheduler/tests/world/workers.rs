@@ -70,6 +70,7 @@ impl World {
         let life = self.nodes[node].life;
         let first = self.nodes[node].working.get(&device).and_then(VecDeque::front).cloned();
         if let Some(Working { work, time, result: Some(result), .. }) = first {
+            self.watch.begun(device, self.time);
             self.after(time, Later::Worked { node, life, work, result });
         }
     }
@@ -84,7 +85,10 @@ impl World {
             Some((*device, at))
         };
         let Some((device, at)) = self.nodes[node].working.iter().find_map(held) else { return };
-        self.nodes[node].working.entry(device).or_default().remove(at);
+        let ended = self.nodes[node].working.entry(device).or_default().remove(at);
+        if let Some(Working { time, stopped: false, .. }) = ended {
+            self.watch.ended(device, time, self.time);
+        }
         if at == 0 {
             self.begin(node, device);
         }
