@@ -221,6 +221,22 @@ fn threads_that_wrap_around_agree() {
     }
 }
 
+/// A generic address of local memory is the same in all threads, and what each of them loads there is its own.
+#[test]
+fn threads_that_load_from_one_place_of_their_own_memory_agree() {
+    let text = format!(
+        ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{\n\
+         .reg .b32 %t, %x, %y; .reg .b64 %own, %out; .local .align 4 .b8 room[4];\n\
+         ld.param.u64 %out, [out]; mov.u32 %t, %tid.x; mad.wide.u32 %out, %t, 8, %out; mov.u32 %y, 0;\n\
+         st.local.u32 [room], %t; cvta.local.u64 %own, room; ld.u32 %x, [%own];\n{}\
+         bar.sync 0; mul.lo.u32 %x, %x, 3; st.global.v2.u32 [%out], {{%x, %y}}; ret;\n}}\n",
+        // Until machine code, which leaves the load to the interpreter, is tried again.
+        "add.u32 %y, %y, %t;\n".repeat(100)
+    );
+    let found = Bench::new(&text, "k").grid([1; 3], [64, 1, 1]).buffer(vec![0; 512]).outputs();
+    assert_eq!(u32s(&found[0]), (0..64).flat_map(|n| [3 * n, 100 * n]).collect::<Vec<_>>());
+}
+
 /// Numbers of 64 bits that grow from thread to thread by a constant which 32 bits do not hold.
 #[test]
 fn threads_that_grow_by_wide_constants_agree() {

@@ -121,8 +121,12 @@ impl Classes {
         for block in &flow.blocks {
             for n in block.start..block.end {
                 let effects = &flow.effects[n as usize];
-                // One address of local memory is another place for each thread.
-                let own = matches!(kernel.codes[n as usize].kind, Kind::Load { area: Area::Local, .. });
+                // One address of local memory is another place for each thread, and a generic one may be such.
+                let own = match kernel.codes[n as usize].kind {
+                    Kind::Load { area: Area::Local, .. } => true,
+                    Kind::Load { area: Area::Generic, .. } => kernel.local_bytes > 0,
+                    _ => false,
+                };
                 if block.stop || block.joint || own || effects.reads.iter().any(|(reg, _)| self.varying(*reg))
                 {
                     for (reg, _) in &effects.writes {
