@@ -2,15 +2,16 @@
 
 mod desk;
 
-use desk::{Desk, device, half, id, order, outputs, result, sign, spec};
+use desk::{Desk, JOB, device, half, id, order, outputs, receipt, result, sign, spec};
 use ion_protocol::{
-    Attempt, Bytes, DocHash, Millis, Nanos, Verified,
+    Attempt, Bytes, DocHash, Millis, NanoIo, Nanos, Verified,
     challenge::{Challenge, Commitment, Judgement, ROUND_TRIP_MAX, Roots, Shape, TARGET, time_bound},
     deal::{Order, RefusalReason},
     fault::Fault,
     hardware::{Device, Engine},
     limits,
     message::{Delivery, Request, Response},
+    receipt::{Receipt, Status, output_root},
 };
 use ion_scheduler::{
     Config, Effect, Input,
@@ -178,4 +179,60 @@ fn answer(desk: &mut Desk, call: CallId, delivery: Delivery) {
     let receipt = delivery.receipt.verify(&Config::default().network).expect("signed");
     let half = half(desk, &receipt);
     desk.answer(call, 1, Ok(Answer::Countersigned(half)));
+}
+
+fn blames(desk: &mut Desk, order: &Verified<Order>) {
+    let status = Status::Failed(Fault::Trap { place: Default::default() });
+    let (price, device_time, output_root) = (NanoIo::ZERO, Nanos::ZERO, output_root(&[]));
+    let receipt = Receipt { status, price, device_time, output_root, ..receipt(order) };
+    let inbound = desk.inbound();
+    let from = if order.provider == id(2) { 2 } else { 3 };
+    let receipt = Box::new(sign(from, receipt));
+    let said = PeerInput::Deliver { inbound, receipt, outputs: Vec::new(), inline: Vec::new() };
+    desk.peer(from, said).disk_works();
+}
+
+/// Whoever asks for nothing is asked first, and could end every job by saying that its kernel traps.
+#[test]
+fn one_provider_alone_does_not_end_a_job_by_its_word_where_there_is_another() {
+    let leased = || {
+        let mut desk = Desk::requester();
+        desk.offer(2, |advert| advert.price_per_second = NanoIo::ZERO).offer(3, |_| {});
+        desk.submit(spec(), Vec::new()).disk_works();
+        let first = desk.accepted();
+        assert_eq!(first.provider, id(2));
+        blames(&mut desk, &first);
+        desk
+    };
+    let mut desk = leased();
+    let second = desk.accepted();
+    desk.restart(Config::default());
+    blames(&mut desk, &second);
+    assert_eq!(desk.engine.job(&JOB).unwrap().state, "failed", "what was said before the restart counts");
+
+    let mut desk = leased();
+    let second = desk.accepted();
+    assert_eq!(second.provider, id(3));
+    let reliable =
+        |desk: &Desk| desk.engine.offers(desk.now).iter().find(|o| o.provider == id(2)).unwrap().failed;
+    assert_eq!(reliable(&desk), 0, "it may be right");
+    desk.pass(1_000).deliver(3, receipt(&second), true).disk_works();
+    assert_eq!(desk.engine.job(&JOB).unwrap().state, "done");
+    assert_eq!(reliable(&desk), 1, "it was not");
+    desk.restart(Config::default());
+    assert_eq!(desk.engine.job(&JOB).unwrap().state, "done");
+
+    let mut desk = leased();
+    let second = desk.accepted();
+    blames(&mut desk, &second);
+    assert_eq!(desk.engine.job(&JOB).unwrap().state, "failed", "two say so");
+
+    // And where there is nobody else, its word has to do; that is told once it is durable.
+    let (mut desk, first) = Desk::leased();
+    blames(&mut desk, &first);
+    let view = desk.engine.job(&JOB).unwrap();
+    assert_eq!((view.state.as_str(), view.attempts.len()), ("failed", 1));
+    assert!(view.receipt.is_some());
+    desk.restart(Config::default());
+    assert_eq!(desk.engine.job(&JOB).unwrap(), view);
 }

@@ -19,7 +19,10 @@ use ion_protocol::{
     receipt::{Countersignature, Output, Receipt},
     record::JobEnd,
 };
+use std::collections::BTreeSet;
 
+/// So many providers have to say that a job is wrong before it is; one alone may be lying, where there is another.
+pub(crate) const BLAMERS: usize = 2;
 /// Tries shown for one job; the oldest are forgotten first.
 pub(crate) const ATTEMPTS_SHOWN_MAX: usize = 32;
 /// What a provider's clock and ours may disagree about a run, and its last bytes may take: more than the provider
@@ -63,6 +66,8 @@ pub(crate) struct Head {
     /// Attempts that were or may have been accepted and came to nothing.
     pub(crate) lost: u32,
     pub(crate) last_fault: Option<Fault>,
+    /// Who said that the job itself is wrong.
+    pub(crate) blamed_by: BTreeSet<NodeId>,
     pub(crate) rests: Rests,
     /// It was the next in turn for room there, and has not looked since.
     pub(crate) turn_at: Option<NodeId>,
@@ -93,7 +98,7 @@ pub(crate) enum State {
     /// The countersignature is signed, but not durable; `retry` where the disk refused it.
     Countersigning(Countersigning),
     /// The end is not durable yet; `retry` where the disk refused it.
-    Ending { end: JobEnd, retry: Option<Millis> },
+    Ending { end: JobEnd, retry: Option<Millis>, summary: Box<Summary> },
     /// Over: its view is all that is left of it.
     Ended(JobEnd, Box<Summary>),
 }
@@ -372,6 +377,7 @@ impl Head {
             last_attempt: Attempt(0),
             lost: 0,
             last_fault: None,
+            blamed_by: BTreeSet::new(),
             rests: Rests::new(),
             turn_at: None,
             attempts: Vec::new(),

@@ -386,9 +386,9 @@ impl Requester {
             }),
             Fact::Countersigned(job, attempt) => self.countersigned(job, attempt, cx),
             Fact::Ended(job) => self.turn(job, cx, |head, state, cx| match state {
-                State::Ending { end, .. } => {
-                    cx.out.event(steps::ended_event(head, &end, None));
-                    State::Ended(end, Box::default())
+                State::Ending { end, summary, .. } => {
+                    cx.out.event(steps::ended_event(head, &end, summary.receipt.as_ref()));
+                    State::Ended(end, summary)
                 }
                 other => other,
             }),
@@ -418,7 +418,7 @@ impl Requester {
                 other => other,
             }),
             Fact::Ended(job) => self.turn(job, cx, |_, state, _| match state {
-                State::Ending { end, .. } => State::Ending { end, retry },
+                State::Ending { end, summary, .. } => State::Ending { end, retry, summary },
                 other => other,
             }),
             Fact::Taken(_) | Fact::Receipt(_) | Fact::Settled(_) | Fact::Quiet => {}
@@ -515,7 +515,9 @@ impl Requester {
             State::Countersigning(signing) if signing.retry.is_some_and(|at| at <= now) => {
                 delivery::record(head, signing, cx)
             }
-            State::Ending { end, retry: Some(at) } if at <= now => seek::end(head, end, cx),
+            State::Ending { end, retry: Some(at), summary } if at <= now => {
+                seek::end_with(head, end, summary, cx)
+            }
             other => other,
         });
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Cx, Half, Requester,
-    job::{Head, Job, Leased, Live, Seeking, State, Summary},
+    job::{BLAMERS, Head, Job, Leased, Live, Seeking, State, Summary},
     seek,
 };
 use crate::{deadline::Topic, matching::Rest, reputation::Outcome, view::AttemptView};
@@ -17,7 +17,7 @@ use ion_protocol::{
     record::{JobEnd, Record},
     signed::{Document, Signed},
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the journal says of one job.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ struct Past {
     lost: u32,
     last_fault: Option<Fault>,
     settled: Option<(Signed<Receipt>, Vec<Output>, Option<Check>)>,
+    /// Who said that the job itself is wrong.
+    blamed_by: BTreeSet<NodeId>,
     /// Who delivered a false result.
     falsifiers: Vec<NodeId>,
     end: Option<JobEnd>,
@@ -58,6 +60,7 @@ impl Replay {
                     lost: 0,
                     last_fault: None,
                     settled: None,
+                    blamed_by: BTreeSet::new(),
                     falsifiers: Vec::new(),
                     end: None,
                 };
@@ -99,6 +102,7 @@ impl Replay {
                 why: String::new(),
             });
             past.live = Some((order, signed.clone()));
+            past.settled = None;
         }
     }
 
@@ -159,7 +163,13 @@ impl Replay {
         let (shown, outcome, end) = match &receipt.status {
             Status::Done => ("done", Some(Outcome::Done), Some(JobEnd::Done { attempt: receipt.attempt })),
             Status::Failed(fault) => match fault.blame() {
-                Blame::Job | Blame::Limit => ("failed", None, Some(JobEnd::Failed { fault: fault.clone() })),
+                Blame::Job | Blame::Limit => {
+                    past.blamed_by.insert(receipt.provider);
+                    past.lost += 1;
+                    past.last_fault = Some(fault.clone());
+                    let proven = past.blamed_by.len() >= BLAMERS;
+                    ("failed", None, proven.then(|| JobEnd::Failed { fault: fault.clone() }))
+                }
                 Blame::Host | Blame::Cancelled => {
                     past.lost += 1;
                     past.last_fault = Some(fault.clone());
@@ -176,10 +186,15 @@ impl Replay {
         if let Some(outcome) = outcome {
             cx.market.reputation.note(receipt.provider, outcome, receipt.finished);
         }
+        if receipt.status == Status::Done {
+            for liar in &past.blamed_by {
+                cx.market.reputation.note(*liar, Outcome::Failed, receipt.finished);
+            }
+        }
+        let body = countersignature.body_bytes();
+        let half = codec::decode::<Countersignature>(body, Countersignature::BYTES_MAX).ok();
+        past.settled = Some((signed.clone(), outputs.to_vec(), half.map(|half| half.check)));
         if let Some(end) = end {
-            let body = countersignature.body_bytes();
-            let half = codec::decode::<Countersignature>(body, Countersignature::BYTES_MAX).ok();
-            past.settled = Some((signed.clone(), outputs.to_vec(), half.map(|half| half.check)));
             self.end(receipt.job, end, cx);
         }
     }
@@ -212,6 +227,7 @@ impl Replay {
                 head.close(tried.attempt, &tried.state, &tried.why);
             }
             (head.durable, head.lost, head.last_fault) = (true, past.lost, past.last_fault);
+            head.blamed_by = past.blamed_by;
             if let Some(end) = past.end {
                 let outputs = past.settled.as_ref().map(|(_, outputs, _)| head.output_views(outputs));
                 let check = past.settled.as_ref().and_then(|(_, _, check)| check.clone());

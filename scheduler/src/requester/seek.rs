@@ -2,7 +2,7 @@
 
 use super::{
     Cx,
-    job::{Head, Live, Ordered, Seeking, State},
+    job::{Head, Live, Ordered, Seeking, State, Summary},
 };
 use crate::{
     effect::Effect,
@@ -363,9 +363,19 @@ impl Lost {
 
 /// Has the end written down; it is told once it is durable.
 pub(super) fn end(head: &Head, end: JobEnd, cx: &mut Cx<'_>) -> State {
+    end_with(head, end, Box::default(), cx)
+}
+
+/// The same, with what there is to tell of it.
+pub(super) fn end_with(head: &Head, end: JobEnd, summary: Box<Summary>, cx: &mut Cx<'_>) -> State {
     let body = Record::JobEnded { job: head.id, end: end.clone(), at: cx.now.wall };
     cx.out.record(Fact::Ended(head.id), body);
-    State::Ending { end, retry: None }
+    State::Ending { end, retry: None, summary }
+}
+
+/// Whether somebody could take the job now.
+pub(super) fn is_wanted(head: &mut Head, cx: &Cx<'_>) -> bool {
+    choose(head, cx).is_ok()
 }
 
 fn pause(head: &mut Head, provider: NodeId, from: u32, busy: bool, cx: &mut Cx<'_>) {

@@ -3,7 +3,7 @@
 use super::{
     Cx,
     delivery::Settled,
-    job::{Head, Leased, Live, Ordered, State, Summary},
+    job::{BLAMERS, Head, Leased, Live, Ordered, State, Summary},
     seek::{self, Lost},
 };
 use crate::{
@@ -159,7 +159,12 @@ pub(super) fn judged(head: &mut Head, attempt: Attempt, settled: Settled, cx: &m
     let (outcome, end) = match &receipt.status {
         Status::Done => (Some(Outcome::Done), Some(JobEnd::Done { attempt })),
         Status::Failed(fault) => match fault.blame() {
-            Blame::Job | Blame::Limit => (None, Some(JobEnd::Failed { fault: fault.clone() })),
+            Blame::Job | Blame::Limit => {
+                head.last_fault = Some(fault.clone());
+                head.blamed_by.insert(receipt.provider);
+                let proven = head.blamed_by.len() >= BLAMERS;
+                (None, proven.then(|| JobEnd::Failed { fault: fault.clone() }))
+            }
             Blame::Host | Blame::Cancelled => {
                 head.last_fault = Some(fault.clone());
                 (Some(Outcome::Failed), None)
@@ -169,10 +174,23 @@ pub(super) fn judged(head: &mut Head, attempt: Attempt, settled: Settled, cx: &m
     if let Some(outcome) = outcome {
         cx.market.reputation.note(receipt.provider, outcome, cx.now.wall);
     }
+    if receipt.status == Status::Done {
+        // It was not the job.
+        for liar in &head.blamed_by {
+            cx.market.reputation.note(*liar, Outcome::Failed, cx.now.wall);
+        }
+    }
     let Some(end) = end else {
         let why = head.last_fault.as_ref().map(Fault::to_string).unwrap_or_default();
         head.close(attempt, "failed", &why);
         seek::rest_failed(head, receipt.provider, cx);
+        let blamed = head.blamed_by.contains(&receipt.provider) && outcome.is_none();
+        if let Some(fault) = head.last_fault.clone().filter(|_| blamed && !seek::is_wanted(head, cx)) {
+            // Nobody else is there to say whether that is so. This end does not follow from the countersignature.
+            let outputs = head.output_views(&outputs);
+            let summary = Summary { receipt: Some(receipt), check: Some(check), outputs };
+            return seek::end_with(head, JobEnd::Failed { fault }, Box::new(summary), cx);
+        }
         let (provider, silent) = (receipt.provider, Millis::ZERO);
         cx.out.event(Event::AttemptLost { job: head.id, attempt, provider, silent, why });
         return seek::elsewhere(head, cx);
