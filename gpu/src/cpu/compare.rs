@@ -7,33 +7,31 @@ use super::{
     code::{BoolOp, Cmp, CmpTy, Code, FloatTy, IntTy, Kind, NONE},
     float::Float,
     half,
-    lanes::{Frame, LANES, Lane, select, store, test2, versions},
+    lanes::{ALL, Frame, LANES, Lane, select, store, test2, versions},
 };
 use crate::ptx::words::Mod;
 
 #[inline(always)]
 fn ordered<T: Lane + PartialOrd>(f: &Frame, a: u32, b: u32, cmp: Cmp, take: impl Fn(T) -> T) -> u32 {
-    match cmp {
-        Cmp::Eq => test2(f, a, b, |x: T, y: T| take(x) == take(y)),
+    // The unordered ones are the opposites of the ordered opposites.
+    let flip = match cmp {
+        Cmp::Eq | Cmp::Ne | Cmp::Lt | Cmp::Le | Cmp::Gt | Cmp::Ge | Cmp::Num => 0,
+        Cmp::Equ | Cmp::Neu | Cmp::Ltu | Cmp::Leu | Cmp::Gtu | Cmp::Geu | Cmp::Nan => ALL,
+    };
+    let found = match cmp {
+        Cmp::Eq | Cmp::Neu => test2(f, a, b, |x: T, y: T| take(x) == take(y)),
         #[allow(clippy::double_comparisons, reason = "`!=` would be true for NaN")]
-        Cmp::Ne => test2(f, a, b, |x: T, y: T| {
+        Cmp::Ne | Cmp::Equ => test2(f, a, b, |x: T, y: T| {
             let (x, y) = (take(x), take(y));
             x < y || x > y
         }),
-        Cmp::Lt => test2(f, a, b, |x: T, y: T| take(x) < take(y)),
-        Cmp::Le => test2(f, a, b, |x: T, y: T| take(x) <= take(y)),
-        Cmp::Gt => test2(f, a, b, |x: T, y: T| take(x) > take(y)),
-        Cmp::Ge => test2(f, a, b, |x: T, y: T| take(x) >= take(y)),
-        // The unordered ones are the opposites of the ordered opposites.
-        Cmp::Equ => !ordered(f, a, b, Cmp::Ne, take),
-        Cmp::Neu => !ordered(f, a, b, Cmp::Eq, take),
-        Cmp::Ltu => !ordered(f, a, b, Cmp::Ge, take),
-        Cmp::Leu => !ordered(f, a, b, Cmp::Gt, take),
-        Cmp::Gtu => !ordered(f, a, b, Cmp::Le, take),
-        Cmp::Geu => !ordered(f, a, b, Cmp::Lt, take),
-        Cmp::Num => number::<T>(f, a, b),
-        Cmp::Nan => !number::<T>(f, a, b),
-    }
+        Cmp::Lt | Cmp::Geu => test2(f, a, b, |x: T, y: T| take(x) < take(y)),
+        Cmp::Le | Cmp::Gtu => test2(f, a, b, |x: T, y: T| take(x) <= take(y)),
+        Cmp::Gt | Cmp::Leu => test2(f, a, b, |x: T, y: T| take(x) > take(y)),
+        Cmp::Ge | Cmp::Ltu => test2(f, a, b, |x: T, y: T| take(x) >= take(y)),
+        Cmp::Num | Cmp::Nan => number::<T>(f, a, b),
+    };
+    found ^ flip
 }
 
 /// Lanes where both operands are numbers. A NaN is what does not equal itself.

@@ -204,9 +204,12 @@ pub fn operands(i: &Code) -> [u32; 3] {
     [i.a, or_first(i.b), or_first(i.c)]
 }
 
+/// As most instructions are finished.
+const NEAREST: Finish = Finish { mode: Mode::Rn, ftz: false, sat: false, nan: false, relu: false };
+
 #[inline(always)]
 fn any<T: Float>(f: &mut Frame, i: &Code, op: FloatOp, how: Finish) {
-    if how.mode == Mode::Rn && !how.ftz && !how.sat && !how.nan {
+    if how == NEAREST {
         plain::<T>(f, i, op);
     } else {
         map3(f, i.d, operands(i), |x: T, y: T, z: T| careful(op, how, [x, y, z]));

@@ -148,6 +148,40 @@ impl Frame {
     }
 }
 
+/// Lanes that are computed at once: what is read of them stays in vector registers until their results are written, so
+/// that an instruction may write a register that it reads. Registers of different widths share no slots.
+const ROW: usize = 8;
+pub const ROWS: usize = LANES / ROW;
+
+/// The lanes of a register from `first` on.
+#[inline(always)]
+fn row<A: Lane>(f: &Frame, slot: u32, first: usize) -> [A::Raw; ROW] {
+    let mut row = [A::ZERO; ROW];
+    row.copy_from_slice(&A::read(f, slot)[first..first + ROW]);
+    row
+}
+
+#[inline(always)]
+fn put_row<D: Lane>(f: &mut Frame, slot: u32, first: usize, row: [D::Raw; ROW]) {
+    D::write(f, slot)[first..first + ROW].copy_from_slice(&row);
+}
+
+/// What a register holds, if some of its lanes are to keep it while all are computed.
+#[inline(always)]
+fn kept<D: Lane>(f: &Frame, slot: u32) -> Option<[D::Raw; LANES]> {
+    if f.mask == ALL { None } else { Some(*D::read(f, slot)) }
+}
+
+/// Gives those lanes back what they had.
+#[inline(always)]
+fn restore<D: Lane>(f: &mut Frame, slot: u32, kept: Option<[D::Raw; LANES]>) {
+    let Some(kept) = kept else { return };
+    let mask = f.mask;
+    f.mask = !mask;
+    store::<D>(f, slot, &kept);
+    f.mask = mask;
+}
+
 /// Writes the active lanes of `out`.
 #[inline(always)]
 pub fn store<D: Lane>(f: &mut Frame, slot: u32, out: &[D::Raw; LANES]) {
@@ -164,22 +198,30 @@ pub fn store<D: Lane>(f: &mut Frame, slot: u32, out: &[D::Raw; LANES]) {
 
 #[inline(always)]
 pub fn map1<A: Lane, D: Lane>(f: &mut Frame, d: u32, a: u32, op: impl Fn(A) -> D) {
-    let mut out = [D::ZERO; LANES];
-    let x = A::read(f, a);
-    for n in 0..LANES {
-        out[n] = op(A::from_raw(x[n])).to_raw();
+    let kept = kept::<D>(f, d);
+    for first in (0..LANES).step_by(ROW) {
+        let x = row::<A>(f, a, first);
+        let mut out = [D::ZERO; ROW];
+        for n in 0..ROW {
+            out[n] = op(A::from_raw(x[n])).to_raw();
+        }
+        put_row::<D>(f, d, first, out);
     }
-    store::<D>(f, d, &out);
+    restore::<D>(f, d, kept);
 }
 
 #[inline(always)]
 pub fn map2<A: Lane, B: Lane, D: Lane>(f: &mut Frame, d: u32, a: u32, b: u32, op: impl Fn(A, B) -> D) {
-    let mut out = [D::ZERO; LANES];
-    let (x, y) = (A::read(f, a), B::read(f, b));
-    for n in 0..LANES {
-        out[n] = op(A::from_raw(x[n]), B::from_raw(y[n])).to_raw();
+    let kept = kept::<D>(f, d);
+    for first in (0..LANES).step_by(ROW) {
+        let (x, y) = (row::<A>(f, a, first), row::<B>(f, b, first));
+        let mut out = [D::ZERO; ROW];
+        for n in 0..ROW {
+            out[n] = op(A::from_raw(x[n]), B::from_raw(y[n])).to_raw();
+        }
+        put_row::<D>(f, d, first, out);
     }
-    store::<D>(f, d, &out);
+    restore::<D>(f, d, kept);
 }
 
 #[inline(always)]
@@ -189,23 +231,65 @@ pub fn map3<A: Lane, B: Lane, C: Lane, D: Lane>(
     [a, b, c]: [u32; 3],
     op: impl Fn(A, B, C) -> D,
 ) {
-    let mut out = [D::ZERO; LANES];
-    let (x, y, z) = (A::read(f, a), B::read(f, b), C::read(f, c));
-    for n in 0..LANES {
-        out[n] = op(A::from_raw(x[n]), B::from_raw(y[n]), C::from_raw(z[n])).to_raw();
+    let kept = kept::<D>(f, d);
+    for first in (0..LANES).step_by(ROW) {
+        let (x, y, z) = (row::<A>(f, a, first), row::<B>(f, b, first), row::<C>(f, c, first));
+        let mut out = [D::ZERO; ROW];
+        for n in 0..ROW {
+            out[n] = op(A::from_raw(x[n]), B::from_raw(y[n]), C::from_raw(z[n])).to_raw();
+        }
+        put_row::<D>(f, d, first, out);
     }
-    store::<D>(f, d, &out);
+    restore::<D>(f, d, kept);
 }
 
 /// The lanes for which `op` holds, as a mask.
 #[inline(always)]
 pub fn test2<A: Lane>(f: &Frame, a: u32, b: u32, op: impl Fn(A, A) -> bool) -> u32 {
-    let (x, y) = (A::read(f, a), A::read(f, b));
-    let mut mask = 0;
-    for n in 0..LANES {
-        mask |= if op(A::from_raw(x[n]), A::from_raw(y[n])) { BIT[n] } else { 0 };
+    let mut found = [0; ROW];
+    for first in (0..LANES).step_by(ROW) {
+        let (x, y) = (row::<A>(f, a, first), row::<A>(f, b, first));
+        for n in 0..ROW {
+            found[n] |= if op(A::from_raw(x[n]), A::from_raw(y[n])) { BIT[first + n] } else { 0 };
+        }
     }
-    mask
+    found.iter().fold(0, |all, bits| all | bits)
+}
+
+/// What the active lanes of each row hold, if these hold the same; for a row without any, what the lowest one holds.
+#[inline(always)]
+pub fn leaders<A: Lane<Raw: PartialEq>>(f: &Frame, a: u32) -> Option<[A::Raw; ROWS]> {
+    let all = A::read(f, a);
+    let lowest = f.mask.trailing_zeros() as usize % LANES;
+    // Most registers that differ do so from one lane to the next: these are told at once.
+    let next = (lowest + 1) % LANES;
+    if !next.is_multiple_of(ROW) && f.mask & BIT[next] != 0 && all[next] != all[lowest] {
+        return None;
+    }
+    let mut leaders = [all[lowest]; ROWS];
+    let mut others = [0; ROW];
+    for (leader, first) in leaders.iter_mut().zip((0..LANES).step_by(ROW)) {
+        let active = f.mask >> first & ALL >> (LANES - ROW);
+        if active != 0 {
+            *leader = all[first + active.trailing_zeros() as usize % ROW];
+        }
+        let x = row::<A>(f, a, first);
+        for n in 0..ROW {
+            others[n] |= if x[n] != *leader { BIT[first + n] } else { 0 };
+        }
+    }
+    let others = others.iter().fold(0, |all, bits| all | bits);
+    (others & f.mask == 0).then_some(leaders)
+}
+
+/// The same value in the active lanes of each row.
+#[inline(always)]
+pub fn spread<D: Lane>(f: &mut Frame, d: u32, values: [D::Raw; ROWS]) {
+    let kept = kept::<D>(f, d);
+    for (n, value) in values.into_iter().enumerate() {
+        put_row::<D>(f, d, n * ROW, [value; ROW]);
+    }
+    restore::<D>(f, d, kept);
 }
 
 /// `a` where the mask has a bit, `b` elsewhere.

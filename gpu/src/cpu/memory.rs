@@ -411,36 +411,64 @@ fn some_lanes(
     check(global, private, a).map_or(bad(area, false), |places| Ok((places, a.mask)))
 }
 
+/// Memory that an access may touch.
+struct Piece {
+    start: *mut u8,
+    /// The address of the first byte.
+    base: u64,
+    len: u64,
+}
+
+/// The piece of global, shared or parameter memory at an address; generic ones with a tag are in none.
+#[inline(always)]
+fn piece(global: &Global<'_>, private: &mut Private, area: Area, address: u64, write: bool) -> Option<Piece> {
+    let whole = |bytes: &mut Bytes| Piece { start: bytes.as_mut_ptr(), base: 0, len: bytes.len() as u64 };
+    match area {
+        Area::Global | Area::Const | Area::Generic => {
+            let view = global.view(address)?;
+            let (start, base, len) =
+                (view.start.load(Relaxed), view.base.load(Relaxed), view.len.load(Relaxed));
+            (!write || view.writable.load(Relaxed)).then_some(Piece { start, base, len })
+        }
+        Area::Shared => Some(whole(&mut private.shared)),
+        Area::Param => (!write).then(|| whole(&mut private.params)),
+        Area::Local => None,
+    }
+}
+
+/// Where the bytes are that all lanes read together, if these are aligned and in memory that lanes share and that is there.
+#[inline(always)]
+pub fn shared_place(
+    global: &Global<'_>,
+    private: &mut Private,
+    area: Area,
+    address: u64,
+    size: u64,
+) -> Option<*mut u8> {
+    let piece = piece(global, private, area, address, false)?;
+    let offset = address.wrapping_sub(piece.base);
+    let inside = offset <= piece.len.checked_sub(size)? && offset & (size - 1) == 0;
+    // SAFETY: the offset is below the length of the piece.
+    inside.then(|| unsafe { piece.start.add(offset as usize) })
+}
+
 /// The places of all lanes, if they lie in one piece, aligned and within its bounds.
 #[inline(always)]
 fn check(global: &Global<'_>, private: &mut Private, a: &Access<'_>) -> Option<Places> {
-    let first = a.addresses[a.mask.trailing_zeros() as usize];
-    let (start, base, len, stride) = match a.area {
-        Area::Global | Area::Const | Area::Generic => {
-            let view = global.view(first)?;
-            if a.write && !view.writable.load(Relaxed) {
-                return None;
-            }
-            (view.start.load(Relaxed), view.base.load(Relaxed), view.len.load(Relaxed), 0)
+    let mut stride = 0;
+    let piece = if a.area == Area::Local {
+        stride = private.local_stride as u64;
+        let from = a.first_thread * private.local_stride;
+        let last = from + (32 - a.mask.leading_zeros() as usize) * private.local_stride;
+        if last > private.local.len() {
+            return None;
         }
-        Area::Shared => (private.shared.as_mut_ptr(), 0, private.shared.len() as u64, 0),
-        Area::Local => {
-            let stride = private.local_stride;
-            let from = a.first_thread * stride;
-            let last = from + (32 - a.mask.leading_zeros() as usize) * stride;
-            if last > private.local.len() {
-                return None;
-            }
-            // SAFETY: `from` is at most `last`, which is within the memory.
-            (unsafe { private.local.as_mut_ptr().add(from) }, 0, stride as u64, stride as u64)
-        }
-        Area::Param => {
-            if a.write {
-                return None;
-            }
-            (private.params.as_mut_ptr(), 0, private.params.len() as u64, 0)
-        }
+        // SAFETY: `from` is at most `last`, which is within the memory.
+        Piece { start: unsafe { private.local.as_mut_ptr().add(from) }, base: 0, len: stride }
+    } else {
+        piece(global, private, a.area, a.addresses[a.mask.trailing_zeros() as usize], a.write)?
     };
+    let Piece { start, base, len } = piece;
     let room = len.checked_sub(a.size)?;
     let mut offsets = [0; LANES];
     // Every offset joined into one word, which none exceeds: a misaligned one shows in it, and one beyond the piece too.

@@ -8,8 +8,8 @@
 use super::{
     code::{AtomOp, AtomTy, Code, Finish, FloatOp, Kernel, Kind, NONE},
     half::half,
-    lanes::{Frame, LANES, lanes_of, store, versions},
-    memory::{Access, Area, BadAccess, Cell, Global, Groups, Places, Private},
+    lanes::{Frame, LANES, ROWS, lanes_of, leaders, spread, store, versions},
+    memory::{Access, Area, BadAccess, Cell, Global, Groups, Places, Private, shared_place},
     soft::Mode,
 };
 use std::{
@@ -127,6 +127,25 @@ fn whole<'a>(
     Access { area, addresses: to, mask: f.mask, size, write, first_thread: m.first_thread }
 }
 
+versions! {
+    /// Where the parts are that the lanes of each row load together, if all lanes of a row have one address and nothing
+    /// is wrong with it.
+    fn row_places(m: &mut Memory<'_, '_>, f: &Frame, i: &Code, area: Area, size: u64; fast f.fast)
+    -> Option<[*mut u8; ROWS]> {
+        let offset = i.imm as u64;
+        let addresses = match (i.a, i.c) {
+            (NONE, _) => [offset; ROWS],
+            (_, 1) => leaders::<u32>(f, i.a)?.map(|base| u64::from(base.wrapping_add(offset as u32))),
+            _ => leaders::<u64>(f, i.a)?.map(|base| base.wrapping_add(offset)),
+        };
+        let mut places = [std::ptr::null_mut(); ROWS];
+        for (place, address) in places.iter_mut().zip(addresses) {
+            *place = shared_place(m.global, m.private, area, address, size)?;
+        }
+        Some(places)
+    }
+}
+
 #[inline(always)]
 fn load_as<T: Cell>(
     m: &mut Memory<'_, '_>,
@@ -136,6 +155,19 @@ fn load_as<T: Cell>(
     extend: impl Fn(T) -> u64,
 ) -> Result<(), BadAccess> {
     let parts = &m.kernel.parts[i.d as usize..(i.d + i.e) as usize];
+    let size = std::mem::size_of::<T>();
+    if let Some(places) = row_places(m, f, i, area, size as u64 * u64::from(i.e)) {
+        for (n, part) in parts.iter().enumerate().filter(|(_, part)| part.slot != NONE) {
+            // SAFETY: the access was checked for all parts and their alignment.
+            let values = places.map(|place| extend(unsafe { T::read(place.add(n * size)) }));
+            match part.bits {
+                64 => spread::<u64>(f, part.slot, values),
+                16 => spread::<u32>(f, part.slot, values.map(|v| v as u32 & 0xffff)),
+                _ => spread::<u32>(f, part.slot, values.map(|v| v as u32)),
+            }
+        }
+        return Ok(());
+    }
     let to = addresses(f, i, i.c == 1);
     let all = whole(m, f, i, area, std::mem::size_of::<T>(), &to);
     let mut groups = Groups::new(m.global, m.private, all);

@@ -348,6 +348,9 @@ impl Warp {
         Wait { barrier: value(i.a) & 15, threads, what, votes, mask: self.frame.mask, into: i.d }
     }
 
+    /// Executes an instruction that neither branches nor ends a turn. The frequent ones are chosen here, in the loop over
+    /// instructions itself, the others in a function of their own, whose call and room on the stack those need not pay.
+    #[inline(always)]
     fn execute(&mut self, i: &Code, s: &mut Surroundings<'_, '_>) -> Result<(), Broken> {
         let f = &mut self.frame;
         match i.kind {
@@ -365,6 +368,15 @@ impl Warp {
             Kind::Setp { .. } | Kind::Set { .. } | Kind::SetHalf { .. } => compare::set(f, i),
             Kind::Move { wide: false } => map1(f, i.d, i.a, |v: u32| v),
             Kind::Move { wide: true } => map1(f, i.d, i.a, |v: u64| v),
+            _ => self.execute_other(i, s)?,
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn execute_other(&mut self, i: &Code, s: &mut Surroundings<'_, '_>) -> Result<(), Broken> {
+        let f = &mut self.frame;
+        match i.kind {
             Kind::Convert(how) => convert::convert(f, i, how),
             Kind::Selp { .. } | Kind::Slct { .. } => compare::choose(f, i),
             Kind::Carry(op, ty) => int::carry(f, i, op, ty),
@@ -483,7 +495,20 @@ impl Warp {
             Kind::Print => {
                 print::print(&mut memory(s, self.first_thread), f, i).map_err(Broken::Access)?;
             }
-            Kind::WarpSync | Kind::Nothing | Kind::Branch(_) | Kind::Exit | Kind::Barrier { .. } => {}
+            Kind::WarpSync | Kind::Nothing => {}
+            // These are executed before.
+            Kind::Branch(_)
+            | Kind::Exit
+            | Kind::Barrier { .. }
+            | Kind::Int(..)
+            | Kind::Float(..)
+            | Kind::Bits(_)
+            | Kind::Load { .. }
+            | Kind::Store { .. }
+            | Kind::Setp { .. }
+            | Kind::Set { .. }
+            | Kind::SetHalf { .. }
+            | Kind::Move { .. } => {}
         }
         Ok(())
     }
