@@ -17,6 +17,7 @@ use ion_protocol::{
     codec::{self, Decode, Encode},
     receipt::{Countersignature, Output, Receipt, SettledReceipt},
     record::RECORD_BYTES_MAX,
+    signed::Document as _,
 };
 use std::{
     path::{Path, PathBuf},
@@ -129,6 +130,8 @@ pub(super) struct Index {
     receipts: u64,
     unflushed: u64,
     broken: Option<String>,
+    /// Whether it was found damaged: from then on everything is verified before it is taken in.
+    doubting: bool,
     /// True once the node stops: then nothing is worth waiting for.
     closing: watch::Receiver<bool>,
 }
@@ -143,7 +146,8 @@ impl Index {
     ) -> Self {
         let (start, last) = (reader.again(), 0);
         let (dir, network) = (dir.to_owned(), *network);
-        Self { dir, network, kv: None, reader, start, last, receipts: 0, unflushed: 0, broken: None, closing }
+        let (kv, broken, doubting) = (None, None, false);
+        Self { dir, network, kv, reader, start, last, receipts: 0, unflushed: 0, broken, doubting, closing }
     }
 
     /// Takes in what is in the journal up to `end`.
@@ -203,6 +207,7 @@ impl Index {
             let hopeless = matches!(fault, Fault::Journal(_)) || rebuilds == REBUILDS_MAX;
             if let Some(error) = if hopeless { None } else { Some(store::remove(&self.dir)) } {
                 rebuilds += 1;
+                self.doubting = true;
                 tracing::warn!(%fault, "the receipt index is damaged; rebuilding it from the journal");
                 if error.is_ok() {
                     continue;
@@ -317,34 +322,46 @@ impl Index {
         Ok(())
     }
 
-    /// Puts an entry under its keys, unless its signatures fail: the engine signed it, so that would be our bug.
+    /// Puts an entry under its keys. What is in the journal was signed or verified by the engine; where that was found not
+    /// to be so, it is our bug, and what proves nothing is left out.
     fn write(&mut self, changes: &mut Changes, side: Side, mut entry: Entry) -> Result<bool, Fault> {
-        let receipt = match verify_alone(&self.network, entry.receipt.clone()) {
-            Ok(receipt) => receipt,
-            Err(error) => {
-                tracing::error!(number = entry.number, %error, "the journal holds a receipt that proves nothing");
-                return Ok(false);
-            }
-        };
-        if let Some(half) = entry.countersignature.clone()
-            && let Err(error) = SettledReceipt::join(&self.network, receipt.clone(), half)
-        {
-            tracing::error!(number = entry.number, %error, "the journal holds a countersignature that proves nothing");
-            entry.countersignature = None;
+        if self.doubting && !self.proves(&mut entry) {
+            return Ok(false);
         }
-        let key = receipt_key(&receipt.hash(), side);
+        let Ok(receipt) = codec::decode::<Receipt>(entry.receipt.body_bytes(), Receipt::BYTES_MAX) else {
+            tracing::error!(number = entry.number, "the journal holds a receipt that is none");
+            return Ok(false);
+        };
+        let hash = entry.receipt.hash(&self.network);
+        let key = receipt_key(&hash, side);
         match self.kv().get(&key)? {
             // A repeat keeps its place in the order of age.
             Some(bytes) => entry.number = decode_entry(&key, &bytes)?.number,
             None => self.receipts += 1,
         }
-        let tail =
-            [&(u64::MAX - entry.number).to_be_bytes(), [side_byte(side)].as_slice(), &receipt.hash().0]
-                .concat();
+        let tail = [&(u64::MAX - entry.number).to_be_bytes(), [side_byte(side)].as_slice(), &hash.0].concat();
         changes.put(&key, &codec::encode(&entry));
         changes.put(&[b"s", tail.as_slice()].concat(), &[]);
         changes.put(&[b"j", receipt.job.0.as_slice(), &tail].concat(), &[]);
         Ok(true)
+    }
+
+    /// Whether its receipt is one; a countersignature that is none is taken away.
+    fn proves(&self, entry: &mut Entry) -> bool {
+        let receipt = match verify_alone(&self.network, entry.receipt.clone()) {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                tracing::error!(number = entry.number, %error, "the journal holds a receipt that proves nothing");
+                return false;
+            }
+        };
+        if let Some(half) = entry.countersignature.clone()
+            && let Err(error) = SettledReceipt::join(&self.network, receipt, half)
+        {
+            tracing::error!(number = entry.number, %error, "the journal holds a countersignature that proves nothing");
+            entry.countersignature = None;
+        }
+        true
     }
 
     fn list(&mut self, filter: &ReceiptFilter) -> Result<Vec<StoredReceipt>, Fault> {

@@ -74,6 +74,26 @@ fn a_repeated_record_changes_nothing() {
 }
 
 #[test]
+fn what_proves_nothing_is_left_out_of_the_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = filled(dir.path());
+    let body = signed(30).signed().body_bytes().to_vec();
+    let receipt = Signed::from_parts(body, [7; 64]);
+    let half = countersigned(&signed(1));
+    let countersignature = Signed::from_parts(half.signed().body_bytes().to_vec(), [7; 64]);
+    bench.record_all([
+        Record::ReceiptSigned { receipt, outputs: outputs() },
+        Record::ReceiptSettled { receipt: signed(1).hash(), countersignature },
+    ]);
+    check(&bench, "with a receipt and half a receipt that nobody signed");
+    bench.record_all([signed_record(3)]);
+    check(&bench, "and after that");
+    drop(bench);
+    let (bench, _) = open(dir.path()).unwrap();
+    check(&bench, "reopened");
+}
+
+#[test]
 fn the_index_goes_on_where_it_was_and_is_made_again_when_it_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     drop(filled(dir.path()));
