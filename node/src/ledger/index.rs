@@ -9,7 +9,7 @@ use super::{
     frame::{Chain, Record},
     journal::{JournalError, Place, Reader},
     receipts::{ReceiptFilter, Side, StoredReceipt, verify_alone},
-    store::{self, Changes, Kv, KvError},
+    store::{self, Kv, KvError},
 };
 use crate::tasks::in_the_background;
 use ion_protocol::{
@@ -23,8 +23,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
+        mpsc::{self, RecvTimeoutError},
     },
+    time::{Duration, Instant},
 };
 use tokio::sync::{oneshot, watch};
 
@@ -32,6 +33,9 @@ use tokio::sync::{oneshot, watch};
 pub const RECEIPTS_PER_ANSWER_MAX: usize = 1_000;
 /// Records after which the index is made durable; a crash costs reading as many again.
 const FLUSH_RECORDS: u64 = 4_096;
+/// What becomes durable within this is taken in together, so that sled's writes do not delay the journal's. Whoever asks
+/// hears of all that is durable.
+const LINGER: Duration = Duration::from_millis(200);
 /// Rebuilds of one index before it is given up: the second one would fail for the reason of the first.
 const REBUILDS_MAX: u32 = 2;
 /// Keys read at once.
@@ -72,18 +76,26 @@ pub(super) enum Ask {
 /// Answers until told to close.
 pub(super) fn run(mut index: Index, asks: mpsc::Receiver<Ask>, durable: &AtomicU64, told: &AtomicBool) {
     in_the_background();
-    for ask in asks {
-        if matches!(ask, Ask::CatchUp) {
+    let mut due: Option<Instant> = None;
+    loop {
+        let ask = match due {
+            None => asks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => asks.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        if matches!(ask, Err(RecvTimeoutError::Timeout)) {
+            due = None;
             told.store(false, Ordering::Release);
         }
         let end = durable.load(Ordering::Acquire);
         // Whoever asked may be gone; then nobody minds.
         match ask {
-            Ask::CatchUp => drop(index.catch_up(end)),
-            Ask::Receipts(filter, reply) => drop(reply.send(index.receipts(end, &filter))),
-            Ask::Receipt(prefix, reply) => drop(reply.send(index.receipt(end, &prefix))),
+            Ok(Ask::CatchUp) => due = due.or_else(|| Some(Instant::now() + LINGER)),
+            Ok(Ask::Receipts(filter, reply)) => drop(reply.send(index.receipts(end, &filter))),
+            Ok(Ask::Receipt(prefix, reply)) => drop(reply.send(index.receipt(end, &prefix))),
             // What is not indexed yet is read at the next start.
-            Ask::Close => return index.close(),
+            Ok(Ask::Close) => return index.close(),
+            Err(RecvTimeoutError::Timeout) => drop(index.catch_up(end)),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
@@ -128,6 +140,8 @@ pub(super) struct Index {
     start: Reader,
     last: u64,
     receipts: u64,
+    /// Whether a receipt was taken in that is not written out.
+    changed: bool,
     unflushed: u64,
     broken: Option<String>,
     /// Whether it was found damaged: from then on everything is verified before it is taken in.
@@ -146,8 +160,20 @@ impl Index {
     ) -> Self {
         let (start, last) = (reader.again(), 0);
         let (dir, network) = (dir.to_owned(), *network);
-        let (kv, broken, doubting) = (None, None, false);
-        Self { dir, network, kv, reader, start, last, receipts: 0, unflushed: 0, broken, doubting, closing }
+        Self {
+            dir,
+            network,
+            kv: None,
+            reader,
+            start,
+            last,
+            receipts: 0,
+            changed: false,
+            unflushed: 0,
+            broken: None,
+            doubting: false,
+            closing,
+        }
     }
 
     /// Takes in what is in the journal up to `end`.
@@ -224,16 +250,22 @@ impl Index {
             self.kv = Some(Kv::open(&self.dir)?);
             self.resume(end)?;
         }
-        while let Some(record) = {
-            self.last = self.reader.place().offset;
-            self.reader.next_before(end)?
-        } {
+        loop {
+            let at = self.reader.place().offset;
+            let Some(record) = self.reader.next_before(end)? else { break };
+            self.last = at;
             self.take(record)?;
+            if self.kv().is_full() {
+                self.write_out()?;
+            }
             if *self.closing.borrow() {
                 return Ok(());
             }
         }
         self.reader.rest();
+        if self.changed || self.unflushed >= FLUSH_RECORDS {
+            self.write_out()?;
+        }
         if self.unflushed >= FLUSH_RECORDS {
             self.unflushed = 0;
             self.kv().flush()?;
@@ -244,7 +276,7 @@ impl Index {
     /// Goes to where the opened index stands, or empties it if that is not a place in this journal.
     fn resume(&mut self, end: u64) -> Result<(), Fault> {
         self.reader = self.start.again();
-        (self.receipts, self.unflushed) = (0, 0);
+        (self.receipts, self.unflushed, self.changed) = (0, 0, false);
         let Some(bytes) = self.kv().get(b"m")? else {
             return match self.kv().list(b"", None, 1)?.is_empty() {
                 true => Ok(()),
@@ -275,16 +307,15 @@ impl Index {
     }
 
     fn take(&mut self, record: Record) -> Result<(), Fault> {
-        let mut changes = Changes::default();
         let number = self.reader.place().records;
-        let written = match record {
+        self.changed |= match record {
             Record::Countersigned { receipt, countersignature, outputs } => {
                 let entry = Entry { number, receipt, outputs, countersignature: Some(countersignature) };
-                self.write(&mut changes, Side::Requester, entry)?
+                self.write(Side::Requester, entry)?
             }
             Record::ReceiptSigned { receipt, outputs } => {
                 let entry = Entry { number, receipt, outputs, countersignature: None };
-                self.write(&mut changes, Side::Provider, entry)?
+                self.write(Side::Provider, entry)?
             }
             Record::ReceiptSettled { receipt, countersignature } => {
                 let key = receipt_key(&receipt, Side::Provider);
@@ -292,7 +323,7 @@ impl Index {
                     Some(bytes) => {
                         let mut entry = decode_entry(&key, &bytes)?;
                         entry.countersignature = Some(countersignature);
-                        self.write(&mut changes, Side::Provider, entry)?
+                        self.write(Side::Provider, entry)?
                     }
                     None => {
                         tracing::error!(%receipt, "the journal settles a receipt it does not hold");
@@ -311,20 +342,23 @@ impl Index {
             | Record::ChallengeDeclined { .. } => false,
         };
         self.unflushed += 1;
-        if written || self.unflushed >= FLUSH_RECORDS {
-            let place = self.reader.place();
-            let (last, receipts) = (self.last, self.receipts);
-            let position =
-                Position { last, offset: place.offset, records: place.records, chain: place.chain, receipts };
-            changes.put(b"m", &codec::encode(&position));
-            self.kv().apply(changes)?;
-        }
         Ok(())
+    }
+
+    /// Writes what was taken in, and how far that goes.
+    fn write_out(&mut self) -> Result<(), Fault> {
+        let place = self.reader.place();
+        let (last, receipts) = (self.last, self.receipts);
+        let position =
+            Position { last, offset: place.offset, records: place.records, chain: place.chain, receipts };
+        self.changed = false;
+        self.kv().put(b"m", &codec::encode(&position));
+        Ok(self.kv().write()?)
     }
 
     /// Puts an entry under its keys. What is in the journal was signed or verified by the engine; where that was found not
     /// to be so, it is our bug, and what proves nothing is left out.
-    fn write(&mut self, changes: &mut Changes, side: Side, mut entry: Entry) -> Result<bool, Fault> {
+    fn write(&mut self, side: Side, mut entry: Entry) -> Result<bool, Fault> {
         if self.doubting && !self.proves(&mut entry) {
             return Ok(false);
         }
@@ -340,9 +374,9 @@ impl Index {
             None => self.receipts += 1,
         }
         let tail = [&(u64::MAX - entry.number).to_be_bytes(), [side_byte(side)].as_slice(), &hash.0].concat();
-        changes.put(&key, &codec::encode(&entry));
-        changes.put(&[b"s", tail.as_slice()].concat(), &[]);
-        changes.put(&[b"j", receipt.job.0.as_slice(), &tail].concat(), &[]);
+        self.kv().put(&key, &codec::encode(&entry));
+        self.kv().put(&[b"s", tail.as_slice()].concat(), &[]);
+        self.kv().put(&[b"j", receipt.job.0.as_slice(), &tail].concat(), &[]);
         Ok(true)
     }
 

@@ -8,6 +8,7 @@
 
 use crate::files;
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,7 +18,10 @@ use std::{
 /// Pages kept in memory: receipts are read rarely, and idle nodes should be small.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Changes after which sled's own writes are waited for. It cuts its file by the same few threads that write it, under a
+/// Bytes that are set before they should be written.
+const UNWRITTEN_BYTES_MAX: usize = 1024 * 1024;
+
+/// Writes after which sled's own are waited for. It cuts its file by the same few threads that write it, under a
 /// lock that each write takes: with many writes under way it waits for itself for ever.
 const SETTLE_EVERY: u32 = 64;
 
@@ -36,22 +40,14 @@ pub enum KvError {
 /// Keys and values, in order.
 pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Changes that are seen together or not at all.
-#[derive(Debug, Default)]
-pub struct Changes(sled::Batch);
-
-impl Changes {
-    /// Sets a value.
-    pub fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.0.insert(key, value);
-    }
-}
-
 /// A map of bytes.
 #[derive(Debug)]
 pub struct Kv {
     db: sled::Db,
     file: File,
+    /// What was set since the last [`Kv::write`].
+    unwritten: BTreeMap<Vec<u8>, Vec<u8>>,
+    unwritten_bytes: usize,
     unsettled: u32,
     failed: bool,
 }
@@ -77,15 +73,18 @@ impl Kv {
         fs::remove_file(&mark)?;
         let db = opened?;
         let file = File::open(dir.join("db"))?;
-        Ok(Self { db, file, unsettled: 0, failed: false })
+        Ok(Self { db, file, unwritten: BTreeMap::new(), unwritten_bytes: 0, unsettled: 0, failed: false })
     }
 
     /// The value of `key`.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        if let Some(value) = self.unwritten.get(key) {
+            return Ok(Some(value.clone()));
+        }
         self.call(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
-    /// Up to `max` entries whose keys begin with `prefix` and come after `after`, in order of their keys.
+    /// Up to `max` written entries whose keys begin with `prefix` and come after `after`, in order of their keys.
     pub fn list(&mut self, prefix: &[u8], after: Option<&[u8]>, max: usize) -> Result<Entries, KvError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let start = after.map_or(Included(prefix), Excluded);
@@ -98,17 +97,33 @@ impl Kv {
         })
     }
 
-    /// Makes changes.
-    pub fn apply(&mut self, changes: Changes) -> Result<(), KvError> {
+    /// Sets a value: [`Kv::get`] sees it, and [`Kv::write`] writes it.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.unwritten_bytes += key.len() + value.len();
+        self.unwritten.insert(key.to_vec(), value.to_vec());
+    }
+
+    /// Whether so much was set that it should be written.
+    pub fn is_full(&self) -> bool {
+        self.unwritten_bytes >= UNWRITTEN_BYTES_MAX
+    }
+
+    /// Writes all that was set, together or not at all.
+    pub fn write(&mut self) -> Result<(), KvError> {
         self.unsettled += 1;
         if self.unsettled >= SETTLE_EVERY {
             self.unsettled = 0;
             self.call(|db| db.flush().map(|_| ()))?;
         }
-        self.call(|db| db.apply_batch(changes.0))
+        let mut batch = sled::Batch::default();
+        for (key, value) in std::mem::take(&mut self.unwritten) {
+            batch.insert(key, value);
+        }
+        self.unwritten_bytes = 0;
+        self.call(|db| db.apply_batch(batch))
     }
 
-    /// Makes changes durable: sled's own flush leaves out the disk's cache and the file's length.
+    /// Makes what is written durable: sled's own flush leaves out the disk's cache and the file's length.
     pub fn flush(&mut self) -> Result<(), KvError> {
         self.call(|db| db.flush().map(|_| ()))?;
         Ok(self.file.sync_data()?)

@@ -3,13 +3,14 @@
 use super::*;
 use std::fs;
 
-/// A ledger in which receipts 0 to 9 are signed and the even ones settled.
+/// A ledger in which receipts 0 to 9 are signed and the even ones settled, with an index that holds them.
 fn filled(dir: &Path) -> Bench {
     let (mut bench, _) = open(dir).unwrap();
     for number in 0..10 {
         bench.record_all([note(number), signed_record(number)]);
     }
     bench.record_all((0..10).step_by(2).map(settled_record));
+    all(&bench);
     bench
 }
 
@@ -120,6 +121,7 @@ fn an_index_of_another_journal_is_made_again() {
     drop(filled(dir.path()));
     let (mut bench, _) = open(other.path()).unwrap();
     bench.record_all((50..90).map(signed_record));
+    all(&bench);
     drop(bench);
     let index = dir.path().join(INDEX_DIR);
     fs::remove_dir_all(&index).unwrap();
