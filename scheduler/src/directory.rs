@@ -22,6 +22,17 @@ pub(crate) struct Offer {
     pub(crate) advert: Verified<Advert>,
     /// Orders of this node's that the advert cannot know of yet.
     pub(crate) unseen_orders: u16,
+    /// Jobs of this node's that the advert counts, and that were done there after it was signed.
+    pub(crate) done_since: u16,
+}
+
+impl Offer {
+    /// Jobs before one that comes now, on devices and waiting, as far as the advert and this node's own jobs tell.
+    pub(crate) fn ahead(&self) -> u64 {
+        let busy = self.advert.devices.len().saturating_sub(usize::from(self.advert.free)) as u64;
+        let told = busy.saturating_add(self.advert.queued.into()).saturating_add(self.unseen_orders.into());
+        told.saturating_sub(self.done_since.into())
+    }
 }
 
 /// What a connection told.
@@ -72,7 +83,7 @@ impl Directory {
                 None => {}
             }
         }
-        self.offers.insert(advert.node, Offer { advert, unseen_orders: 0 });
+        self.offers.insert(advert.node, Offer { advert, unseen_orders: 0, done_since: 0 });
         taken
     }
 
@@ -109,6 +120,15 @@ impl Directory {
     pub(crate) fn over(&mut self, node: &NodeId, counted_against: u64) {
         if let Some(offer) = self.offers.get_mut(node).filter(|offer| offer.advert.seq == counted_against) {
             offer.unseen_orders = offer.unseen_orders.saturating_sub(1);
+        }
+    }
+
+    /// A job of ours was done there at that time by the provider's clock, as its adverts are signed by it.
+    pub(crate) fn done(&mut self, node: &NodeId, counted_against: u64, finished: UnixMillis) {
+        let counts =
+            |offer: &&mut Offer| offer.advert.seq != counted_against && offer.advert.issued < finished;
+        if let Some(offer) = self.offers.get_mut(node).filter(counts) {
+            offer.done_since = offer.done_since.saturating_add(1);
         }
     }
 

@@ -183,8 +183,7 @@ impl Market {
             return Err(RejectReason::Price { price_per_second: advert.price_per_second });
         }
         let reliability = self.reputation.reliability_ppm(&advert.node);
-        let scored =
-            |device| score(config, spec, advert, power(device), offer.unseen_orders, peer, reliability);
+        let scored = |device| score(config, spec, advert, power(device), offer.ahead(), peer, reliability);
         let cheapest = fitting.into_iter().map(|device| (scored(device), device));
         match cheapest.min_by_key(|(terms, device)| (terms.total, device.index)) {
             Some((terms, device)) => Ok(Candidate { offer, device, terms }),

@@ -25,13 +25,13 @@ pub(crate) fn score(
     spec: &JobSpec,
     advert: &Advert,
     power: MeasuredPower,
-    unseen_orders: u16,
+    ahead: u64,
     peer: Peer,
     reliability_ppm: u64,
 ) -> ScoreTerms {
     let at_value = |time: Millis| value(config.value_of_time_per_second, time);
     let run = expected_run(spec, power);
-    let wait = expected_wait(advert, unseen_orders, run);
+    let wait = expected_wait(advert, ahead, run);
     let bytes = spec.program.blobs().iter().fold(Bytes::ZERO, |sum, (_, b)| sum.saturating_add(*b));
     let transfer = Millis(bytes.0 / BYTES_PER_MS);
     let round_trip = peer.round_trip.unwrap_or(ROUND_TRIP_UNKNOWN);
@@ -75,10 +75,9 @@ fn expected_run(spec: &JobSpec, power: MeasuredPower) -> Millis {
 }
 
 /// Jobs ahead of this one, taken to be like it, shared by the node's devices.
-fn expected_wait(advert: &Advert, unseen_orders: u16, run: Millis) -> Millis {
+fn expected_wait(advert: &Advert, ahead: u64, run: Millis) -> Millis {
     let devices = advert.devices.len().max(1) as u64;
-    let ahead = u64::from(advert.queued) + u64::from(unseen_orders) + 1;
-    let waiting = ahead.saturating_sub(u64::from(advert.free).min(devices));
+    let waiting = ahead.saturating_add(1).saturating_sub(devices);
     Millis(run.0.saturating_mul(waiting) / devices)
 }
 

@@ -12,7 +12,7 @@ use ion_protocol::{
     job::{EngineNeed, Unmet},
     key::SecretKey,
     message::{LeaseState, Request, Response},
-    receipt::Status,
+    receipt::{Receipt, Status},
     record::JobEnd,
     signed::Signed,
 };
@@ -243,7 +243,7 @@ fn fetch_of(desk: &Desk) -> FetchId {
 
 #[test]
 fn a_wrong_delivery_is_refused_with_the_reason_and_the_job_goes_elsewhere() {
-    type Change = fn(&mut ion_protocol::receipt::Receipt);
+    type Change = fn(&mut Receipt);
     let wrong: [(&str, Change); 8] = [
         ("order", |r| r.order.0[0] ^= 1),
         ("input root", |r| r.input_root[0] ^= 1),
@@ -303,6 +303,22 @@ fn a_provider_that_says_it_has_room_and_refuses_is_asked_less_and_less_often() {
         }
     }
     assert!((5..=12).contains(&orders), "{orders} orders in a minute");
+}
+
+/// An advert that is signed while a job runs says that the device is busy; its end is known here before the next advert.
+#[test]
+fn nobody_is_told_to_wait_for_a_job_of_ours_that_is_done() {
+    let (mut desk, order) = Desk::leased();
+    desk.pass(1_000);
+    desk.offer(2, |advert| advert.free = 0);
+    let wait = |desk: &Desk| desk.engine.match_spec(&spec(), desk.now).candidates[0].terms.wait;
+    assert!(wait(&desk) > Millis::ZERO, "it is behind the one that runs");
+    desk.pass(1_000);
+    desk.deliver(2, Receipt { finished: desk.now.wall, ..receipt(&order) }, true).disk_works();
+    assert_eq!(wait(&desk), Millis::ZERO);
+    // The next advert is the provider's word again.
+    desk.pass(1_000).offer(2, |advert| (advert.free, advert.queued) = (0, 1));
+    assert!(wait(&desk) > Millis::ZERO);
 }
 
 #[test]

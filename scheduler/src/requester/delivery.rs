@@ -47,6 +47,7 @@ pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut C
         return seek::lose(head, live, Lost::wrong(format!("its delivery is wrong: {why}")), cx);
     }
     let Delivery { inbound, receipt, outputs, inline } = delivery;
+    cx.market.directory.done(&live.provider(), live.advert_seq, receipt.finished);
     let (kept, missing) = sort_out(&outputs, inline);
     if !kept.is_empty() {
         cx.out.push(Effect::Keep(kept));
