@@ -292,7 +292,7 @@ impl SwarmLoop {
         let connection = opts.connection_id();
         self.bootstraps.dialing(at, connection);
         if let Err(error) = self.swarm.dial(opts) {
-            self.bootstraps.failed(at, &dial_error(&error), Instant::now());
+            self.bootstraps.failed(at, &dial_cause(&error), Instant::now());
         }
     }
 }
@@ -308,6 +308,15 @@ fn parse(addresses: &[String]) -> Vec<Multiaddr> {
 
 /// A failed dial in one short line.
 pub(super) fn dial_error(error: &DialError) -> String {
+    dial_line(error, |address, why| format!("{address}: {why}"))
+}
+
+/// The same of one address that is told beside it.
+pub(super) fn dial_cause(error: &DialError) -> String {
+    dial_line(error, |_, why| why)
+}
+
+fn dial_line(error: &DialError, at: impl Fn(&Multiaddr, String) -> String) -> String {
     match error {
         DialError::LocalPeerId { .. } => "that is this node itself".into(),
         DialError::NoAddresses => "no address of it is known".into(),
@@ -315,9 +324,8 @@ pub(super) fn dial_error(error: &DialError) -> String {
             format!("another node, {obtained}, answers at {address}")
         }
         DialError::Transport(errors) => {
-            let brief = |(address, error): &(Multiaddr, TransportError<io::Error>)| {
-                format!("{address}: {}", innermost(error))
-            };
+            let brief =
+                |(address, error): &(Multiaddr, TransportError<io::Error>)| at(address, innermost(error));
             let mut text = errors.iter().take(2).map(brief).collect::<Vec<_>>().join("; ");
             if errors.len() > 2 {
                 text.push_str(&format!("; and {} more addresses", errors.len() - 2));

@@ -1,7 +1,7 @@
 //! What the swarm tells, each kind in a function of its own.
 
 use super::{
-    asking::dial_error,
+    asking::{dial_cause, dial_error, innermost},
     behaviour::{BehaviourEvent, KAD_PROTOCOL, role_in},
     capability,
     config::split_peer,
@@ -41,7 +41,7 @@ impl SwarmLoop {
             SwarmEvent::NewListenAddr { listener_id, address } => self.on_listening(listener_id, address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_not_listening([address]),
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                let why = reason.err().map_or_else(|| "it was closed".to_owned(), |error| error.to_string());
+                let why = reason.err().map_or_else(|| "it was closed".to_owned(), |error| innermost(&error));
                 tracing::warn!("a listener has ended: {why}");
                 self.bound.insert(listener_id, Err(why));
                 self.on_not_listening(addresses);
@@ -97,7 +97,9 @@ impl SwarmLoop {
                 | DialError::Aborted
                 | DialError::WrongPeerId { .. }
                 | DialError::Denied { .. }
-                | DialError::Transport(_) => self.bootstraps.failed(at, &why, Instant::now()),
+                | DialError::Transport(_) => {
+                    self.bootstraps.failed(at, &dial_cause(error), Instant::now());
+                }
             }
         }
         if let Some(node) = peer.as_ref().and_then(node_of) {

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     blobs::ByteStream,
     net::{
+        asking::innermost,
         error::OpenError,
         intake::{Asked, Door, Offence, Question, Turned},
     },
@@ -427,9 +428,14 @@ impl ConnectionHandler for Handler {
 fn talk_error(error: StreamUpgradeError<OpenError>) -> CallError {
     match error {
         StreamUpgradeError::Timeout => CallError::TimedOut,
-        StreamUpgradeError::Apply(error) => CallError::Unreachable(error.to_string()),
+        StreamUpgradeError::Apply(OpenError::Unreachable(why) | OpenError::Failed(why)) => {
+            CallError::Unreachable(why)
+        }
+        StreamUpgradeError::Apply(error @ (OpenError::PeerBusy | OpenError::Busy | OpenError::TimedOut)) => {
+            CallError::Unreachable(error.to_string())
+        }
         StreamUpgradeError::NegotiationFailed => CallError::Protocol("it does not speak /ion/talk/1".into()),
-        StreamUpgradeError::Io(error) => CallError::Unreachable(error.to_string()),
+        StreamUpgradeError::Io(error) => CallError::Unreachable(innermost(&error)),
     }
 }
 
@@ -438,6 +444,29 @@ fn blob_error(error: StreamUpgradeError<OpenError>) -> OpenError {
         StreamUpgradeError::Timeout => OpenError::TimedOut,
         StreamUpgradeError::Apply(error) => error,
         StreamUpgradeError::NegotiationFailed => OpenError::Failed("it does not speak /ion/blob/2".into()),
-        StreamUpgradeError::Io(error) => OpenError::Failed(error.to_string()),
+        StreamUpgradeError::Io(error) => OpenError::Failed(innermost(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{error::Error, io};
+
+    /// As transports wrap what happened: each tells its cause, and has it as its source.
+    #[derive(Debug, thiserror::Error)]
+    #[error("connection error: {0}")]
+    struct Wrapped(#[source] Box<dyn Error + Send + Sync>);
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let wrapped = || {
+            let inner = Wrapped(Box::new(io::Error::other("reset by peer")));
+            StreamUpgradeError::Io(io::Error::other(Wrapped(Box::new(inner))))
+        };
+        assert_eq!(talk_error(wrapped()), CallError::Unreachable("reset by peer".to_owned()));
+        assert_eq!(blob_error(wrapped()), OpenError::Failed("reset by peer".to_owned()));
+        let failed = StreamUpgradeError::Apply(OpenError::Failed("reset by peer".to_owned()));
+        assert_eq!(talk_error(failed), CallError::Unreachable("reset by peer".to_owned()));
     }
 }

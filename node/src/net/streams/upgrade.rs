@@ -2,7 +2,10 @@
 //! or busy; so a full queue is told, not left to be guessed.
 
 use super::{BLOB_PROTOCOL, TALK_PROTOCOL};
-use crate::{blobs::ByteStream, net::error::OpenError};
+use crate::{
+    blobs::ByteStream,
+    net::{asking::innermost, error::OpenError},
+};
 use futures::{AsyncReadExt, AsyncWriteExt, future::BoxFuture};
 use ion_protocol::NodeId;
 use libp2p::{
@@ -115,7 +118,7 @@ impl OutboundUpgrade<Stream> for Outbound {
                 Outbound::Blob => {}
             }
             let mut word = [0];
-            stream.read_exact(&mut word).await.map_err(|error| OpenError::Failed(error.to_string()))?;
+            stream.read_exact(&mut word).await.map_err(|error| OpenError::Failed(innermost(&error)))?;
             match word[0] {
                 READY => Ok(Opened::Blob(Box::pin(BlobStream { stream: stream.compat(), _slot: None }))),
                 BUSY => Err(OpenError::PeerBusy),
