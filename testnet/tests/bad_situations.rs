@@ -14,7 +14,7 @@ use ion_testnet::{
     jobs::{JOB_SECONDS, Job},
     programs::{Program, walk::Walk},
 };
-use std::net::TcpListener;
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
 /// Exit code of `ion` when the node itself is in trouble.
 const NODE_TROUBLE: i32 = 3;
@@ -44,6 +44,27 @@ fn a_second_node_on_the_same_data_directory_is_refused() {
     assert!(cluster[second].tail().contains("--data-dir"), "no way out named: {}", cluster[second].tail());
     let status = cluster.ion.ask(&cluster[first].spec.data_dir, &["status"]).unwrap();
     assert_eq!(status["node"], cluster[first].id.unwrap().to_string(), "the first node goes on");
+}
+
+/// A node that says where it is, and then nothing more.
+const HANGS: &str = "#!/bin/sh\necho 'starting: opening the journal' >&2\nexec 9> \"$(dirname \"$0\")/told\"\nexec tail -f /dev/null\n";
+
+#[test]
+fn a_start_that_hangs_is_told_with_its_stage_and_where_its_process_waits() {
+    let files = tempfile::tempdir().unwrap();
+    let (script, told) = (files.path().join("ion"), files.path().join("told"));
+    fs::write(&script, HANGS).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &told, rustix::fs::Mode::RWXU).unwrap();
+    let mut cluster = Cluster::new(Ion::new(script), "ion-bad-").unwrap();
+    let node = cluster.add("silent", Role::Light, "cpu", &[]);
+    let from = cluster.start(node).unwrap();
+    // Opens once the script has spoken.
+    let _told = fs::File::open(&told).unwrap();
+    let error = format!("{:#}", cluster[node].ready(from, Deadline::millis(50)).unwrap_err());
+    for part in ["silent did not start", "has the threads", "starting: opening the journal"] {
+        assert!(error.contains(part), "no `{part}` in: {error}");
+    }
 }
 
 #[test]

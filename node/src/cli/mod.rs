@@ -36,15 +36,19 @@ mod words;
 pub use args::Args;
 pub use error::{CliError, Exit};
 
+use crate::manifest::nearest;
 use args::Verb;
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{
+    CommandFactory, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use std::process::ExitCode;
 
 /// Parses the command line, does what it says, and tells how it went.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(error),
     };
     log::start(args.common.verbose, args.common.quiet);
     let json = args.common.json;
@@ -82,8 +86,28 @@ fn dispatch(args: Args) -> Result<(), CliError> {
     }
 }
 
+/// Flags that are near what was typed are told, however short they are: of `--otu` the parser itself makes nothing.
+fn suggest(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else { return error };
+    let known = error.get(ContextKind::SuggestedArg).is_some();
+    if error.kind() != ErrorKind::UnknownArgument || known || !typed.starts_with("--") {
+        return error;
+    }
+    let mut command = Args::command();
+    command.build();
+    let verb = std::env::args().skip(1).fold(&command, |at, word| at.find_subcommand(&word).unwrap_or(at));
+    let flags = verb.get_arguments().filter_map(|arg| arg.get_long());
+    if let Some(meant) = nearest(typed.trim_start_matches('-'), flags) {
+        let meant = ContextValue::String(format!("--{meant}"));
+        error.insert(ContextKind::SuggestedArg, meant);
+        error.remove(ContextKind::Suggested);
+    }
+    error
+}
+
 /// Help and version go to stdout and are no error; the rest is told with a way out.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: clap::Error) -> ExitCode {
+    let error = suggest(error);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = error.print();

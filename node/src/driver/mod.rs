@@ -88,6 +88,7 @@ impl Node {
         let (control_tx, control) = mpsc::channel(CALLS_CAPACITY);
 
         // The ledger first: it holds the lock of the data directory.
+        tracing::info!("starting: opening the journal");
         let (ledger, records) = Ledger::open(&config.data_dir, &network, &key.node_id(), local_tx.clone())?;
         let ledger = Arc::new(ledger);
         let server = ControlServer::bind(&config.data_dir)?;
@@ -95,10 +96,13 @@ impl Node {
             .map_err(|source| NodeError::DataDir { path: config.data_dir.clone(), source })?;
         let paused = Paused::open(&config.data_dir)
             .map_err(|source| NodeError::DataDir { path: config.data_dir.clone(), source })?;
+        tracing::info!("starting: opening the blob store");
         let store = BlobStore::open(&config.data_dir, config.blob_quota)?;
         store.keep_while(ask_engine(chores_tx.clone()));
+        tracing::info!("starting: listening");
         let Net { handle: net, blob_streams, task: swarm } =
             net::start(net_config(&config, key.clone(), network), peers_tx).await?;
+        tracing::info!("starting: carrying on where it was, with {} records", records.len());
         let opener = net.clone();
         let blobs = Blobs::start(
             store.clone(),

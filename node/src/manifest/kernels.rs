@@ -39,7 +39,14 @@ fn parse(page: &mut Page<'_>, draft: &ModuleDraft) -> Option<Module> {
                     ptx::What::Unexpected { found, expected } => (found, expected),
                     what => (format!("what is not run here: {what}"), String::new()),
                 };
-                page.push(Mistake { file: draft.path.display().to_string(), line, column, found, expected });
+                page.push(Mistake {
+                    file: draft.path.display().to_string(),
+                    line,
+                    column,
+                    key: String::new(),
+                    found,
+                    expected,
+                });
                 None
             }
         },

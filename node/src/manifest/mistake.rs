@@ -11,6 +11,8 @@ pub struct Mistake {
     pub line: u32,
     /// From 1, in bytes; 0 where no line is to blame.
     pub column: u32,
+    /// The key it is the value of, by its way from the top (`limits.run`, `step[2].args[1]`); empty where no value is to blame.
+    pub key: String,
     /// What stands there.
     pub found: String,
     /// What may stand there; empty where `found` says it.
@@ -18,13 +20,16 @@ pub struct Mistake {
 }
 
 impl fmt::Display for Mistake {
-    /// `job.toml:12:1: found unknown key `kernl`; expected `kernel``
+    /// `job.toml:12:7: found `5 parsecs` for `limits.run`; expected a duration with its unit`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
         write!(f, ": found {}", self.found)?;
+        if !self.key.is_empty() {
+            write!(f, " for `{}`", self.key)?;
+        }
         if !self.expected.is_empty() {
             write!(f, "; expected {}", self.expected)?;
         }

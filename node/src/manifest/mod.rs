@@ -143,6 +143,7 @@ fn read<'a>(mut page: Page<'a>, text: &'a str, dir: &Path) -> Result<Job, Page<'
         // What follows a syntax error was guessed by the parser; it is not worth judging.
         return Err(page);
     }
+    page.know(root.get_ref());
     let mut root = Section::new(root.get_ref(), 0, "the manifest");
     let name = job_name(&mut page, &mut root);
     let needs = root.get("needs").and_then(|v| page.section(v, "[needs]")).map(|s| needs(&mut page, s));
@@ -184,7 +185,7 @@ fn read<'a>(mut page: Page<'a>, text: &'a str, dir: &Path) -> Result<Job, Page<'
 
 fn whole(page: &mut Page<'_>, found: String, expected: String) {
     let file = page.name().to_owned();
-    page.push(Mistake { file, line: 0, column: 0, found, expected });
+    page.push(Mistake { file, line: 0, column: 0, key: String::new(), found, expected });
 }
 
 fn job_name(page: &mut Page<'_>, root: &mut Section<'_, '_>) -> String {

@@ -3,6 +3,7 @@
 
 use super::mistake::{Mistake, nearest};
 use crate::config::quantity::QuantityError;
+use std::ops::Range;
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
@@ -24,13 +25,52 @@ pub type Key<'t, 'i> = &'t Spanned<DeString<'i>>;
 pub struct Page<'a> {
     name: String,
     text: &'a str,
+    /// Where values stand, and the way to each.
+    keys: Vec<(Range<usize>, String)>,
     mistakes: Vec<Mistake>,
 }
 
 impl<'a> Page<'a> {
     /// The page `name` of `text`.
     pub fn new(name: String, text: &'a str) -> Self {
-        Self { name, text, mistakes: Vec::new() }
+        Self { name, text, keys: Vec::new(), mistakes: Vec::new() }
+    }
+
+    /// Learns where which key's value stands, so that every mistake can say whose it is.
+    pub fn know(&mut self, root: &DeTable<'_>) {
+        for (key, value) in root {
+            self.know_value(key.get_ref().to_string(), value);
+        }
+    }
+
+    fn know_value(&mut self, way: String, value: Value<'_, '_>) {
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                for (key, value) in table {
+                    self.know_value(format!("{way}.{}", key.get_ref()), value);
+                }
+            }
+            DeValue::Array(list) => {
+                for (place, value) in list.iter().enumerate() {
+                    self.know_value(format!("{way}[{}]", place + 1), value);
+                }
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
+        // Tables of their own are called by their headings.
+        if way.contains('.') || !matches!(value.get_ref(), DeValue::Table(_)) {
+            self.keys.push((value.span(), way));
+        }
+    }
+
+    /// The key whose value stands at byte `at`.
+    fn key_at(&self, at: usize) -> String {
+        let there = self.keys.iter().filter(|(span, _)| at > 0 && span.contains(&at));
+        there.min_by_key(|(span, _)| span.len()).map(|(_, way)| quote(way)).unwrap_or_default()
     }
 
     /// Notes a mistake at byte `at`.
@@ -38,8 +78,9 @@ impl<'a> Page<'a> {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
         let line = before.iter().filter(|&&b| b == b'\n').count() as u32 + 1;
         let column = before.iter().rev().take_while(|&&b| b != b'\n').count() as u32 + 1;
-        let (file, found, expected) = (self.name.clone(), found.into(), expected.into());
-        self.push(Mistake { file, line, column, found, expected });
+        let (file, key, found, expected) =
+            (self.name.clone(), self.key_at(at), found.into(), expected.into());
+        self.push(Mistake { file, line, column, key, found, expected });
     }
 
     /// Notes a mistake of the whole, or of another file.

@@ -71,6 +71,28 @@ fn with_line(line: usize, new: &str) -> String {
     lines.join("\n")
 }
 
+#[test]
+fn a_mistake_in_a_value_says_whose_value_it_is() {
+    for (line, new, told) in [
+        (
+            3,
+            "[limits]\nrun = \"0 s\"",
+            ":4:7: found a run time of 0 ms for `limits.run`; expected 1 ms to 7 d",
+        ),
+        (3, "[limits]\nmemory = \"127 B\"", "under a memory limit of 127 B for `limits.memory`; expected"),
+        (3, "[limits]\nprice = 1", "found the number 1 for `limits.price`; expected"),
+        (9, "shape = [16, 0]", " for `buffer[1].shape[2]`; expected"),
+        (18, "grid = 0", "found grid 0 x 1 x 1 for `step[1].grid`; expected"),
+        (20, "args = [{ u33 = 16 }]", "found unknown argument type `u33` for `step[1].args[1]`; expected"),
+        (2, "needs = 5", "found the number 5 for `needs`; expected a table: [needs]"),
+        (3, "[limits]\nrnu = \"1 s\"", "found unknown key `rnu` in [limits]; expected `run`"),
+    ] {
+        let shown =
+            mistakes_of(&with_line(line, new)).iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+        assert!(shown.contains(told), "no `{told}` in\n{shown}");
+    }
+}
+
 /// Line replaced, by what; then the one mistake: its line, and parts of what was found and what is expected.
 type Case = (usize, &'static str, u32, &'static str, &'static str);
 

@@ -44,13 +44,15 @@ fn every_verb_explains_itself() {
 #[test]
 fn mistyped_words_are_understood_and_cost_2() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["node", "--hours", "22-7"], "like `22:00-07:00`"),
         (&["node", "--keep-free", "half"], "like \"20%\" or \"2 GiB\""),
         (&["node", "--light", "--hours", "22:00-07:00"], "cannot be used with"),
         (&["devices", "pause", "first"], "invalid digit"),
         (&["run", "job.toml", "--dryrun"], "--dry-run"),
         (&["node", "--lihgt"], "--light"),
+        (&["run", "job.toml", "--otu", "results"], "a similar argument exists: '--out'"),
+        (&["jobs", "--jsno"], "--json"),
         (&["statsu"], "status"),
         (&["node", "--light", "--relay"], "cannot be used with"),
         (&["node", "--light", "--price", "1 IO"], "cannot be used with"),

@@ -23,6 +23,9 @@ const REST_OF_OUTPUT_SECONDS: u64 = 10;
 /// Of a node's log, when something went wrong.
 const LOG_TAIL_BYTES: u64 = 4096;
 
+/// Threads of a process that are told, when something went wrong.
+const THREADS_TOLD_MAX: usize = 64;
+
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -113,7 +116,8 @@ impl Node {
         fs::create_dir_all(&self.spec.data_dir)?;
         let errors = File::options().create(true).append(true).open(self.log_file())?;
         let mut command = Command::new(ion);
-        command.arg("node").arg("--json").arg("--data-dir").arg(&self.spec.data_dir);
+        // With what it does meanwhile: a start that hangs shall not be silent.
+        command.arg("node").arg("--json").arg("--verbose").arg("--data-dir").arg(&self.spec.data_dir);
         match self.spec.role {
             Role::Network => command.arg("--relay"),
             Role::Light => command.args(["--light", "--challenge", &self.spec.challenge]),
@@ -150,8 +154,10 @@ impl Node {
                 Said::Event(_) | Said::Other(_) => Ok(None),
             }
         });
-        let ((id, addresses), _) = waited
-            .with_context(|| format!("{} did not start; its log ends:\n{}", self.name(), self.tail()))?;
+        let ((id, addresses), _) = waited.with_context(|| {
+            let (process, tail) = (self.process(), self.tail());
+            format!("{} did not start; its process {process}; its log ends:\n{tail}", self.name())
+        })?;
         if self.id.is_some_and(|known| known != id) {
             bail!("{} came back as another node: its key was lost", self.name());
         }
@@ -217,6 +223,24 @@ impl Node {
             Ok((line.node == position && line.run == run && line.said == Said::Ended).then_some(()))
         })?;
         Ok(())
+    }
+
+    /// What the kernel says of the process: the state of each thread, and where it waits.
+    pub fn process(&self) -> String {
+        let Some(child) = &self.child else { return "is not there".to_owned() };
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let thread = |task: fs::DirEntry| {
+            let (stat, name) = (read(task.path().join("stat")), read(task.path().join("comm")));
+            let state = stat.rsplit(')').next().unwrap_or_default().trim().chars().next().unwrap_or('?');
+            format!("{name} ({state} {})", read(task.path().join("wchan")))
+        };
+        match fs::read_dir(format!("/proc/{}/task", child.id())) {
+            Ok(tasks) => {
+                let threads: Vec<String> = tasks.flatten().take(THREADS_TOLD_MAX).map(thread).collect();
+                format!("has the threads {}", threads.join(", "))
+            }
+            Err(error) => format!("is gone ({error})"),
+        }
     }
 
     /// The end of the node's log.
