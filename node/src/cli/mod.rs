@@ -95,7 +95,7 @@ fn suggest(mut error: clap::Error) -> clap::Error {
     }
     let mut command = Args::command();
     command.build();
-    let verb = std::env::args().skip(1).fold(&command, |at, word| at.find_subcommand(&word).unwrap_or(at));
+    let verb = std::env::args_os().skip(1).fold(&command, |at, word| at.find_subcommand(&word).unwrap_or(at));
     let flags = verb.get_arguments().filter_map(|arg| arg.get_long());
     if let Some(meant) = nearest(typed.trim_start_matches('-'), flags) {
         let meant = ContextValue::String(format!("--{meant}"));
