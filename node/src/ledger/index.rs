@@ -140,8 +140,6 @@ pub(super) struct Index {
     start: Reader,
     last: u64,
     receipts: u64,
-    /// Whether a receipt was taken in that is not written out.
-    changed: bool,
     unflushed: u64,
     broken: Option<String>,
     /// Whether it was found damaged: from then on everything is verified before it is taken in.
@@ -168,7 +166,6 @@ impl Index {
             start,
             last,
             receipts: 0,
-            changed: false,
             unflushed: 0,
             broken: None,
             doubting: false,
@@ -263,7 +260,7 @@ impl Index {
             }
         }
         self.reader.rest();
-        if self.changed || self.unflushed >= FLUSH_RECORDS {
+        if !self.kv().is_written() || self.unflushed >= FLUSH_RECORDS {
             self.write_out()?;
         }
         if self.unflushed >= FLUSH_RECORDS {
@@ -276,7 +273,7 @@ impl Index {
     /// Goes to where the opened index stands, or empties it if that is not a place in this journal.
     fn resume(&mut self, end: u64) -> Result<(), Fault> {
         self.reader = self.start.again();
-        (self.receipts, self.unflushed, self.changed) = (0, 0, false);
+        (self.receipts, self.unflushed) = (0, 0);
         let Some(bytes) = self.kv().get(b"m")? else {
             return match self.kv().list(b"", None, 1)?.is_empty() {
                 true => Ok(()),
@@ -308,14 +305,14 @@ impl Index {
 
     fn take(&mut self, record: Record) -> Result<(), Fault> {
         let number = self.reader.place().records;
-        self.changed |= match record {
+        match record {
             Record::Countersigned { receipt, countersignature, outputs } => {
                 let entry = Entry { number, receipt, outputs, countersignature: Some(countersignature) };
-                self.write(Side::Requester, entry)?
+                self.put(Side::Requester, entry)?
             }
             Record::ReceiptSigned { receipt, outputs } => {
                 let entry = Entry { number, receipt, outputs, countersignature: None };
-                self.write(Side::Provider, entry)?
+                self.put(Side::Provider, entry)?
             }
             Record::ReceiptSettled { receipt, countersignature } => {
                 let key = receipt_key(&receipt, Side::Provider);
@@ -323,11 +320,10 @@ impl Index {
                     Some(bytes) => {
                         let mut entry = decode_entry(&key, &bytes)?;
                         entry.countersignature = Some(countersignature);
-                        self.write(Side::Provider, entry)?
+                        self.put(Side::Provider, entry)?
                     }
                     None => {
                         tracing::error!(%receipt, "the journal settles a receipt it does not hold");
-                        false
                     }
                 }
             }
@@ -339,8 +335,8 @@ impl Index {
             | Record::LeaseTaken { .. }
             | Record::LeaseReleased { .. }
             | Record::Challenged { .. }
-            | Record::ChallengeDeclined { .. } => false,
-        };
+            | Record::ChallengeDeclined { .. } => {}
+        }
         self.unflushed += 1;
         Ok(())
     }
@@ -351,20 +347,19 @@ impl Index {
         let (last, receipts) = (self.last, self.receipts);
         let position =
             Position { last, offset: place.offset, records: place.records, chain: place.chain, receipts };
-        self.changed = false;
         self.kv().put(b"m", &codec::encode(&position));
         Ok(self.kv().write()?)
     }
 
     /// Puts an entry under its keys. What is in the journal was signed or verified by the engine; where that was found not
     /// to be so, it is our bug, and what proves nothing is left out.
-    fn write(&mut self, side: Side, mut entry: Entry) -> Result<bool, Fault> {
+    fn put(&mut self, side: Side, mut entry: Entry) -> Result<(), Fault> {
         if self.doubting && !self.proves(&mut entry) {
-            return Ok(false);
+            return Ok(());
         }
         let Ok(receipt) = codec::decode::<Receipt>(entry.receipt.body_bytes(), Receipt::BYTES_MAX) else {
             tracing::error!(number = entry.number, "the journal holds a receipt that is none");
-            return Ok(false);
+            return Ok(());
         };
         let hash = entry.receipt.hash(&self.network);
         let key = receipt_key(&hash, side);
@@ -377,7 +372,7 @@ impl Index {
         self.kv().put(&key, &codec::encode(&entry));
         self.kv().put(&[b"s", tail.as_slice()].concat(), &[]);
         self.kv().put(&[b"j", receipt.job.0.as_slice(), &tail].concat(), &[]);
-        Ok(true)
+        Ok(())
     }
 
     /// Whether its receipt is one; a countersignature that is none is taken away.

@@ -103,6 +103,11 @@ impl Kv {
         self.unwritten.insert(key.to_vec(), value.to_vec());
     }
 
+    /// Whether nothing was set since the last [`Kv::write`].
+    pub fn is_written(&self) -> bool {
+        self.unwritten.is_empty()
+    }
+
     /// Whether so much was set that it should be written.
     pub fn is_full(&self) -> bool {
         self.unwritten_bytes >= UNWRITTEN_BYTES_MAX

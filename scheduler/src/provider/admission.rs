@@ -1,5 +1,6 @@
 //! Whether an order is taken: every reason not to, in the order they are checked.
 
+use super::forgotten::repeatable;
 use crate::{
     config::Config,
     matching::{buys_a_millisecond, job_bytes},
@@ -45,9 +46,8 @@ pub(super) fn admit(order: &Order, room: &Room<'_>, now: Now) -> Result<Device, 
     if order.provider != room.me {
         return Err(RefusalReason::NotForMe);
     }
-    let expires = order.expires.0.saturating_add(limits::CLOCK_SKEW_MS_MAX);
     let latest = now.wall.0.saturating_add(limits::ORDER_LIFE_MS_MAX + limits::CLOCK_SKEW_MS_MAX);
-    if expires <= now.wall.0 || order.expires.0 > latest || room.forgotten {
+    if !repeatable(order.expires, now.wall) || order.expires.0 > latest || room.forgotten {
         return Err(RefusalReason::Expired);
     }
     if !config.provide {
