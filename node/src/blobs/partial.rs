@@ -82,6 +82,9 @@ impl Partial {
 
     fn take_stock(&mut self) -> io::Result<()> {
         let length = self.file.metadata()?.len();
+        if length > self.outline.bytes() {
+            self.file.set_len(self.outline.bytes())?;
+        }
         let mut buffer = vec![0; BLOB_GROUP_BYTES as usize];
         for group in 0..self.outline.group_count() {
             let bytes = self.outline.group_bytes(group);

@@ -351,15 +351,18 @@ impl Shared {
 
     /// Whether the blob is here and whole; one that decayed is gone afterwards.
     async fn is_held(&self, hash: BlobHash, declared: Bytes) -> Result<bool, FetchError> {
-        let Some(found) = self.store.size(&hash) else { return Ok(false) };
-        if found != declared {
-            return Err(BlobStoreError::WrongSize { hash, found, declared }.into());
-        }
         let store = self.store.clone();
+        // Looked at before it is measured: a file that was cut is no blob of another size.
         match blocking(move || store.path(&hash)).await? {
-            Ok(_) => Ok(true),
-            Err(BlobStoreError::NotHeld(_) | BlobStoreError::Decayed(_)) => Ok(false),
-            Err(error) => Err(error.into()),
+            Ok(_) => {}
+            Err(BlobStoreError::NotHeld(_) | BlobStoreError::Decayed(_)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        match self.store.size(&hash) {
+            Some(found) if found != declared => {
+                Err(BlobStoreError::WrongSize { hash, found, declared }.into())
+            }
+            found => Ok(found.is_some()),
         }
     }
 

@@ -12,8 +12,10 @@
 
 mod at_hand;
 mod hold;
+mod outline;
 
 pub use hold::Hold;
+pub(super) use outline::{outline_path, read_outline, write_outline};
 
 use super::{partial::Partial, writer::BlobWriter};
 use crate::files;
@@ -25,7 +27,7 @@ use ion_protocol::{
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
@@ -152,6 +154,11 @@ impl BlobStore {
             (whole.verified, !whole.verified)
         };
         let path = self.whole_path(hash);
+        if !path.exists() {
+            tracing::warn!(%hash, "a blob's file is gone");
+            self.forget(hash).map_err(self.io("remove", &path))?;
+            return Err(BlobStoreError::NotHeld(*hash));
+        }
         if !verified {
             self.verify(hash, &path)?;
         }
@@ -304,8 +311,11 @@ impl BlobStore {
             self.end_partial(&hash, there);
             return Err(error);
         }
-        if let Some(remains) = self.lock().partial.get_mut(&hash) {
-            remains.bytes = remains.bytes.max(bytes);
+        let mut state = self.lock();
+        // A file that was longer than the blob is cut.
+        state.used = state.used.saturating_sub(there.saturating_sub(bytes));
+        if let Some(remains) = state.partial.get_mut(&hash) {
+            remains.bytes = bytes;
         }
         Ok(())
     }
@@ -425,11 +435,14 @@ impl BlobStore {
             match name.as_str() {
                 DRAFT_DIR => {
                     for draft in fs::read_dir(&dir)? {
-                        fs::remove_file(draft?.path())?;
+                        // What can't be removed is none of ours.
+                        let _ = fs::remove_file(draft?.path());
                     }
                 }
                 PARTIAL_DIR => found.extend(blobs_in(&dir)?.into_iter().map(|blob| (blob, true))),
-                _ if name.len() == 2 => found.extend(blobs_in(&dir)?.into_iter().map(|blob| (blob, false))),
+                _ if name.len() == 2 && dir.is_dir() => {
+                    found.extend(blobs_in(&dir)?.into_iter().map(|blob| (blob, false)))
+                }
                 _ => {}
             }
         }
@@ -531,8 +544,7 @@ fn blobs_in(dir: &Path) -> io::Result<Vec<(BlobHash, u64, SystemTime)>> {
     let mut blobs = Vec::new();
     for entry in fs::read_dir(dir)? {
         let (path, name) = named(entry?);
-        let metadata = fs::metadata(&path)?;
-        if let Ok(hash) = name.parse()
+        if let (Ok(hash), Ok(metadata)) = (name.parse(), fs::metadata(&path))
             && metadata.is_file()
         {
             blobs.push((hash, metadata.len(), metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)));
@@ -555,35 +567,6 @@ fn hash_file(path: &Path) -> io::Result<(BlobHash, Outline)> {
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Where the outline of the blob at `path` lies.
-pub(super) fn outline_path(path: &Path) -> PathBuf {
-    path.with_extension("outline")
-}
-
-/// The outline in a file, if it is there and is this blob's.
-pub(super) fn read_outline(path: &Path, hash: &BlobHash, bytes: u64) -> Option<Outline> {
-    let groups = match ion_protocol::blob::group_count(bytes) {
-        1 => Vec::new(),
-        count => {
-            let file = File::open(path).ok()?;
-            let mut values = Vec::new();
-            file.take(count.saturating_mul(32) + 1).read_to_end(&mut values).ok()?;
-            let (values, rest) = values.as_chunks::<32>();
-            if !rest.is_empty() {
-                return None;
-            }
-            values.to_vec()
-        }
-    };
-    Outline::verify(*hash, bytes, groups).ok()
-}
-
-/// Writes an outline; a torn one is found out when it is read.
-pub(super) fn write_outline(path: &Path, outline: &Outline) -> io::Result<()> {
-    let mut file = super::writer::create_private(path)?;
-    file.write_all(outline.chaining_values().as_flattened())
 }
 
 /// Removes a blob's file and its outline; neither needs to be there.

@@ -229,3 +229,17 @@ fn small_blobs_are_at_hand_and_take_bounded_memory() {
     second.make_durable(&[hashes[7]]).unwrap();
     assert!(second.is_ready(&hashes[7], bytes, true));
 }
+
+#[test]
+fn what_is_no_blob_in_its_directory_keeps_no_node_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = content(6, GROUP);
+    let hash = store(&dir).put(&bytes).unwrap();
+    let blobs = dir.path().join(BLOBS_DIR);
+    fs::write(blobs.join("ab"), b"a file where a directory is expected").unwrap();
+    let dangling = file_of(dir.path(), &hash).with_file_name("0".repeat(64));
+    std::os::unix::fs::symlink("/nowhere", dangling).unwrap();
+    fs::create_dir(blobs.join("draft/directory")).unwrap();
+    let store = store(&dir);
+    assert_eq!((store.read(&hash).unwrap(), store.used()), (bytes, Bytes(GROUP as u64)));
+}

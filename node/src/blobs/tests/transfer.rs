@@ -195,3 +195,48 @@ async fn a_frame_that_is_too_long_or_garbage_ends_the_stream() {
         assert!(error.contains("a frame"), "{error}");
     }
 }
+
+/// A loss of power cuts files that were written, a person or a bad disk takes them away: none of that is the job's.
+#[tokio::test]
+async fn a_blob_whose_file_was_cut_or_is_gone_is_fetched_again() {
+    let holder = Holder::new();
+    let bytes = content(30, 3 * GROUP);
+    let blob = (holder.store.put(&bytes).unwrap(), bytes.len());
+    let road = Road::new(&[Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    fetcher.fetch(&[blob]).await.unwrap();
+    for left in [0, GROUP, 3 * GROUP + 1] {
+        let path = fetcher.store.path(&blob.0).unwrap();
+        std::fs::write(path, vec![7; left]).unwrap();
+        fetcher = Fetcher::in_dir(fetcher.dir, road.opener(holder.accept()));
+        assert_eq!(fetcher.fetch(&[blob]).await, Ok(()), "{left}");
+        assert_eq!(fetcher.store.read(&blob.0).unwrap(), bytes);
+        assert_eq!(fetcher.store.used(), Bytes(bytes.len() as u64));
+    }
+    let lie = (blob.0, blob.1 - 1);
+    assert!(fetcher.fetch(&[lie]).await.unwrap_err().contains("declared"));
+    // Taken away while the node runs: whoever finds out fails, and the next has it brought again.
+    std::fs::remove_dir_all(fetcher.store.path(&blob.0).unwrap().parent().unwrap()).unwrap();
+    let error = fetcher.store.file(&blob.0).unwrap_err();
+    assert!(matches!(error, BlobStoreError::NotHeld(_)), "{error}");
+    assert_eq!(fetcher.store.used(), Bytes(0));
+    assert_eq!(fetcher.fetch(&[blob]).await, Ok(()));
+    assert_eq!(fetcher.store.read(&blob.0).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_transfer_and_too_long_ends_where_the_blob_does() {
+    let holder = Holder::new();
+    let bytes = content(31, 3 * GROUP + 5);
+    let blob = (holder.store.put(&bytes).unwrap(), bytes.len());
+    let road = Road::new(&[Pipe::Cut(2 * GROUP as u64), Pipe::Cut(0), Pipe::Whole]);
+    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    fetcher.fetch(&[blob]).await.unwrap_err();
+    let partial = fetcher.dir.path().join(BLOBS_DIR).join("partial").join(blob.0.to_string());
+    let longer = [std::fs::read(&partial).unwrap(), vec![7; 3 * GROUP]].concat();
+    std::fs::write(&partial, longer).unwrap();
+    let mut fetcher = Fetcher::in_dir(fetcher.dir, road.opener(holder.accept()));
+    assert_eq!(fetcher.fetch(&[blob]).await, Ok(()));
+    assert_eq!(fetcher.store.used(), Bytes(bytes.len() as u64));
+    assert_eq!(std::fs::read(fetcher.store.path(&blob.0).unwrap()).unwrap(), bytes);
+}
