@@ -189,7 +189,7 @@ impl Engine {
 
     fn on_advert(&mut self, advert: Verified<Advert>, now: Now) {
         if advert.node == self.out.me {
-            return self.provider.seen(advert.seq);
+            return self.provider.seen(advert.seq, now);
         }
         let (provider, devices, free) = (advert.node, advert.devices.len() as u32, advert.free);
         match self.market.directory.take(&self.out.me, advert, now) {

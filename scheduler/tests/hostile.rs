@@ -2,7 +2,7 @@
 
 mod desk;
 
-use desk::{Desk, JOB, device, half, id, order, outputs, receipt, result, sign, spec};
+use desk::{Desk, JOB, WALL, advert, device, half, id, order, outputs, receipt, result, sign, spec};
 use ion_protocol::{
     Attempt, Bytes, DocHash, Millis, NanoIo, Nanos, Verified,
     challenge::{Challenge, Commitment, Judgement, ROUND_TRIP_MAX, Roots, Shape, TARGET, time_bound},
@@ -235,4 +235,26 @@ fn one_provider_alone_does_not_end_a_job_by_its_word_where_there_is_another() {
     assert!(view.receipt.is_some());
     desk.restart(Config::default());
     assert_eq!(desk.engine.job(&JOB).unwrap(), view);
+}
+
+/// Its clock was set back while it was away: what it says now has lower numbers than what is remembered of it.
+#[test]
+fn a_provider_whose_clock_went_back_goes_on_above_what_comes_back_to_it() {
+    let mut desk = Desk::provider();
+    let published = |desk: &Desk| {
+        desk.effects.iter().find_map(|effect| match effect {
+            Effect::Publish(advert) => Some(advert.seq),
+            _ => None,
+        })
+    };
+    let ahead = WALL + 100_000;
+    let before = advert(2, desk.now, |advert| advert.seq = ahead);
+    desk.peer(3, PeerInput::Advert(before.clone()));
+    assert_eq!(published(&desk), None, "no sooner than any change is said");
+    desk.live_through(2_000);
+    assert_eq!(published(&desk), Some(ahead + 1), "and no later");
+    // What its clock would exceed anyway is no reason to say anything.
+    desk.peer(3, PeerInput::Advert(before));
+    desk.live_through(2_000);
+    assert_eq!(published(&desk), None);
 }

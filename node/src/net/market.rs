@@ -133,12 +133,23 @@ impl SwarmLoop {
     }
 
     fn take_advert(&mut self, advert: Verified<Advert>) -> MessageAcceptance {
-        if advert.node == self.own || self.replays.see(&advert) != Freshness::New {
-            return MessageAcceptance::Ignore;
+        let own = advert.node == self.own;
+        match self.hear(advert.node, advert) {
+            true if !own => MessageAcceptance::Accept,
+            true | false => MessageAcceptance::Ignore,
         }
-        self.heard_of(&advert);
-        self.tell_said(advert.node, PeerInput::Advert(advert));
-        MessageAcceptance::Accept
+    }
+
+    /// Whether an advert that somebody told of is new. An own one is: how far a node had come that was away, only others know.
+    fn hear(&mut self, from: NodeId, advert: Verified<Advert>) -> bool {
+        let new = self.replays.see(&advert, Instant::now()) == Freshness::New;
+        if new && advert.node != self.own {
+            self.heard_of(&advert);
+        }
+        if new {
+            self.tell_said(from, PeerInput::Advert(advert));
+        }
+        new
     }
 
     /// A provider is worth remembering before it was met: the node that told of it may be gone after a restart.
@@ -154,10 +165,7 @@ impl SwarmLoop {
         match result {
             Ok(Answer::Adverts(adverts)) => {
                 for advert in adverts {
-                    if advert.node != self.own && self.replays.see(&advert) == Freshness::New {
-                        self.heard_of(&advert);
-                        self.tell_said(from, PeerInput::Advert(advert));
-                    }
+                    self.hear(from, advert);
                 }
             }
             Ok(

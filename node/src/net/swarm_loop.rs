@@ -374,5 +374,5 @@ fn write_cache(path: &std::path::Path, text: &str) {
 
 /// The door of a node.
 pub(super) fn door(config: &NetConfig) -> Door {
-    Door { network: config.network, clock: crate::clock::wall }
+    Door { own: config.key.node_id(), network: config.network, clock: crate::clock::wall }
 }

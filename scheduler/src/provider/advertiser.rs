@@ -41,8 +41,12 @@ impl Advertiser {
         self.addresses = addresses.into_iter().filter(fits).take(limits::ADDRESSES_MAX).collect();
     }
 
-    /// An advert of ours came back with a number we do not remember: go on above it.
-    pub(super) fn seen(&mut self, seq: u64) {
+    /// An advert of ours came back with a number we do not remember: go on above it. Where the clock does not take us
+    /// there, it went back, and what we said since is old to all others: it is said again.
+    pub(super) fn seen(&mut self, seq: u64, wall: UnixMillis) {
+        if let Some((_, at)) = self.published.as_ref().filter(|_| seq > self.seq.max(wall.0)) {
+            self.regular_at = self.regular_at.min(at.saturating_add(CHANGE_EVERY));
+        }
         self.seq = self.seq.max(seq);
     }
 

@@ -551,8 +551,8 @@ impl Provider {
     }
 
     /// An own advert came back from the network.
-    pub(crate) fn seen(&mut self, seq: u64) {
-        self.advertiser.seen(seq);
+    pub(crate) fn seen(&mut self, seq: u64, now: Now) {
+        self.advertiser.seen(seq, now.wall);
     }
 
     pub(crate) fn newest_advert(&self, now: Now) -> Option<&Verified<Advert>> {

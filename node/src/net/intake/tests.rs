@@ -15,7 +15,7 @@ const PEER: u8 = 1;
 const US: u8 = 2;
 
 fn door() -> Door {
-    Door { network: network(), clock: || WALL }
+    Door { own: id(US), network: network(), clock: || WALL }
 }
 
 fn shifted(by: i64) -> UnixMillis {
@@ -119,39 +119,54 @@ fn adverts_out_of_their_time_are_left_out() {
 }
 
 #[test]
-fn a_replayed_advert_is_known() {
-    let mut replays = Replays::new();
-    for (seq, seconds, expected) in [
-        (5, 0, Freshness::New),
-        (5, 1, Freshness::Same),
-        (4, 1, Freshness::Old),
-        (6, 1, Freshness::New),
-        (5, 2, Freshness::Old),
-        (u64::MAX, 2, Freshness::New),
-        (6, 3, Freshness::Old),
-    ] {
-        assert_eq!(replays.see(&advert_at(PEER, seq, shifted(seconds * 1_000))), expected, "{seq}");
+fn an_own_advert_comes_back_whatever_the_clock_says_now() {
+    for issued in [-600_000, 600_000] {
+        let own = signed(advert_at(US, 1, shifted(issued)), US);
+        assert!(door().advert(own).is_ok(), "{issued}");
+        let other = signed(advert_at(PEER, 1, shifted(issued)), PEER);
+        assert_eq!(door().advert(other).err(), Some(Unwanted::Untimely), "{issued}");
     }
-    assert_eq!(replays.see(&advert_at(US, 1, WALL)), Freshness::New);
 }
 
 #[test]
-fn adverts_of_one_node_that_come_too_fast_are_old() {
-    let mut replays = Replays::new();
-    let gap = ADVERT_GAP_MS as i64;
-    let mut see = |seq, by, devices: bool| {
-        let advert = advert_at(PEER, seq, shifted(by));
-        replays.see(&if devices { advert } else { Advert { devices: Vec::new(), ..advert } })
+fn a_replayed_advert_is_known() {
+    let (mut replays, now) = (Replays::new(), Instant::now());
+    for (seq, expected) in [
+        (5, Freshness::New),
+        (5, Freshness::Same),
+        (4, Freshness::Old),
+        (6, Freshness::New),
+        (5, Freshness::Old),
+        (u64::MAX, Freshness::New),
+        (6, Freshness::Old),
+    ] {
+        assert_eq!(replays.see(&advert_at(PEER, seq, WALL), now), expected, "{seq}");
+    }
+    assert_eq!(replays.see(&advert_at(US, 1, WALL), now), Freshness::New);
+}
+
+#[test]
+fn adverts_of_one_node_that_come_too_fast_are_old_whenever_they_say_they_were_signed() {
+    let (mut replays, start) = (Replays::new(), Instant::now());
+    let mut seq = 0;
+    let mut see = |issued: i64, at: Duration, devices: bool| {
+        seq += 1;
+        let advert = advert_at(PEER, seq, shifted(issued));
+        let advert = if devices { advert } else { Advert { devices: Vec::new(), ..advert } };
+        replays.see(&advert, start + at) == Freshness::New
     };
-    assert_eq!(see(1, 0, true), Freshness::New);
-    assert_eq!(see(2, gap - 1, true), Freshness::Old);
-    assert_eq!(see(3, -gap, true), Freshness::Old);
-    assert_eq!(see(4, gap, true), Freshness::New);
+    // As if signed over minutes; a third of them back in time, as by a clock that was set.
+    let burst = (0..400).filter(|n| see((n % 3 - 1) * 20_000 + n, Duration::ZERO, true)).count();
+    assert_eq!(burst, ADVERTS_AT_ONCE as usize);
+    assert!(!see(0, ADVERT_EVERY - Duration::from_millis(1), true));
+    assert!(see(-20_000, ADVERT_EVERY, true), "a clock that went back is no reason");
+    assert!(!see(20_000, ADVERT_EVERY, true));
     // A withdrawal is not held up, but once said it is an advert like any other.
-    assert_eq!(see(5, gap + 1, false), Freshness::New);
-    assert_eq!(see(6, gap + 2, false), Freshness::Old);
-    assert_eq!(see(7, gap + 2, true), Freshness::Old);
-    assert_eq!(see(8, 2 * gap + 1, true), Freshness::New);
+    assert!(see(0, ADVERT_EVERY, false));
+    assert!(!see(0, ADVERT_EVERY, false));
+    assert!(!see(0, ADVERT_EVERY, true));
+    let rested = ADVERT_EVERY * 100;
+    assert_eq!((0..400).filter(|_| see(0, rested, true)).count(), ADVERTS_AT_ONCE as usize);
 }
 
 #[test]

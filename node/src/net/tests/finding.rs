@@ -1,7 +1,8 @@
 //! How nodes find each other and each other's adverts.
 
 use super::{samples::*, *};
-use ion_protocol::{job::Needs, message::LeaseState};
+use crate::clock::wall;
+use ion_protocol::{UnixMillis, job::Needs, message::LeaseState};
 use std::time::Instant;
 
 #[tokio::test]
@@ -33,6 +34,25 @@ async fn a_light_node_gets_adverts_without_gossip_and_soon() {
     assert_eq!(light.advert_of(provider_id).await, 7);
     assert!(began.elapsed() < Duration::from_secs(4), "took {:?}", began.elapsed());
     assert!(relay.handle.peers().await.iter().any(|peer| peer.role == Some(Role::Light)));
+}
+
+/// Its number is what a node needs whose clock was set back while it was away.
+#[tokio::test]
+async fn a_node_that_comes_back_is_told_of_its_own_advert() {
+    let relay = node(1).role(Role::Relay).start().await;
+    let mut provider = node(2).boot(&relay).start().await;
+    let (again, mut other) = (node(2).boot(&relay), node(3).boot(&relay).start().await);
+    let relay = relay.drive();
+    provider.connected(relay.id).await;
+    let ahead = UnixMillis(wall().0 + 25_000);
+    let advert = Signed::sign(advert_at(2, ahead.0, ahead), &network(), &key(2));
+    provider.net.handle.publish(advert.signed().clone()).unwrap();
+    let provider_id = provider.id;
+    let before = provider.drive();
+    other.advert_of(provider_id).await;
+    before.handle.shutdown().await;
+    let mut again = again.start().await;
+    assert_eq!(again.advert_of(provider_id).await, ahead.0);
 }
 
 #[tokio::test]
