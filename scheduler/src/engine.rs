@@ -29,6 +29,13 @@ use ion_protocol::{
 /// Rounds of deadlines worked off in one turn; what is due after that makes the next deadline now.
 const DUE_ROUNDS_MAX: usize = 2;
 
+/// What the journal says, while it is read: of what is over long ago, nothing.
+#[derive(Debug, Default)]
+pub struct Past {
+    jobs: requester::Replay,
+    leases: provider::Replay,
+}
+
 /// Everything a node decides, as a function of its inputs.
 #[derive(Debug)]
 pub struct Engine {
@@ -65,14 +72,22 @@ impl Engine {
 
     /// Rebuilds from the journal, in order; what to carry on with comes back as effects. A repeat changes nothing.
     pub fn restore(&mut self, records: impl IntoIterator<Item = Record>, now: Now) -> Vec<Effect> {
-        let (mut jobs, mut leases) = (requester::Replay::default(), provider::Replay::default());
-        for record in records {
-            with!(self, now, requester, cx => jobs.apply(requester, &record, cx));
-            with!(self, now, provider, cx => leases.apply(provider, &record, cx));
-            Challenger::restore(&record, &mut Cx { now, out: &mut self.out, market: &mut self.market });
-        }
-        with!(self, now, requester, cx => jobs.finish(requester, cx));
-        with!(self, now, provider, cx => leases.finish(provider, cx));
+        let mut past = Past::default();
+        records.into_iter().for_each(|record| self.recall(&mut past, &record, now));
+        self.carry_on(past, now)
+    }
+
+    /// The next record of the journal.
+    pub fn recall(&mut self, past: &mut Past, record: &Record, now: Now) {
+        with!(self, now, requester, cx => past.jobs.apply(requester, record, cx));
+        with!(self, now, provider, cx => past.leases.apply(provider, record, cx));
+        Challenger::restore(record, &mut Cx { now, out: &mut self.out, market: &mut self.market });
+    }
+
+    /// That was the last: puts in place what is not over, and says what to carry on with.
+    pub fn carry_on(&mut self, past: Past, now: Now) -> Vec<Effect> {
+        with!(self, now, requester, cx => past.jobs.finish(requester, cx));
+        with!(self, now, provider, cx => past.leases.finish(provider, cx));
         self.out.take()
     }
 

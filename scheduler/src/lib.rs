@@ -27,5 +27,5 @@ pub mod view;
 
 pub use config::Config;
 pub use effect::Effect;
-pub use engine::Engine;
+pub use engine::{Engine, Past};
 pub use input::Input;

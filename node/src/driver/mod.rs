@@ -33,7 +33,7 @@ use crate::{
 use ion_gpu::probe::ProbeReport;
 use ion_protocol::{BlobHash, Bytes, JobId, Millis, NetworkId, NodeId};
 use ion_scheduler::{
-    Config, Engine, Input,
+    Config, Engine, Input, Past,
     input::{ChallengeId, OwnerInput, PeerInput},
 };
 use std::{
@@ -89,8 +89,11 @@ impl Node {
 
         // The ledger first: it holds the lock of the data directory.
         tracing::info!("starting: opening the journal");
-        let (ledger, records) = Ledger::open(&config.data_dir, &network, &key.node_id(), local_tx.clone())?;
-        let ledger = Arc::new(ledger);
+        let id = key.node_id();
+        let mut engine = Engine::new(engine_config(&config, network), key.clone(), random_seed());
+        let (clock, mut past) = (Clock::start(), Past::default());
+        let recall = |record| engine.recall(&mut past, &record, clock.now());
+        let ledger = Arc::new(Ledger::open(&config.data_dir, &network, &id, local_tx.clone(), recall)?);
         let server = ControlServer::bind(&config.data_dir)?;
         let events = Events::open(&config.data_dir)
             .map_err(|source| NodeError::DataDir { path: config.data_dir.clone(), source })?;
@@ -101,8 +104,8 @@ impl Node {
         store.keep_while(ask_engine(chores_tx.clone()));
         tracing::info!("starting: listening");
         let Net { handle: net, blob_streams, task: swarm } =
-            net::start(net_config(&config, key.clone(), network), peers_tx).await?;
-        tracing::info!("starting: carrying on where it was, with {} records", records.len());
+            net::start(net_config(&config, key, network), peers_tx).await?;
+        tracing::info!("starting: carrying on where it was, with {} records", ledger.recovery().records);
         let opener = net.clone();
         let blobs = Blobs::start(
             store.clone(),
@@ -115,10 +118,7 @@ impl Node {
 
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
-        let id = key.node_id();
-        let mut engine = Engine::new(engine_config(&config, network), key, random_seed());
-        let clock = Clock::start();
-        let first = engine.restore(records, clock.now());
+        let first = engine.carry_on(past, clock.now());
 
         let (wishes_tx, wishes) = mpsc::channel(1);
         let (addresses_tx, addresses) = watch::channel(Vec::new());

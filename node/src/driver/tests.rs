@@ -20,7 +20,7 @@ async fn driver(dir: &Path) -> (Driver, Queues) {
     let (_, control) = mpsc::channel(CALLS_CAPACITY);
     let (_, wishes) = mpsc::channel(1);
     let (sights_tx, sights) = mpsc::channel(1);
-    let (ledger, _) = Ledger::open(dir, &network, &id, local_tx.clone()).unwrap();
+    let ledger = Ledger::open(dir, &network, &id, local_tx.clone(), drop).unwrap();
     let events = Events::open(dir).unwrap();
     let store = BlobStore::open(dir, config.blob_quota).unwrap();
     let Net { handle: net, task: _, blob_streams: _ } =
@@ -114,6 +114,8 @@ async fn what_was_recorded_is_durable_once_the_node_is_down() {
     let record = |number| Effect::Record { record: RecordId(number), body: note("late"), hurry: false };
     driver.shutdown.stop();
     driver.run(vec![record(0), record(1)], queues).await.unwrap();
-    let (_, found) = Ledger::open(dir.path(), &network, &id, mpsc::channel(1).0).unwrap();
+    let mut found = Vec::new();
+    let inputs = mpsc::channel(1).0;
+    Ledger::open(dir.path(), &network, &id, inputs, |record| found.push(record)).unwrap();
     assert_eq!(found, [*note("late"), *note("late")]);
 }

@@ -64,7 +64,7 @@ pub fn bench_appends(dir: &Path, seconds: f64, writers: usize) -> Result<BenchAp
     let record = sample(&network, &key);
     let record_bytes = codec::encode(&record).len();
     let (inputs, results) = mpsc::channel(2 * WRITERS_MAX);
-    let (ledger, _) = Ledger::open(dir, &network, &key.node_id(), inputs)?;
+    let ledger = Ledger::open(dir, &network, &key.node_id(), inputs, drop)?;
     let mut pace = LedgerPace {
         ledger,
         results,

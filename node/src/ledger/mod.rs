@@ -94,19 +94,19 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in the data directory `dir`, makes it if there is none, and returns every record in it. The
-    /// results of appends go to `inputs`.
+    /// Opens the ledger in the data directory `dir`, makes it if there is none, and hands every record in it to `each`,
+    /// oldest first: all of them together would be too much to hold. The results of appends go to `inputs`.
     pub fn open(
         dir: &Path,
         network: &NetworkId,
         node: &NodeId,
         inputs: mpsc::Sender<Input>,
-    ) -> Result<(Self, Vec<Record>), LedgerError> {
+        each: impl FnMut(Record),
+    ) -> Result<Self, LedgerError> {
         let fail = |action| move |source| LedgerError::Io { action, dir: dir.to_owned(), source };
         files::create_private_dir(dir).map_err(fail("create the ledger"))?;
         let lock = lock(dir)?;
-        let mut records = Vec::new();
-        let (journal, recovery) = Journal::open(dir, network, node, |record| records.push(record))?;
+        let (journal, recovery) = Journal::open(dir, network, node, each)?;
         if recovery.cut_bytes > 0 {
             let (bytes, records) = (recovery.cut_bytes, recovery.records);
             tracing::warn!(
@@ -158,7 +158,7 @@ impl Ledger {
         let threads = Some(threads);
         // The index opens while the node starts, not when somebody asks.
         let _ = asks.try_send(Ask::CatchUp);
-        Ok((Self { queue, committer, asks, closing, failed, ended, threads, recovery }, records))
+        Ok(Self { queue, committer, asks, closing, failed, ended, threads, recovery })
     }
 
     /// Makes records durable, with one sync as far as possible. Each comes back as [`Input::Recorded`] or

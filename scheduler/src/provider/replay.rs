@@ -109,6 +109,9 @@ impl Replay {
             && let Some(past) = self.leases.remove(&oldest)
         {
             provider.forgotten.note(oldest.requester, past.order_expires, cx.now.wall);
+            if let Some((signed, _)) = &past.receipt {
+                self.receipts.remove(&signed.hash(&cx.out.config.network));
+            }
         }
     }
 

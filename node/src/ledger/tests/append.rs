@@ -78,7 +78,7 @@ fn a_calm_caller_syncs_itself_where_the_disk_is_quick() {
 fn shutdown_ends_while_nobody_takes_results() {
     let dir = tempfile::tempdir().unwrap();
     let (inputs, results) = mpsc::channel(1);
-    let (ledger, _) = Ledger::open(dir.path(), &network(), &provider().node_id(), inputs).unwrap();
+    let ledger = Ledger::open(dir.path(), &network(), &provider().node_id(), inputs, drop).unwrap();
     for number in 0..50 {
         let write = ToWrite { record: RecordId(number), body: Box::new(note(number)), hurry: true };
         assert!(ledger.append_all(&[write], false).is_empty());
@@ -94,7 +94,7 @@ fn shutdown_ends_while_nobody_takes_results() {
 fn what_still_waits_is_written_when_the_node_stops() {
     let dir = tempfile::tempdir().unwrap();
     let (inputs, _results) = mpsc::channel(1);
-    let (ledger, _) = Ledger::open(dir.path(), &network(), &provider().node_id(), inputs).unwrap();
+    let ledger = Ledger::open(dir.path(), &network(), &provider().node_id(), inputs, drop).unwrap();
     let long = |number| Record::LeaseReleased {
         requester: requester().node_id(),
         job: job(number),
@@ -132,7 +132,7 @@ fn another_nodes_or_networks_journal_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());
     let (inputs, _results) = mpsc::channel(1);
-    let open = |network, node| Ledger::open(dir.path(), &network, &node, inputs.clone()).err().unwrap();
+    let open = |network, node| Ledger::open(dir.path(), &network, &node, inputs.clone(), drop).err().unwrap();
     let error = open(NetworkId::named("elsewhere"), provider().node_id());
     assert!(matches!(error, LedgerError::Journal(JournalError::OtherNetwork { .. })), "{error}");
     let error = open(network(), requester().node_id());

@@ -111,7 +111,8 @@ const RESULTS: usize = 10_000;
 
 pub(super) fn open(dir: &Path) -> Result<(Bench, Vec<Record>), LedgerError> {
     let (inputs, results) = mpsc::channel(RESULTS);
-    let (ledger, records) = Ledger::open(dir, &network(), &provider().node_id(), inputs)?;
+    let mut records = Vec::new();
+    let ledger = Ledger::open(dir, &network(), &provider().node_id(), inputs, |record| records.push(record))?;
     Ok((Bench { ledger, results, next: 0 }, records))
 }
 
