@@ -87,12 +87,11 @@ enum Known {
 }
 
 impl Known {
-    /// The content from an offset on, into zeros; whether it is known.
-    fn read(self, read: &Mutex<Read<'_>>, from: u64, into: &mut [u8]) -> Result<bool, Fault> {
+    /// The content from an offset on, into zeros, which are also what is not known.
+    fn read(self, read: &Mutex<Read<'_>>, from: u64, into: &mut [u8]) -> Result<(), Fault> {
         match self {
-            Known::Nothing => Ok(false),
-            Known::Zeros => Ok(true),
-            Known::At(what, start) => lock(read)(what, start + from, into).map(|()| true),
+            Known::Nothing | Known::Zeros => Ok(()),
+            Known::At(what, start) => lock(read)(what, start + from, into),
         }
     }
 }
@@ -316,8 +315,12 @@ impl<'r, 'a> Claims<'r, 'a> {
         let Some((buffer, known)) = self.known.get(usize::from(piece)).copied().flatten() else {
             return Ok(None);
         };
+        if known == Known::Nothing {
+            return Ok(None);
+        }
         let mut bytes = vec![0; len];
-        Ok(known.read(self.read, from, &mut bytes)?.then_some((buffer, bytes)))
+        known.read(self.read, from, &mut bytes)?;
+        Ok(Some((buffer, bytes)))
     }
 
     /// A buffer or the variables of a module, for people.

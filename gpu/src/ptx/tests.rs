@@ -29,6 +29,27 @@ fn printed_kernels_read_as_the_same_module() {
     }
 }
 
+/// A register hides a variable of the module and a function of the same name, even at its first use.
+#[test]
+fn what_is_declared_nearer_hides_what_is_not() {
+    let text = |declared: &str| {
+        format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n.global .b32 v1;\n.func f1()\n{{\nret;\n}}\n\
+             .visible .entry k()\n{{\n{declared}\nmov.b64 %d, v1;\nmov.b64 %d, f1;\nret;\n}}\n"
+        )
+    };
+    let given = |declared| {
+        let module = read(&text(declared));
+        let function = &module.functions[module.functions.len() - 1];
+        let taken = function.instructions.iter().take(2).map(|i| function.operands_of(i)[1].clone());
+        taken.collect::<Vec<_>>()
+    };
+    let far = given(".reg .b64 %d;");
+    assert!(matches!(far[..], [ir::Operand::Symbol(..), ir::Operand::Function(_)]), "{far:?}");
+    let near = given(".reg .b64 %d, v<2>, f1;");
+    assert!(matches!(near[..], [ir::Operand::Register(_), ir::Operand::Register(_)]), "{near:?}");
+}
+
 /// Everything that a sample stands in, with `body` between.
 fn around(version: &str, target: u32, body: &str) -> String {
     format!(

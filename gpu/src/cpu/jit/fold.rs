@@ -7,7 +7,7 @@
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{
-    effects::{Reg, effects},
+    effects::{Effects, Reg, effects},
     flow::CODES_MAX,
 };
 use crate::cpu::code::{BitOp, Code, Fill, IntOp, Kernel, Kind, NONE};
@@ -28,7 +28,8 @@ pub fn fold(kernel: &mut Kernel) {
     }
     let words = kernel.fills.iter().filter(|(_, fill)| matches!(fill, Fill::Word(_)));
     let words: HashSet<Reg> = words.map(|(slot, _)| *slot).collect();
-    let always = always(kernel, &words);
+    let touched: Vec<Effects> = kernel.codes.iter().map(|i| effects(kernel, i)).collect();
+    let always = always(kernel, &touched, &words);
     // The constant's slot, by the register that holds it from here on.
     let mut held: HashMap<Reg, u32> = HashMap::new();
     for (n, leads) in leads.into_iter().enumerate().take(kernel.codes.len()) {
@@ -39,9 +40,9 @@ pub fn fold(kernel: &mut Kernel) {
         for source in sources(&mut i) {
             *source = held.get(source).or(always.get(source)).copied().unwrap_or(*source);
         }
-        for (reg, slots) in effects(kernel, &i).writes {
+        for (reg, slots) in &touched[n].writes {
             // A wide register is written over two narrow ones.
-            for reg in reg..reg + u32::from(slots) {
+            for reg in *reg..*reg + u32::from(*slots) {
                 held.remove(&reg);
             }
         }
@@ -57,45 +58,40 @@ fn gives_constant(i: &Code, words: &HashSet<Reg>) -> bool {
 }
 
 /// The registers worth knowing that are written once, with a constant, before anything can read them.
-fn always(kernel: &Kernel, words: &HashSet<Reg>) -> HashMap<Reg, u32> {
-    let mut asked: HashSet<Reg> = HashSet::new();
-    for i in &kernel.codes {
-        asked.extend(sources(&mut i.clone()).into_iter().map(|source| *source));
-    }
+fn always(kernel: &Kernel, touched: &[Effects], words: &HashSet<Reg>) -> HashMap<Reg, u32> {
     let mut writers: HashMap<Reg, Vec<usize>> = HashMap::new();
-    let mut readers: HashMap<Reg, HashSet<usize>> = HashMap::new();
-    for (n, i) in kernel.codes.iter().enumerate() {
-        let touched = effects(kernel, i);
-        for (reg, slots) in touched.writes {
-            (reg..reg + u32::from(slots)).for_each(|reg| writers.entry(reg).or_default().push(n));
-        }
-        for (reg, _) in touched.reads.into_iter().filter(|(reg, _)| asked.contains(reg)) {
-            readers.entry(reg).or_default().insert(n);
+    for i in &kernel.codes {
+        writers.extend(sources(&mut i.clone()).into_iter().map(|source| (*source, Vec::new())));
+    }
+    for (n, touched) in touched.iter().enumerate() {
+        for (reg, slots) in &touched.writes {
+            for reg in *reg..*reg + u32::from(*slots) {
+                if let Some(writers) = writers.get_mut(&reg) {
+                    writers.push(n);
+                }
+            }
         }
     }
-    let once = asked.into_iter().filter_map(|reg| match writers.get(&reg)?.as_slice() {
+    let once = writers.into_iter().filter_map(|(reg, writers)| match writers.as_slice() {
         [n] if gives_constant(&kernel.codes[*n], words) => Some((reg, *n)),
         _ => None,
     });
     let mut once: Vec<(Reg, usize)> = once.collect();
     once.sort_unstable();
     once.truncate(CANDIDATES_MAX);
-    let first = |(reg, writer): &(Reg, usize)| {
-        readers.get(reg).is_none_or(|readers| comes_first(&kernel.codes, *writer, readers))
-    };
-    let known = once.into_iter().filter(first);
+    let known = once.into_iter().filter(|(reg, writer)| comes_first(&kernel.codes, touched, *writer, *reg));
     known.map(|(reg, writer)| (reg, kernel.codes[writer].a)).collect()
 }
 
-/// Whether no way leads from the first instruction to a reader but by the writer.
-fn comes_first(codes: &[Code], writer: usize, readers: &HashSet<usize>) -> bool {
+/// Whether no way leads from the first instruction to one that reads the register but by the writer.
+fn comes_first(codes: &[Code], touched: &[Effects], writer: usize, reg: Reg) -> bool {
     let mut seen = vec![false; codes.len()];
     let mut open = vec![0];
     while let Some(n) = open.pop() {
         if n == writer || n >= codes.len() || std::mem::replace(&mut seen[n], true) {
             continue;
         }
-        if readers.contains(&n) {
+        if touched[n].reads.iter().any(|(read, _)| *read == reg) {
             return false;
         }
         match codes[n].kind {

@@ -496,11 +496,6 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn declares(&self, name: &str) -> bool {
-        let found = |scope| self.names.contains_key(&(scope, name)) || self.range(scope, name).is_some();
-        self.walk(self.scope, |scope| found(scope).then_some(())).is_some()
-    }
-
     fn declare(&mut self, name: &'a str, local: Local, at: At) -> Parsed<()> {
         match self.names.insert((self.scope, name), local) {
             None => Ok(()),

@@ -153,7 +153,9 @@ impl<'a> Parser<'a> {
             }
             return Ok(Operand::Special(special, part));
         }
-        if let Some(symbol) = self.symbol(name, body) {
+        // What is declared nearer hides what is not.
+        let found = self.local(name, at, function, body)?;
+        if let Some(symbol) = self.symbol(found, name) {
             let mut offset = 0;
             if self.is(b'+') {
                 offset = self.offset()?;
@@ -164,18 +166,15 @@ impl<'a> Parser<'a> {
             }
             return Ok(Operand::Symbol(symbol, offset));
         }
-        if let Some((first, lanes)) = self.vector(name, at, function, body)?
-            && !matches!(self.tok.tok, Tok::Dot(_))
-        {
-            let parts = function.operands.len() as u32;
-            function.operands.extend((first..first + u32::from(lanes)).map(Operand::Register));
-            self.operands += u64::from(lanes);
-            return Ok(Operand::Vector(parts, lanes));
-        }
-        // A register hides a function of the same name, as what is declared nearer always does.
-        match self.names.get(name) {
-            Some(Global::Function(n)) if !body.declares(name) => Ok(Operand::Function(*n)),
-            _ => self.register(name, at, function, body).map(Operand::Register),
+        match (found, self.names.get(name)) {
+            (Some(Local::Vector(first, lanes)), _) if !matches!(self.tok.tok, Tok::Dot(_)) => {
+                let parts = function.operands.len() as u32;
+                function.operands.extend((first..first + u32::from(lanes)).map(Operand::Register));
+                self.operands += u64::from(lanes);
+                Ok(Operand::Vector(parts, lanes))
+            }
+            (None, Some(Global::Function(n))) => Ok(Operand::Function(*n)),
+            _ => self.number(found, name, at).map(Operand::Register),
         }
     }
 
@@ -188,9 +187,10 @@ impl<'a> Parser<'a> {
             }
             Tok::Word(name) => {
                 let at = self.bump()?.at;
-                let base = match self.symbol(name, body) {
+                let found = self.local(name, at, function, body)?;
+                let base = match self.symbol(found, name) {
                     Some(symbol) => Base::Symbol(symbol),
-                    None => Base::Register(self.register(name, at, function, body)?),
+                    None => Base::Register(self.number(found, name, at)?),
                 };
                 let offset = if self.is(b'+') || self.is(b'-') { self.offset()? } else { 0 };
                 (base, offset)
@@ -224,9 +224,9 @@ impl<'a> Parser<'a> {
         i64::from(element.bits() / 8)
     }
 
-    pub(super) fn symbol(&self, name: &str, body: &Body<'a>) -> Option<Symbol> {
-        let local = body.walk(body.scope, |scope| body.names.get(&(scope, name)).copied());
-        match (local, self.names.get(name)) {
+    /// The variable or parameter that a name stands for.
+    fn symbol(&self, found: Option<Local>, name: &str) -> Option<Symbol> {
+        match (found, self.names.get(name)) {
             (Some(Local::Symbol(symbol)), _) => Some(symbol),
             (None, Some(Global::Variable(n))) => Some(Symbol::Module(*n)),
             _ => None,
@@ -241,7 +241,12 @@ impl<'a> Parser<'a> {
         function: &mut Function,
         body: &mut Body<'a>,
     ) -> Parsed<u32> {
-        let lanes = match self.local(name, at, function, body)? {
+        let found = self.local(name, at, function, body)?;
+        self.number(found, name, at)
+    }
+
+    fn number(&mut self, found: Option<Local>, name: &str, at: At) -> Parsed<u32> {
+        let (first, lanes) = match found {
             Some(Local::Register(n)) => return Ok(n),
             Some(Local::Vector(first, lanes)) => (first, lanes),
             _ => return Err(Refusal::undeclared(at, "register or variable", name)),
@@ -249,26 +254,12 @@ impl<'a> Parser<'a> {
         let part = match self.tok.tok {
             Tok::Dot("x" | "r") => 0,
             Tok::Dot("y" | "g") => 1,
-            Tok::Dot("z" | "b") if lanes.1 > 2 => 2,
-            Tok::Dot("w" | "a") if lanes.1 > 2 => 3,
+            Tok::Dot("z" | "b") if lanes > 2 => 2,
+            Tok::Dot("w" | "a") if lanes > 2 => 3,
             _ => return self.unexpected("a part of the vector, such as `.x`"),
         };
         self.bump()?;
-        Ok(lanes.0 + part)
-    }
-
-    /// The registers of a vector, if the name is one's: the first, and how many.
-    fn vector(
-        &self,
-        name: &'a str,
-        at: At,
-        function: &mut Function,
-        body: &mut Body<'a>,
-    ) -> Parsed<Option<(u32, u8)>> {
-        Ok(match self.local(name, at, function, body)? {
-            Some(Local::Vector(first, lanes)) => Some((first, lanes)),
-            _ => None,
-        })
+        Ok(first + part)
     }
 
     /// What a name stands for; a register that was only declared gets its number.
