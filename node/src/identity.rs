@@ -7,7 +7,7 @@
 use crate::files;
 use ion_protocol::key::SecretKey;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -60,7 +60,7 @@ pub fn load_or_create(dir: &Path) -> Result<SecretKey, IdentityError> {
 
 /// The key in the file `path`.
 pub fn load(path: &Path) -> Result<SecretKey, IdentityError> {
-    let file = File::open(path).map_err(io_error("read the key file", path))?;
+    let file = files::open_file(path).map_err(io_error("read the key file", path))?;
     let metadata = file.metadata().map_err(io_error("read the key file", path))?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -188,6 +188,11 @@ mod tests {
             assert!(matches!(error, IdentityError::Damaged { .. }), "{bytes:?}: {error}");
             assert_eq!(fs::read(&path).unwrap(), bytes);
         }
+        // What is no file is not waited for.
+        fs::remove_file(&path).unwrap();
+        let (dir, mode) = (rustix::fs::CWD, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+        rustix::fs::mknodat(dir, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(load(&path), Err(IdentityError::Io { .. })));
     }
 
     #[test]

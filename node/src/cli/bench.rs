@@ -21,7 +21,7 @@ pub fn bench(common: &Common, args: BenchArgs) -> Result<(), CliError> {
     let quiet = common.quiet;
     let stage = move |name: &str| {
         if !quiet {
-            eprintln!("{name}");
+            output::note(name);
         }
     };
     let trouble = |error: anyhow::Error| {

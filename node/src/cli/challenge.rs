@@ -158,7 +158,7 @@ fn report(common: &Common, views: &[ChallengedView], files: &[Option<PathBuf>]) 
     }
     table.print()?;
     for file in files.iter().flatten() {
-        eprintln!("wrote {}; anybody can check it with `ion challenge verify`", file.display());
+        output::note(&format!("wrote {}; anybody can check it with `ion challenge verify`", file.display()));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! How a verb can end, and what is said then.
 
-use super::output::printable;
+use super::output::{self, printable};
 use crate::{
     control::ControlError,
     driver::NodeError,
@@ -88,10 +88,9 @@ impl CliError {
         if json {
             let (error, hint, mistakes) = (self.message.as_str(), self.hint.as_str(), &self.mistakes[..]);
             let line = ErrorJson { error, hint, exit: self.exit as u8, mistakes };
-            eprintln!("{}", serde_json::to_string(&line).unwrap_or_else(|_| self.message.clone()));
-            return;
+            return output::note(&serde_json::to_string(&line).unwrap_or_else(|_| self.message.clone()));
         }
-        eprintln!("{}", self.text());
+        output::note(&self.text());
     }
 
     /// In words. What strangers wrote (a file to be checked, a peer's reason) may stand in them.

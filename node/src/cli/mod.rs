@@ -117,8 +117,7 @@ fn usage(error: clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprint!("{text}");
-        eprintln!("\nhint: choose a command from the list above");
+        output::note(&format!("{text}\nhint: choose a command from the list above"));
         return Exit::Usage.into();
     }
     let (message, _) = text.split_once("\nFor more information").unwrap_or((&text, ""));

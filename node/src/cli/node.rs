@@ -36,6 +36,7 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
     let config = settle(common, args)?;
     block_on_all(async {
         let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+        let mut hangup = if outlives_its_terminal() { None } else { Some(on(SignalKind::hangup())?) };
         let (role, network, data_dir) = (config.role, config.network.clone(), config.data_dir.clone());
         let listens = !config.listen.is_empty();
         let local = Local::start(config).await?;
@@ -44,7 +45,7 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
         let listening =
             Listening { event: "listening", node: local.id(), role, network, addresses, data_dir };
         introduce(common, &listening)?;
-        let mut asked = false;
+        let (mut asked, mut told) = (false, Ok(()));
         loop {
             tokio::select! {
                 biased;
@@ -58,7 +59,8 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
                     tokio::time::sleep(GATHERED).await;
                     loop {
                         match next {
-                            Ok(line) => tell(common, &line)?,
+                            Ok(line) if told.is_ok() => told = tell(common, &line),
+                            Ok(_) => {}
                             Err(TryRecvError::Lagged(missed)) => {
                                 tracing::warn!(missed, "events came faster than they were told; the event log has them");
                             }
@@ -66,14 +68,20 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
                         }
                         next = events.try_recv();
                     }
+                    // Whoever read it is gone (`ion node | tee log`, and Ctrl-C): no reason to leave others' jobs half done.
+                    if told.is_err() && !asked {
+                        asked = stop(&local, asked);
+                    }
                 }
                 // The node is going down; why is for `finished` to say.
                 () = local.stopping() => break,
                 _ = interrupt.recv() => asked = stop(&local, asked),
                 _ = terminate.recv() => asked = stop(&local, asked),
+                Some(_) = async { hangup.as_mut()?.recv().await } => asked = stop(&local, asked),
             }
         }
-        local.finished().await
+        local.finished().await?;
+        told
     })
 }
 
@@ -83,13 +91,20 @@ pub fn on(kind: SignalKind) -> Result<Signal, CliError> {
         .map_err(|e| CliError::node(format!("signals can't be awaited: {e}"), super::error::SYSTEM_HINT))
 }
 
+/// Whether whoever started this process, as `nohup` does, has it ignore the end of its terminal.
+fn outlives_its_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 /// The first wish finishes what runs, the second does not.
 fn stop(local: &Local, asked: bool) -> bool {
     if asked {
-        eprintln!("stopping now");
+        output::note("stopping now");
         local.stop();
     } else {
-        eprintln!("finishing what runs; once more to stop now");
+        output::note("finishing what runs; once more to stop now");
         local.drain();
     }
     true

@@ -1,8 +1,8 @@
-//! Data on stdout: JSON, or text a person reads.
+//! Data on stdout: JSON, or text a person reads; what is said beside it on stderr.
 
 use super::CliError;
 use serde::Serialize;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 
 /// One JSON document, on its own line.
 pub fn json(value: &impl Serialize) -> Result<(), CliError> {
@@ -15,6 +15,11 @@ pub fn line(text: &str) -> Result<(), CliError> {
     let mut out = stdout().lock();
     writeln!(out, "{text}")?;
     Ok(out.flush()?)
+}
+
+/// One line for people, on stderr. Where nobody reads it any more, that is no reason to end.
+pub fn note(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
 }
 
 /// Bytes as they are.

@@ -1,6 +1,6 @@
 //! How a job comes along, on stderr: a bar on a terminal, plain lines in a pipe.
 
-use super::words;
+use super::{output, words};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ion_protocol::message::LeaseState;
 use ion_scheduler::event::Event;
@@ -41,7 +41,7 @@ impl Progress {
         self.last = text.to_owned();
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => output::note(text),
         }
     }
 

@@ -184,7 +184,7 @@ fn export(common: &Common, prefix: String, out: Option<&Path>) -> Result<(), Cli
     if common.json {
         return output::json(&serde_json::json!({ "file": path, "receipt": file.verify()?.hash() }));
     }
-    eprintln!("wrote {}; anybody can check it with `ion receipts verify`", path.display());
+    output::note(&format!("wrote {}; anybody can check it with `ion receipts verify`", path.display()));
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::{
     CliError,
     args::{Common, JoinArgs},
     local::Local,
+    output,
 };
 use crate::{
     config::{NodeConfig, Role},
@@ -59,10 +60,10 @@ pub async fn connect_or_start(
     let dir = data_dir(common)?;
     if let Some(client) = connect_if_running(common).await? {
         if !join.bootstrap.is_empty() && !common.quiet {
-            eprintln!(
+            output::note(&format!(
                 "note: a node runs on {} already, and joined its own way; `--bootstrap` is not used",
                 dir.display()
-            );
+            ));
         }
         return Ok((client, None));
     }

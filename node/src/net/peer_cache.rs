@@ -4,13 +4,13 @@
 //! that is damaged in any way is left out with a warning, for it is only a memory.
 
 use super::recent::Recent;
+use crate::files::open_file;
 use ion_protocol::{
     NodeId, UnixMillis,
     limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX},
 };
 use libp2p::Multiaddr;
 use std::{
-    fs,
     io::{self, Read, Write},
     path::Path,
 };
@@ -114,7 +114,7 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    open_file(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -143,6 +143,7 @@ fn parse_line(line: &str) -> Option<(NodeId, Remembered)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn address(port: u16) -> Vec<Multiaddr> {
         vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]

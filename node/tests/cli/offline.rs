@@ -2,7 +2,12 @@
 
 use super::{Said, example, ion, ion_in, signed_receipt};
 use ion_node::show::ReceiptFile;
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    process::Stdio,
+};
 
 const VERBS: [&str; 16] = [
     "doctor",
@@ -237,4 +242,31 @@ fn completions_name_every_verb() {
         assert!(VERBS.iter().all(|verb| said.out.contains(verb)), "{shell}");
     }
     ion(dir.path(), &["completions", "dos"]).failed(2, "bash");
+}
+
+/// `ion node 2>&1 | tee log` and Ctrl-C, which ends `tee` first; or the terminal is closed.
+#[test]
+fn a_node_that_nobody_reads_any_more_still_ends_in_order() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = ion_in(dir.path(), &["node", "--light", "--json"]);
+        let mut node = node.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(node.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert!(first.contains("\"listening\""), "{first}");
+        drop(node.stderr.take());
+        kill_process(Pid::from_child(&node), signal).unwrap();
+        assert_eq!(node.wait().unwrap().code(), Some(0), "{signal:?}");
+        assert!(!dir.path().join("control.sock").exists(), "{signal:?}");
+    }
+}
+
+#[test]
+fn an_error_that_nobody_reads_is_that_error_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let code = ion_in(dir.path(), &["status"]).stderr(writer).status().unwrap().code();
+    assert_eq!(code, Some(3));
 }
