@@ -13,10 +13,11 @@
 //!   of the blocks, and did not know the choice when it delivered, passes s of them with a chance of (1 - share)^s.
 //! * `Differs`: a byte is wrong. Not said where the chosen blocks share a byte, that one of them writes, among themselves
 //!   or with another; neighbours first, others are run for that as far as [`WITNESS_INSTRUCTIONS_MAX`] reaches. A race
-//!   with blocks beyond is not seen; CUDA promises nothing to a program that has one.
+//!   with blocks beyond is not seen; CUDA promises nothing to a program that has one. Nor is it said for bits that every
+//!   device has of its own: where a kernel may have stored an address, or one NaN of f64 stands for another.
 //! * `NotCheckable`: the kernel is not exact; or a chosen block reads what another may have written (a byte of scratch
 //!   that the launch can write, or an output's byte that was delivered changed though the block left it alone), shares
-//!   bytes with another, or faults here; or what goes before costs too much.
+//!   bytes with another, or faults here; what differs may be the device's own; or what goes before costs too much.
 //!
 //! What they do not mean: bytes that no chosen block writes are not looked at (but all that launches before the last
 //! touched and the last cannot change are). A provider can bring about `NotCheckable` for kernels that read outputs
@@ -35,11 +36,12 @@ use crate::{
     backend::{RunLimits, Stop},
     cpu::{
         block::Extents,
+        pieces::shows_addresses,
         reach::Pieces,
         sparse::{Sparse, Touched},
     },
     program::LoadedProgram,
-    ptx::{Profile, profile},
+    ptx::{Profile, has_doubles, profile},
 };
 use ion_protocol::{
     Bytes,
@@ -224,8 +226,29 @@ fn replay_span(
         swap(&mut held, step);
     }
     let claims = Claims::new(job, &held, &span.after, read);
-    let writes = stage.writes(last)?;
-    Check { claims, writes, last, launch: span.launches.end - 1, bytes: 0 }.sample(&mut stage, blocks)
+    let (writes, launch) = (stage.writes(last)?, span.launches.end - 1);
+    let launches = distinct(&earlier, last);
+    let mut doubles = false;
+    for launch in &launches {
+        doubles |= has_doubles(&job.modules()[usize::from(launch.module)].module, job.kernel(launch)?);
+    }
+    let check = Check { claims, writes, last, launch, launches, doubles, bytes: 0, nans: false };
+    check.sample(&mut stage, blocks)
+}
+
+/// A launch of each kernel.
+fn distinct<'a>(earlier: &[&'a Step], last: &'a Launch) -> Vec<&'a Launch> {
+    let launches = earlier.iter().filter_map(|step| match step {
+        Step::Launch(launch) => Some(launch),
+        Step::Swap { .. } => None,
+    });
+    let mut found: Vec<&Launch> = Vec::new();
+    for launch in launches.chain([last]) {
+        if !found.iter().any(|known| (known.module, &known.kernel) == (launch.module, &launch.kernel)) {
+            found.push(launch);
+        }
+    }
+    found
 }
 
 fn swap(held: &mut [u16], step: &Step) {
@@ -236,14 +259,7 @@ fn swap(held: &mut [u16], step: &Step) {
 
 /// What of the kernels' instructions stands against running them again.
 fn unfit(job: &LoadedProgram, earlier: &[&Step], last: &Launch) -> Result<Option<String>, Fault> {
-    let mut known: Vec<(u16, &str)> = Vec::new();
-    for step in earlier {
-        let Step::Launch(launch) = step else { continue };
-        let key = (launch.module, launch.kernel.as_str());
-        if known.contains(&key) {
-            continue;
-        }
-        known.push(key);
+    for launch in distinct(earlier, last) {
         match of_launch(job, launch)? {
             // Run whole, in any order: the sum is the same.
             Profile::Exact | Profile::IntegerAtomics { .. } => {}
@@ -338,8 +354,14 @@ struct Check<'r, 'a> {
     last: &'r Launch,
     /// Its number in the program.
     launch: u64,
+    /// It and those before it that were run, each kernel once.
+    launches: Vec<&'r Launch>,
+    /// Whether one of these computes with f64.
+    doubles: bool,
     /// Bytes found equal.
     bytes: u64,
+    /// One NaN of f64 was found in place of another.
+    nans: bool,
 }
 
 /// Why the pages of a block are not looked through to the end.
@@ -369,12 +391,39 @@ impl<'r> Check<'r, '_> {
             return Ok(finding);
         }
         if let Some((number, difference)) = differs {
-            return Ok(self.overlap(stage, number, &chosen).unwrap_or(Finding::Differs(difference)));
+            return Ok(self.overlap(stage, number, &chosen).unwrap_or_else(|| self.accused(difference)));
         }
         if let Some(difference) = self.settled(&stage.sparse)? {
-            return Ok(Finding::Differs(difference));
+            return Ok(self.accused(difference));
         }
-        Ok(Finding::Equal { bytes: Bytes(self.bytes) })
+        Ok(match self.nans {
+            true => not_checkable(format!(
+                "kernel `{}` gives NaNs of f64, of which every device has its own",
+                last.kernel
+            )),
+            false => Finding::Equal { bytes: Bytes(self.bytes) },
+        })
+    }
+
+    /// What a difference means: nothing where it may be that of two devices' addresses.
+    fn accused(&self, difference: Difference) -> Finding {
+        match self.launches.iter().find(|launch| shows_addresses(self.claims.job, launch)) {
+            Some(Launch { kernel, .. }) => not_checkable(format!(
+                "kernel `{kernel}` may write addresses, of which every device has its own"
+            )),
+            None => Finding::Differs(difference),
+        }
+    }
+
+    /// Whether both bytes are part of a NaN of f64, where there may be some: which one it is is no matter of right or wrong.
+    fn are_nans(&mut self, expected: &[u8], found: &[u8], at: usize) -> bool {
+        let is_nan = |bytes: &[u8]| {
+            let word = bytes.get(at & !7..).and_then(|rest| rest.first_chunk());
+            word.is_some_and(|word| f64::from_le_bytes(*word).is_nan())
+        };
+        let nans = self.doubles && is_nan(expected) && is_nan(found);
+        self.nans |= nans;
+        nans
     }
 
     /// Judges one chosen block. A difference is noted, and the blocks after it are run all the same: they may show that
@@ -460,7 +509,7 @@ impl<'r> Check<'r, '_> {
         let mut count = 0;
         for at in page.written() {
             let (expected, found) = (page.bytes[at], claimed[at]);
-            if expected != found {
+            if expected != found && !self.are_nans(page.bytes, &claimed, at) {
                 let difference =
                     self.difference(Some(block), output, page.start + at as u64, expected, found);
                 return Err(Halt::Found(Finding::Differs(difference)));
@@ -498,7 +547,8 @@ impl<'r> Check<'r, '_> {
                 return Ok(());
             }
             let Some((output, claimed)) = self.claims.part(piece, start, bytes.len())? else { return Ok(()) };
-            match bytes.iter().zip(&claimed).position(|(expected, found)| expected != found) {
+            let differs_at = |at: &usize| bytes[*at] != claimed[*at] && !self.are_nans(bytes, &claimed, *at);
+            match (0..bytes.len()).find(differs_at) {
                 Some(at) => {
                     let offset = start + at as u64;
                     differs = Some(self.difference(None, output, offset, bytes[at], claimed[at]));

@@ -283,4 +283,14 @@ fn profiles_say_why() {
             .contains("what an atomic returned")
     );
     assert!(profile(&body(&format!("{regs}\nmov.u32 %r, %clock;"))).contains("reads a clock"));
+    for size in ["%total_smem_size", "%aggr_smem_size"] {
+        let found = profile(&body(&format!("{regs}\nmov.u32 %r, {size};")));
+        assert!(found.contains("rounds up"), "{size}: {found}");
+    }
+    assert_eq!(profile(&body(&format!("{regs}\nmov.u32 %r, %dynamic_smem_size;"))), "exact");
+    for together in ["activemask.b32 %r;", "vote.ballot.b32 %r, 1;"] {
+        let found = profile(&body(&format!("{regs}\n{together}")));
+        assert!(found.contains("which threads run together"), "{together}: {found}");
+    }
+    assert_eq!(profile(&body(&format!("{regs}\nvote.sync.ballot.b32 %r, 1, -1;"))), "exact");
 }

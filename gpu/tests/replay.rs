@@ -147,6 +147,40 @@ fn a_wrong_byte_is_named() {
     assert!(matches!(found(&bench, &program, &delivered, &[0, 1, 15]), Finding::Equal { .. }));
 }
 
+/// What every device has of its own accuses nobody; what is false beside it is found.
+#[test]
+fn nobody_is_accused_of_a_devices_own_bits() {
+    let (bench, program) = small("cvt.u32.u64 %v, %x; st.global.u32 [%y], %v;");
+    let mut delivered = honest(&bench, &program);
+    assert!(matches!(found(&bench, &program, &delivered, &[1, 2]), Finding::Equal { .. }));
+    // A card has its buffers elsewhere.
+    delivered[1].chunks_exact_mut(4).for_each(|word| word[2] ^= 0x40);
+    assert!(why(found(&bench, &program, &delivered, &[1, 2])).contains("may write addresses"));
+    let (bench, program) = small(
+        ".reg .f64 %g; and.b32 %u, %i, 1; shr.u32 %v, %i, 1; mad.wide.u32 %at, %v, 8, %y0; setp.eq.u32 %p, %u, 1;\n\
+         @%p ret; and.b32 %u, %i, 2; setp.eq.u32 %p, %u, 0; mov.f64 %g, 0d7FF0000000000000; sub.rn.f64 %g, %g, %g;\n\
+         selp.f64 %g, %g, 0d3FF0000000000000, %p; st.global.f64 [%at], %g;",
+    );
+    let mut delivered = honest(&bench, &program);
+    assert!(matches!(found(&bench, &program, &delivered, &[1, 2]), Finding::Equal { .. }));
+    for word in delivered[1].chunks_exact_mut(16) {
+        let [.., sign, _, _, _, _, _, _, _, _] = word else { panic!("two numbers") };
+        // The NaN that NVIDIA's headers have.
+        *sign ^= 0x80;
+    }
+    assert!(why(found(&bench, &program, &delivered, &[1, 2])).contains("NaNs of f64"));
+    delivered[1][256 + 8] ^= 1;
+    assert!(matches!(
+        found(&bench, &program, &delivered, &[2]),
+        Finding::Differs(Difference { offset: 264, .. })
+    ));
+    // Where nothing is a number of f64, bits are bits.
+    let (bench, program) = small("mov.b32 %v, -5; st.global.u32 [%y], %v;");
+    let mut delivered = honest(&bench, &program);
+    delivered[1][128] ^= 1;
+    assert!(matches!(found(&bench, &program, &delivered, &[1]), Finding::Differs(_)));
+}
+
 #[test]
 fn only_what_is_touched_is_read() {
     let (bench, program) = matmul(512);

@@ -1,12 +1,12 @@
 //! A program's memory in pieces: buffers first, then the global and the constant variables of each module.
 //!
-//! Owns: their numbers and where they are, kernels decoded for that, and which pieces a launch can write.
+//! Owns: their numbers and where they are, kernels decoded for that, which pieces a launch can write, and what it shows.
 //! Never: holds memory. Tests: `gpu/tests/replay.rs`, `gpu/tests/states.rs`.
 
 use super::{
     code::Kernel,
     decode::{Addresses, decode, layout},
-    reach::{PIECES_MAX, Pieces, Pointer, writes},
+    reach::{self, ANYWHERE, PIECES_MAX, Pieces, Pointer, writes},
     sparse::{Piece, Sparse},
 };
 use crate::{
@@ -54,6 +54,22 @@ pub fn pointers(
         Arg::Scalar { .. } | Arg::Struct { .. } => None,
     });
     Ok(pointers.collect())
+}
+
+/// Whether a launch may write what it was not given: it stores through addresses that it finds in memory.
+pub fn writes_anywhere(job: &LoadedProgram, launch: &Launch) -> bool {
+    with_pointers(job, launch, |kernel, pointers| writes(kernel, pointers) == ANYWHERE)
+}
+
+/// Whether a launch may write an address where others see it.
+pub fn shows_addresses(job: &LoadedProgram, launch: &Launch) -> bool {
+    with_pointers(job, launch, reach::shows_addresses)
+}
+
+/// What is found of a launch; a kernel that can't be read may do anything.
+fn with_pointers(job: &LoadedProgram, launch: &Launch, find: impl Fn(&Kernel, &[Pointer]) -> bool) -> bool {
+    let read = decoded(job, launch).and_then(|kernel| Ok((kernel, pointers(job, launch, Some)?)));
+    read.map_or(true, |(kernel, pointers)| find(&kernel, &pointers))
 }
 
 /// What launches can write, by the names of buffers, found once for launches that are alike.

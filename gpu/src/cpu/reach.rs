@@ -1,14 +1,15 @@
-//! Which pieces of memory a launch can write at all, found by reading the kernel.
+//! Which pieces of memory a launch can write at all, and whether it shows an address, found by reading the kernel.
 //!
-//! Owns: [`writes`]: follows every buffer's address from the parameters (and every variable's from its name) through
+//! Owns: [`writes`] and [`shows_addresses`]: follows every buffer's address from the parameters (and every variable's from its name) through
 //! the registers, whatever the order of execution, to the stores. The answer errs on the side of "can be written": a
-//! store through an address that came from memory may go anywhere.
+//! store through an address that came from memory may go anywhere, and so may one whose register held such an address at
+//! some other time.
 //! Limits: [`PIECES_MAX`], [`TURNS_MAX`]. Never: runs anything. An address that a kernel makes up from plain numbers is not followed: that it hits a buffer
 //! is no use of that buffer that anybody meant.
 //! Tests: `gpu/tests/replay.rs`.
 
 use super::{
-    code::{Code, Fill, Kernel, Kind, NONE},
+    code::{AtomOp, Code, Fill, Kernel, Kind, NONE},
     memory::{Area, WINDOW_BITS},
 };
 
@@ -18,6 +19,8 @@ pub type Pieces = u128;
 pub const PIECES_MAX: usize = 127;
 /// Not a piece: memory that a block has to itself.
 const PRIVATE: Pieces = 1 << PIECES_MAX;
+/// What a kernel can write that stores through addresses from memory.
+pub const ANYWHERE: Pieces = !PRIVATE;
 
 /// Size of an address.
 const POINTER_BYTES: u64 = 8;
@@ -38,29 +41,22 @@ struct Roots<'a> {
     slots: Vec<Pieces>,
     /// What was stored in shared and local memory.
     stored: Pieces,
+    /// Registers, and private memory as a whole, that may hold an address which came from memory: no roots tell where to.
+    foreign: Vec<bool>,
+    stored_foreign: bool,
     changed: bool,
 }
 
 /// The pieces that `kernel` can write.
 pub fn writes(kernel: &Kernel, pointers: &[Pointer]) -> Pieces {
-    let mut roots =
-        Roots { kernel, pointers, slots: vec![0; kernel.slots as usize], stored: 0, changed: true };
-    for (slot, fill) in &kernel.fills {
-        if let Fill::Wide(value) = fill {
-            roots.add(*slot, window(*value));
-        }
-    }
-    // Sets only grow, so they settle; a kernel made to take long over it counts as one that can write anything.
-    for _ in 0..TURNS_MAX {
-        if !std::mem::take(&mut roots.changed) {
-            break;
-        }
-        kernel.codes.iter().for_each(|code| roots.flow(code));
-    }
-    if roots.changed {
-        return !PRIVATE;
-    }
+    let Some(roots) = Roots::settled(kernel, pointers) else { return ANYWHERE };
     kernel.codes.iter().fold(0, |all, code| all | roots.written(code)) & !PRIVATE
+}
+
+/// Whether `kernel` may store an address, or what it makes of one, where others see it: every device has its own.
+pub fn shows_addresses(kernel: &Kernel, pointers: &[Pointer]) -> bool {
+    let settled = Roots::settled(kernel, pointers);
+    settled.is_none_or(|roots| kernel.codes.iter().any(|code| roots.shown(code) != 0))
 }
 
 fn bit(piece: u16) -> Pieces {
@@ -73,7 +69,33 @@ fn window(address: u64) -> Pieces {
     piece.map_or(0, bit)
 }
 
-impl Roots<'_> {
+impl<'a> Roots<'a> {
+    /// `None` for a kernel made to take long over it.
+    fn settled(kernel: &'a Kernel, pointers: &'a [Pointer]) -> Option<Self> {
+        let (slots, foreign) = (vec![0; kernel.slots as usize], vec![false; kernel.slots as usize]);
+        let (stored, stored_foreign, changed) = (0, false, true);
+        let mut roots = Roots { kernel, pointers, slots, stored, foreign, stored_foreign, changed };
+        for (slot, fill) in &kernel.fills {
+            if let Fill::Wide(value) = fill {
+                roots.add(*slot, window(*value));
+            }
+        }
+        // The second needs all that the first finds.
+        (roots.settle(Self::flow) && roots.settle(Self::flow_foreign)).then_some(roots)
+    }
+
+    /// Reads the kernel again and again; sets only grow, so they settle, if nobody has made them take long.
+    fn settle(&mut self, flow: impl Fn(&mut Self, &Code)) -> bool {
+        for _ in 0..TURNS_MAX {
+            self.changed = false;
+            self.kernel.codes.iter().for_each(|code| flow(self, code));
+            if !self.changed {
+                return true;
+            }
+        }
+        false
+    }
+
     fn get(&self, slot: u32) -> Pieces {
         self.slots.get(slot as usize).copied().unwrap_or(0)
     }
@@ -196,6 +218,74 @@ impl Roots<'_> {
         }
     }
 
+    /// What came from memory, and what is made of it without an address whose roots are known: an index from memory is none.
+    fn flow_foreign(&mut self, code: &Code) {
+        let kernel = self.kernel;
+        let parts = code.d as usize..(code.d as usize).saturating_add(code.e as usize);
+        let parts = kernel.parts.get(parts).unwrap_or(&[]);
+        let is = |roots: &Self, slot: u32| roots.foreign.get(slot as usize) == Some(&true);
+        let wide = |bits| u64::from(bits) / 8 >= POINTER_BYTES;
+        match code.kind {
+            Kind::Load { area, bits, .. } if wide(bits) => {
+                let private = code.a != NONE && self.get(code.a) == PRIVATE;
+                let foreign = match area {
+                    Area::Global | Area::Const => true,
+                    Area::Generic => !private || self.stored_foreign,
+                    Area::Shared | Area::Local => self.stored_foreign,
+                    // Those are given, and have roots.
+                    Area::Param => false,
+                };
+                // One of 128 bits is two of 64.
+                let upper = if bits > 64 { 2 } else { 0 };
+                for part in parts {
+                    self.add_foreign(part.slot, foreign);
+                    self.add_foreign(part.slot.saturating_add(upper), foreign);
+                }
+            }
+            Kind::Store { area: Area::Shared | Area::Local | Area::Generic, .. } => {
+                let stored = parts.iter().any(|part| is(self, part.slot));
+                self.changed |= stored && !self.stored_foreign;
+                self.stored_foreign |= stored;
+            }
+            Kind::Copy { .. } => {
+                self.changed |= !self.stored_foreign;
+                self.stored_foreign = true;
+            }
+            Kind::Atomic { .. } => self.add_foreign(code.d, true),
+            // Copies of one or the other.
+            Kind::Move { .. }
+            | Kind::Selp { .. }
+            | Kind::Slct { .. }
+            | Kind::Shuffle(_)
+            | Kind::TakeWord
+            | Kind::PutWord => {
+                self.add_foreign(code.d, is(self, code.a) || is(self, code.b));
+            }
+            Kind::Int(..)
+            | Kind::Bits(_)
+            | Kind::Carry(..)
+            | Kind::Convert(_)
+            | Kind::Tag(_)
+            | Kind::Untag(_) => {
+                let given = [code.a, code.b, code.c];
+                let rooted = |other: usize| self.get(given[other]) != 0;
+                let alone =
+                    |n: &usize| is(self, given[*n]) && !(0..3).any(|other| other != *n && rooted(other));
+                let foreign = (0..3).any(|n| alone(&n));
+                self.add_foreign(code.d, foreign);
+            }
+            // Nothing else that `flow` follows makes an address of one.
+            _ => {}
+        }
+    }
+
+    fn add_foreign(&mut self, slot: u32, foreign: bool) {
+        if let Some(place) = self.foreign.get_mut(slot as usize).filter(|_| foreign) {
+            self.changed |= !*place;
+            *place = true;
+        }
+    }
+
     /// A generic load may read parameters too, where its address is one of theirs.
     fn generic(&self, code: &Code, bits: u8) -> Pieces {
         if self.get(code.a) & PRIVATE != 0 { self.parameters(code, bits) } else { 0 }
@@ -220,8 +310,20 @@ impl Roots<'_> {
         match self.address(code) {
             // From memory, or made up: anywhere.
             0 => Pieces::MAX,
+            _ if self.foreign.get(code.a as usize) == Some(&true) => Pieces::MAX,
             roots => roots,
         }
+    }
+
+    /// Where what is stored in memory that others see may be an address into.
+    fn shown(&self, code: &Code) -> Pieces {
+        if let Kind::Atomic { area: Area::Global | Area::Generic, op, .. } = code.kind {
+            return self.get(code.b) | if op == AtomOp::Cas { self.get(code.e) } else { 0 };
+        }
+        let Kind::Store { area: Area::Global | Area::Generic, .. } = code.kind else { return 0 };
+        let parts = code.d as usize..(code.d as usize).saturating_add(code.e as usize);
+        let given = self.kernel.parts.get(parts).unwrap_or(&[]);
+        given.iter().fold(0, |all, part| all | self.get(part.slot))
     }
 }
 
@@ -295,8 +397,24 @@ mod tests {
         assert_eq!(written("ld.global.u64 %c, [%a]; st.global.u32 [%c], %u;"), !PRIVATE);
     }
 
+    /// As in a list that begins in one buffer and goes on in others.
+    #[test]
+    fn nor_does_a_register_that_held_a_known_one_before() {
+        assert_eq!(written("ld.global.u64 %a, [%a]; st.global.u32 [%a], %u;"), ANYWHERE);
+        let list = "mov.u64 %c, %a;\nNEXT: st.global.u32 [%c+8], %u; ld.global.u64 %d, [%c]; mov.u64 %c, %d;\n\
+                    setp.ne.u64 %s, %c, 0; @%s bra NEXT;";
+        assert_eq!(written(list), ANYWHERE);
+        assert_eq!(written("ld.u64 %c, [%a]; add.s64 %a, %c, 8; st.u32 [%a], %u;"), ANYWHERE);
+        assert_eq!(written("atom.global.exch.b64 %b, [%a], 0; st.global.u32 [%b], %u;"), ANYWHERE);
+        let spilled = "st.local.u64 [spill], %b; ld.global.u64 %c, [%a]; st.local.u64 [spill+8], %c;\n\
+                       ld.local.u64 %d, [spill]; st.global.u32 [%d], %u;";
+        assert_eq!(written(spilled), ANYWHERE);
+    }
+
     #[test]
     fn an_index_out_of_memory_does_not() {
+        let wide = "ld.global.u64 %c, [%a]; shl.b64 %c, %c, 2; add.s64 %d, %c, %b; st.global.u32 [%d], %u;";
+        assert_eq!(written(wide), 0b010);
         let body =
             "ld.global.u32 %t, [%a]; mul.wide.u32 %c, %t, 4; add.s64 %c, %c, %b; st.global.u32 [%c], %u;";
         assert_eq!(written(body), 0b010);

@@ -32,4 +32,6 @@ pub use inspect::{Inspection, KernelSummary, inspect};
 pub use ir::{Function, Module};
 pub use parse::parse;
 pub use print::{Canonical, canonical, lasting_variables, print};
-pub use profile::{Profile, Resources, profile, reachable, resources, takes_stack, used_variables};
+pub use profile::{
+    Profile, Resources, has_doubles, profile, reachable, resources, takes_stack, used_variables,
+};

@@ -139,6 +139,13 @@ pub fn profile(module: &Module, kernel: &Function) -> Profile {
     each.chain(functions.iter().filter_map(|f| shown_state(f))).max().unwrap_or(Profile::Exact)
 }
 
+/// Whether a kernel computes with f64, of which every device has NaNs of its own: those of narrower numbers are all one.
+pub fn has_doubles(module: &Module, kernel: &Function) -> bool {
+    let moves = [Op::Ld, Op::Ldu, Op::St, Op::Mov];
+    let computes = |i: &Instruction| i.mods.has(Mod::F64) && !moves.contains(&i.op);
+    reachable(module, kernel).iter().any(|f| f.instructions.iter().any(computes))
+}
+
 /// The state of a barrier object, which every device keeps in its own way, where more than a test of the object sees it.
 fn shown_state(f: &Function) -> Option<Profile> {
     let is = |i: &Instruction, mods: &[Mod]| i.op == Op::Mbarrier && i.mods.one_of(mods).is_some();
@@ -157,6 +164,8 @@ fn shown_state(f: &Function) -> Option<Profile> {
     let why = "it looks into a barrier object, whose state depends on the order of warps";
     seen.next().map(|i| Profile::NotCheckable { line: i.line.0, why })
 }
+
+const TOGETHER: &str = "it asks which threads run together, which is left to the device";
 
 fn judge(f: &Function, i: &Instruction) -> Profile {
     let line = i.line.0;
@@ -182,6 +191,9 @@ fn judge(f: &Function, i: &Instruction) -> Profile {
             | Special::ReservedSmemCap
             | Special::ReservedSmem0
             | Special::ReservedSmem1 => Some("it asks where on the device it runs"),
+            Special::TotalSmemSize | Special::AggrSmemSize => {
+                Some("it asks for a size of shared memory that each device rounds up its own way")
+            }
             _ => None,
         },
         _ => None,
@@ -225,6 +237,9 @@ fn judge(f: &Function, i: &Instruction) -> Profile {
         }
         Op::Discard => not("what `discard` leaves in memory is left to the device"),
         Op::Elect => not("which thread is elected is left to the device"),
+        // After a branch devices bring threads together again when they like.
+        Op::Activemask => not(TOGETHER),
+        Op::Vote if !i.mods.has(Mod::Sync) => not(TOGETHER),
         _ if i.mods.one_of(&[Mod::Approx, Mod::Full]).is_some() => {
             Profile::Approximate { line, instruction: i.op.text() }
         }

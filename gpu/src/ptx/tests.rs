@@ -41,7 +41,7 @@ fn what_is_declared_nearer_hides_what_is_not() {
     let given = |declared| {
         let module = read(&text(declared));
         let function = &module.functions[module.functions.len() - 1];
-        let taken = function.instructions.iter().take(2).map(|i| function.operands_of(i)[1].clone());
+        let taken = function.instructions.iter().take(2).map(|i| function.operands_of(i)[1]);
         taken.collect::<Vec<_>>()
     };
     let far = given(".reg .b64 %d;");
