@@ -23,7 +23,9 @@ use ion_protocol::{
 use std::{
     env,
     process::Command,
-    sync::{Mutex, OnceLock, atomic::AtomicBool},
+    sync::{Mutex, OnceLock, atomic::AtomicBool, mpsc},
+    thread,
+    time::Duration,
 };
 
 const SAXPY: &str = include_str!("../kernels/saxpy.ptx");
@@ -424,6 +426,26 @@ fn the_next_program_is_copied_beside_the_kernel_of_the_one_before() {
     assert_eq!(computed(), before);
 }
 
+/// A kernel that leaves an address in memory, and one that finds it there and writes to it, late.
+const LEAVES: &str = ".version 7.8\n.target sm_70\n.address_size 64\n\
+    .visible .entry leaves(.param .u64 x, .param .u64 y)\n{\n.reg .b64 %d, %e;\n\
+    ld.param.u64 %d, [x]; ld.param.u64 %e, [y]; st.global.u64 [%d], %e; ret;\n}\n\
+    .visible .entry finds(.param .u64 x)\n{\n.reg .b32 %n; .reg .b64 %d; .reg .pred %p;\n\
+    mov.u32 %n, 0;\nAGAIN: add.u32 %n, %n, 1; setp.lt.u32 %p, %n, 100000; @%p bra AGAIN;\n\
+    ld.param.u64 %d, [x]; ld.global.u64 %d, [%d]; st.global.u32 [%d], %n; ret;\n}\n";
+
+/// A buffer is read back once the last launch is over that may write it, be it given to that launch or not.
+#[test]
+fn what_is_written_through_an_address_from_memory_is_delivered() {
+    let bench = Bench::new(LEAVES, "leaves").grid([1; 3], [1; 3]).buffer(vec![0; 8]).buffer(vec![0; 4]);
+    let mut program = bench.program();
+    let Step::Launch(first) = program.phases[0].steps[0].clone() else { panic!("a launch") };
+    let args = vec![Arg::Buffer(0)];
+    program.phases[0].steps.push(Step::Launch(Launch { kernel: "finds".into(), args, ..first }));
+    program.buffers[0].output = false;
+    assert_eq!(outputs_everywhere(&bench, program), [bytes_of_u32(&[100_000])]);
+}
+
 /// What begins with zeros has them, whatever was there before.
 #[test]
 fn memory_is_cleared_before_a_kernel_sees_it() {
@@ -526,6 +548,21 @@ fn what_is_copied_beside_the_kernels_arrives() {
     assert!(out == bytes, "bytes got lost on the way");
 }
 
+/// A device whose first kernel never ends is said to be such, rather than waited for.
+#[test]
+fn a_device_that_never_ends_its_first_kernel_is_left_out() {
+    if let Some(settings) = env::var_os(INSIDE) {
+        if settings == "stuck" {
+            let (tell, told) = mpsc::channel();
+            thread::spawn(move || tell.send(survey(&[]).state.to_string()));
+            let found = told.recv_timeout(Duration::from_secs(60)).expect("it ends");
+            assert!(found.contains("an empty kernel did not end"), "{found}");
+        }
+        return;
+    }
+    inside("a_device_that_never_ends_its_first_kernel_is_left_out", "stuck", "at=warm:0");
+}
+
 /// Everything above once more, in a child that finds the imitation where the driver would be.
 #[test]
 fn on_an_imitation_of_the_driver() {
@@ -535,12 +572,17 @@ fn on_an_imitation_of_the_driver() {
         assert_eq!(names, ["imitation"], "{}", found.state);
         return;
     }
+    inside("", "", "meet=meets");
+}
+
+/// Runs the tests of that name in a child that finds the imitation where the driver would be.
+fn inside(name: &str, how: &str, settings: &str) {
     let folder = tempfile::tempdir().unwrap();
     cuda_imitation::install(folder.path()).unwrap();
     let inside = Command::new(env::current_exe().unwrap())
-        .args(["--nocapture", "--test-threads", "1"])
-        .env(INSIDE, "")
-        .env(cuda_imitation::VARIABLE, "meet=meets")
+        .args(["--nocapture", "--test-threads", "1", name])
+        .env(INSIDE, how)
+        .env(cuda_imitation::VARIABLE, settings)
         .env("LD_LIBRARY_PATH", folder.path())
         .output()
         .unwrap();

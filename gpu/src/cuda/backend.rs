@@ -70,8 +70,14 @@ impl CudaBackend {
     /// Opens the driver's device number `ordinal`. Only in a child process: a broken driver may crash or hang here.
     pub fn open(ordinal: u32) -> Result<Self, Fault> {
         let backend = Self::try_open(ordinal).map_err(|trouble| fault(trouble, "opening the device"))?;
-        backend.warm()?;
-        Ok(backend)
+        match backend.warm() {
+            Ok(()) => Ok(backend),
+            Err(fault) => {
+                // Letting go of it would wait for a kernel that may never end. Others are still looked at; then the process ends.
+                std::mem::forget(backend);
+                Err(fault)
+            }
+        }
     }
 
     fn try_open(ordinal: u32) -> Result<Self, Trouble> {

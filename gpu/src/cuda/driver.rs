@@ -91,13 +91,17 @@ pub fn fault(trouble: Trouble, kernels: &str) -> Fault {
         Code::CUDA_ERROR_INVALID_PC => "jumped to no instruction",
         Code::CUDA_ERROR_HARDWARE_STACK_ERROR => "overflowed its stack",
         Code::CUDA_ERROR_ASSERT => "failed an assertion",
-        Code::CUDA_ERROR_LAUNCH_TIMEOUT => "ran longer than the display driver of this device allows",
         Code::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES => {
             "needs more registers or shared memory for a block than the device has: use smaller blocks"
         }
         Code::CUDA_ERROR_OUT_OF_MEMORY => {
             let message = format!("the device has no memory left ({code:?})");
             return Fault::Room { message };
+        }
+        Code::CUDA_ERROR_LAUNCH_TIMEOUT => {
+            let message =
+                format!("{kernels} ran longer than this device allows, which has a display ({code:?})");
+            return Fault::NoDevice { message };
         }
         // Everything else comes from no doing of a kernel.
         _ => return Fault::Driver { message: format!("{code:?}") },
@@ -440,9 +444,13 @@ mod tests {
         {
             assert_eq!(blame(job), Blame::Job, "{job:?}");
         }
-        for host in
-            [Code::CUDA_ERROR_ECC_UNCORRECTABLE, Code::CUDA_ERROR_UNKNOWN, Code::CUDA_ERROR_OUT_OF_MEMORY]
-        {
+        for host in [
+            Code::CUDA_ERROR_ECC_UNCORRECTABLE,
+            Code::CUDA_ERROR_UNKNOWN,
+            Code::CUDA_ERROR_OUT_OF_MEMORY,
+            // Another device has no display to keep alive.
+            Code::CUDA_ERROR_LAUNCH_TIMEOUT,
+        ] {
             assert_eq!(blame(host), Blame::Host, "{host:?}");
         }
         assert_eq!(

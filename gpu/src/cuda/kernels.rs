@@ -4,7 +4,10 @@
 //! Tests: `gpu/tests/backends.rs`.
 
 use super::driver::{self, Module, Stream, Trouble, fault};
-use crate::program::{LoadedProgram, param_block};
+use crate::{
+    cpu::pieces::writes_anywhere,
+    program::{LoadedProgram, param_block},
+};
 use cudarc::driver::{result, sys};
 use ion_protocol::{fault::Fault, job::Launch};
 use std::{
@@ -27,6 +30,8 @@ struct Kernel {
     /// Dynamic shared memory it was allowed so far.
     shared: u64,
     shared_static: u64,
+    /// Whether it stores through addresses that it finds in memory: of any buffer that an earlier launch was given.
+    writes_anywhere: bool,
 }
 
 /// A launch as the driver takes it.
@@ -52,7 +57,7 @@ impl Kernels {
     ) -> Result<Prepared, Fault> {
         let function = job.kernel(launch)?;
         Ok(Prepared {
-            kernel: self.kernel(launch)?,
+            kernel: self.kernel(job, launch)?,
             extents: [launch.grid, launch.block],
             shared: launch.shared_bytes,
             params: param_block(function, launch, address),
@@ -61,11 +66,11 @@ impl Kernels {
     }
 
     /// The handle of a kernel, allowed the shared memory the launch asks for.
-    fn kernel(&mut self, launch: &Launch) -> Result<Kernel, Fault> {
+    fn kernel(&mut self, job: &LoadedProgram, launch: &Launch) -> Result<Kernel, Fault> {
         let key = (launch.module, launch.kernel.clone());
         let mut kernel = match self.found.get(&key) {
             Some(kernel) => *kernel,
-            None => self.look_up(launch)?,
+            None => self.look_up(job, launch)?,
         };
         let asked = u64::from(launch.shared_bytes);
         if kernel.shared_static + asked > SHARED_BYTES_PLAIN && asked > kernel.shared {
@@ -75,7 +80,7 @@ impl Kernels {
         Ok(kernel)
     }
 
-    fn look_up(&self, launch: &Launch) -> Result<Kernel, Fault> {
+    fn look_up(&self, job: &LoadedProgram, launch: &Launch) -> Result<Kernel, Fault> {
         let absent = || Fault::Program { message: format!("no kernel `{}`", launch.kernel) };
         let module = self.modules.get(usize::from(launch.module)).ok_or_else(absent)?;
         let name = CString::new(launch.kernel.as_str()).map_err(|_| absent())?;
@@ -84,7 +89,10 @@ impl Kernels {
             // SAFETY: the function's module is loaded.
             let bytes =
                 driver::call(|| unsafe { result::function::get_function_attribute(function, attribute) })?;
-            Ok(Kernel { function, shared: 0, shared_static: u64::try_from(bytes).unwrap_or(0) })
+            let shared_static = u64::try_from(bytes).unwrap_or(0);
+            // A single launch is waited for whatever it writes.
+            let writes_anywhere = job.program().launches() > 1 && writes_anywhere(job, launch);
+            Ok(Kernel { function, shared: 0, shared_static, writes_anywhere })
         });
         found.map_err(|trouble| fault(trouble, &format!("kernel `{}`", launch.kernel)))
     }
@@ -111,6 +119,11 @@ impl Kernel {
 }
 
 impl Prepared {
+    /// Whether it may write buffers that it is not given.
+    pub fn writes_anywhere(&self) -> bool {
+        self.kernel.writes_anywhere
+    }
+
     /// Queues it.
     pub fn launch(&self, stream: &Stream) -> Result<(), Trouble> {
         let [[gx, gy, gz], [bx, by, bz]] = self.extents;

@@ -175,7 +175,11 @@ impl<'a> Run<'a> {
         for n in buffers(launch) {
             self.buffers.use_in(n, self.flight.queued + 1);
         }
-        self.kernels.prepare(job, launch, |n| self.buffers.address(n))
+        let prepared = self.kernels.prepare(job, launch, |n| self.buffers.address(n))?;
+        if prepared.writes_anywhere() {
+            self.use_all(1);
+        }
+        Ok(prepared)
     }
 
     /// Queues one thing between two events, once fewer than `max` are in flight.
