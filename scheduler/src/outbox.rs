@@ -254,6 +254,11 @@ impl Outbox {
         check
     }
 
+    /// Checks that are made or wait.
+    pub(crate) fn checks(&self) -> usize {
+        self.checks.len()
+    }
+
     fn next_check(&mut self, now: Millis) {
         if self.checking.is_none()
             && let Some((check, effect)) = self.to_check.pop_front()

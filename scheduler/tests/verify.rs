@@ -388,3 +388,28 @@ fn a_receipt_without_that_memory_is_as_good_and_one_with_memory_of_no_program_is
         assert!(matches!(desk.refusal(), RefusalReason::Delivery { .. }), "every {every}");
     }
 }
+
+/// Its provider keeps it for ten minutes, and so many checks may take as long.
+#[test]
+fn where_the_line_is_long_the_memory_between_launches_is_brought_here_before_its_turn() {
+    let mut desk = Desk::requester();
+    desk.offer(2, |_| {});
+    let brought = |desk: &Desk| {
+        desk.effects.iter().any(|effect| match effect {
+            Effect::Fetch { from, blobs, .. } => {
+                *from == id(2) && blobs.contains(&(BlobHash([5; 32]), Bytes(4_096)))
+            }
+            _ => false,
+        })
+    };
+    let mut answers = Vec::new();
+    for n in 0..11 {
+        let (job, spec) = (JobId([n; 16]), repeated(10));
+        desk.feed(Input::Owner(OwnerInput::Submit { job, spec, inline: Vec::new(), verify: 4 }));
+        let order = desk.disk_works().accepted();
+        desk.pass(1_000).deliver(2, with_states(&order, 1), true).disk_works();
+        answers.push(brought(&desk));
+    }
+    assert_eq!(answers, [vec![false; 10], vec![true]].concat());
+    assert_eq!(desk.response(), Response::Noted, "it is not kept waiting");
+}

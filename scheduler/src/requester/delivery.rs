@@ -61,7 +61,8 @@ pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut C
             cx,
         );
     }
-    let inbound = if missing.is_empty() {
+    let states = verify::brought(head, &receipt, cx);
+    let inbound = if missing.is_empty() && states.is_none() {
         Some(inbound)
     } else {
         cx.out.answer(inbound, Response::Noted);
@@ -70,7 +71,7 @@ pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut C
     let provider = live.provider();
     cx.out.event(Event::Delivering { job: head.id, attempt: live.attempt(), provider });
     let addresses = cx.market.directory.addresses(&provider);
-    let wanted = outputs.iter().map(|output| (output.hash, output.bytes)).collect();
+    let wanted = outputs.iter().map(|output| (output.hash, output.bytes)).chain(states).collect();
     let fetch = cx.out.fetch(FetchFor::Job(head.id), provider, addresses, wanted);
     let (since, moved_at) = (cx.now.mono, cx.now.mono);
     State::Delivering(Delivering { inbound, live, receipt, outputs, fetch, since, moved_at, done: 0 })

@@ -16,7 +16,7 @@ use crate::{
     input::{CheckId, InboundId},
 };
 use ion_protocol::{
-    Bytes, Millis, Verified,
+    BlobHash, Bytes, Millis, Verified,
     check::{BlockAt, Check, Finding, bounded_why},
     deal::RefusalReason,
     fault::Fault,
@@ -27,6 +27,17 @@ use ion_protocol::{
 
 /// How much later than its limit a check may be told of.
 const TOLD_BY: Millis = Millis(10_000);
+
+/// The memory between launches, to be brought here with the outputs: where so many checks are made first that its
+/// provider may have let it go by its turn.
+pub(super) fn brought(head: &Head, receipt: &Receipt, cx: &Cx<'_>) -> Option<(BlobHash, Bytes)> {
+    let States::Kept(kept) = receipt.states else { return None };
+    let config = &cx.out.config;
+    let each = config.check_max.saturating_add(TOLD_BY);
+    // Half of its time: some of it has passed, and some is for the way here.
+    let line_max = config.deliver_max.0 / 2 / each.0.max(1);
+    (head.verify > 0 && cx.out.checks() as u64 >= line_max).then_some((kept.blob, kept.bytes))
+}
 
 /// All outputs are here: has blocks run again, or countersigns at once.
 pub(super) fn begin(
