@@ -198,7 +198,7 @@ impl Engine {
         let news = self.market.directory.peer(&peer).round_trip.is_none();
         self.market.directory.round_trip(peer, time);
         if news {
-            with!(self, now, requester, cx => requester.wake(None, cx));
+            with!(self, now, requester, cx => requester.wake(peer, false, cx));
         }
     }
 
@@ -217,7 +217,7 @@ impl Engine {
         if free > 0 {
             self.market.rooms.says_free(provider, usize::from(free));
         }
-        with!(self, now, requester, cx => requester.wake((free > 0).then_some(provider), cx));
+        with!(self, now, requester, cx => requester.wake(provider, free > 0, cx));
     }
 
     fn on_answer(&mut self, call: CallId, from: NodeId, mut result: Result<Answer, CallError>, now: Now) {

@@ -68,8 +68,27 @@ impl Market {
     /// How it stands with the room for one more job of ours at a provider. Until it says otherwise, as much is taken for
     /// granted as one like this node would have: its devices, and what one requester may have waiting.
     pub(crate) fn room(&self, config: &Config, advert: &Advert, now: Now) -> Room {
-        let usual = advert.devices.len().saturating_add((config.queue_max / 2).max(1));
-        self.rooms.of(&advert.node, usual, now.mono)
+        self.rooms.of(&advert.node, usual_room(config, advert), now.mono)
+    }
+
+    /// What is taken for granted of a provider of the directory.
+    pub(crate) fn usual_room(&self, config: &Config, provider: &NodeId) -> Option<usize> {
+        self.directory.offer(provider).map(|offer| usual_room(config, &offer.advert))
+    }
+
+    /// Whether a job may be ordered from this provider now.
+    pub(crate) fn may_go(
+        &self,
+        config: &Config,
+        spec: &JobSpec,
+        rests: &Rests,
+        provider: &NodeId,
+        now: Now,
+    ) -> bool {
+        self.directory.offer(provider).is_some_and(|offer| {
+            self.room(config, &offer.advert, now) == Room::There
+                && self.judge(config, spec, offer, Some(rests), now).is_ok()
+        })
     }
 
     /// Ranks the directory for `spec`. At most one device a provider: its cheapest that fits. Without `rests`, as for a job
@@ -212,6 +231,10 @@ impl Market {
             Room::There | Room::Asked => Ok(()),
         }
     }
+}
+
+fn usual_room(config: &Config, advert: &Advert) -> usize {
+    advert.devices.len().saturating_add((config.queue_max / 2).max(1))
 }
 
 /// Whether a price limit buys anything: a thousandth of the price of a second, rounded down. Both sides ask it.

@@ -119,3 +119,18 @@ fn beyond_what_a_provider_like_this_node_would_take_one_asks_at_a_time() {
     desk.pass(1_000).disk_works();
     assert_eq!(asks(&desk).len(), 1);
 }
+
+/// A large network has news of somebody all the time, and strangers may make some up.
+#[test]
+fn an_advert_that_is_of_no_use_to_a_job_that_waits_is_no_reason_to_look() {
+    let mut desk = Desk::requester();
+    let useless = |advert: &mut ion_protocol::advert::Advert| advert.devices[0].memory.0 = 1;
+    desk.offer(2, useless);
+    assert_eq!(submit(&mut desk, 1, |_| {}).len(), 0);
+    desk.pass(1_000);
+    let due = desk.engine.next_deadline();
+    desk.offer(2, useless).offer(3, useless);
+    assert_eq!(desk.engine.next_deadline(), due);
+    desk.offer(4, |_| {}).disk_works();
+    assert_eq!(who(&asks(&desk)), [(id(4), job(1))]);
+}

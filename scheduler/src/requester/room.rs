@@ -13,20 +13,32 @@ const LOOK_EVERY: Millis = Millis(50);
 const BUSY_BELIEVED: u32 = 3;
 
 impl Requester {
-    /// The directory or a round trip changed: whoever waits looks again, soon.
-    pub(crate) fn wake(&mut self, room_at: Option<NodeId>, cx: &mut Cx<'_>) {
+    /// What is known of a provider changed, as by a newer advert, which may say that it has room: who waits and would go
+    /// there looks again, soon; no more of them than it would have room for, those first who have waited longest. To the
+    /// others it is no news: where each of them looked through the directory for every advert of a large network, a node
+    /// did nothing else.
+    pub(crate) fn wake(&mut self, provider: NodeId, has_room: bool, cx: &mut Cx<'_>) {
+        let Some(room_max) = cx.market.usual_room(&cx.out.config, &provider) else { return };
+        let mut fitting = Vec::new();
         for (id, job) in &mut self.jobs {
-            let State::Seeking(seeking) = &mut job.state else { continue };
-            if let Some(provider) = room_at
-                && let Some(rest) = job.head.rests.get_mut(&provider)
+            let State::Seeking(_) = &job.state else { continue };
+            if let Some(rest) = job.head.rests.get_mut(&provider)
+                && has_room
                 && rest.busy
                 && rest.times <= BUSY_BELIEVED
             {
                 rest.until = rest.until.min(cx.now.mono);
             }
-            let soonest = job.head.looked_at.map_or(Millis::ZERO, |at| at.saturating_add(LOOK_EVERY));
+            if cx.market.may_go(&cx.out.config, &job.head.spec, &job.head.rests, &provider, cx.now) {
+                fitting.push((job.head.idle_since, *id));
+            }
+        }
+        fitting.sort_unstable();
+        for (_, id) in fitting.into_iter().take(room_max) {
+            let Some(Job { head, state: State::Seeking(seeking) }) = self.jobs.get_mut(&id) else { continue };
+            let soonest = head.looked_at.map_or(Millis::ZERO, |at| at.saturating_add(LOOK_EVERY));
             seeking.look_at = seeking.look_at.min(soonest.max(cx.now.mono));
-            cx.out.deadlines.set(Topic::Job(*id), Some(seeking.look_at));
+            cx.out.deadlines.set(Topic::Job(id), Some(seeking.look_at));
         }
     }
 
