@@ -258,3 +258,27 @@ fn a_provider_whose_clock_went_back_goes_on_above_what_comes_back_to_it() {
     desk.live_through(2_000);
     assert_eq!(published(&desk), None);
 }
+
+/// Names cost nothing, and so does an order whose inputs never come.
+#[test]
+fn who_lets_its_inputs_be_waited_for_keeps_out_nobody_who_brings_them_along() {
+    let mut desk = Desk::provider_with(Config { queue_max: 4, ..Config::default() }, 1);
+    let place = |desk: &mut Desk, n: u8, attempt: u32, brings: bool| {
+        let body = order(desk.now, |order| order.attempt = Attempt(attempt)).body().clone();
+        let inline = if brings { body.inline.clone() } else { Vec::new() };
+        let order = Box::new(sign(n, Order { requester: id(n), inline, ..body }));
+        let inbound = desk.inbound();
+        desk.peer(n, PeerInput::Order { inbound, order }).disk_works();
+        matches!(desk.response(), Response::Accepted(_))
+    };
+    let waited_for: Vec<bool> =
+        (0..8).map(|n| place(&mut desk, 3 + n % 4, 1 + u32::from(n / 4), false)).collect();
+    assert_eq!(waited_for.iter().filter(|taken| **taken).count(), 5, "one for the device, four wait");
+    assert!(!place(&mut desk, 1, 1, false), "there is no room for one more of that kind");
+    // One runs at once, one is next on the GPU, and so many wait as ever may; alone, half as many.
+    let brought: Vec<bool> =
+        (0..8).map(|n| place(&mut desk, 7 + n % 2, 1 + u32::from(n / 2), true)).collect();
+    assert!(brought[0] && desk.engine.status().running == 1);
+    assert_eq!(brought.iter().filter(|taken| **taken).count(), 5, "{brought:?}");
+    assert_eq!(desk.engine.status().queued, 9);
+}

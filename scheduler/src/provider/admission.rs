@@ -23,7 +23,7 @@ pub(super) struct Room<'a> {
     pub(super) withheld: Option<Withheld>,
     /// Whether a price was asked in an advert that still holds.
     pub(super) asked: bool,
-    /// Accepted jobs that no device is free for.
+    /// Accepted jobs that no device is free for, as far as they are before this one.
     pub(super) queued: usize,
     /// Of these, how many are the asker's.
     pub(super) queued_by_asker: usize,

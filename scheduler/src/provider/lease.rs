@@ -111,6 +111,8 @@ pub(crate) struct Staging {
     pub(crate) moved_at: Millis,
     pub(crate) done: u64,
     pub(crate) total: u64,
+    /// Whether some of them did not come with the order.
+    pub(crate) awaited: bool,
 }
 
 /// A program that a worker holds and does not run yet.
@@ -316,6 +318,11 @@ impl Running {
 impl Lease {
     pub(crate) fn is_promised(&self) -> bool {
         matches!(self.head.promise, Promise::Given)
+    }
+
+    /// Whether it waits for what its requester has yet to send.
+    pub(crate) fn awaits_inputs(&self) -> bool {
+        matches!(self.phase, Phase::Staging(Staging { awaited: true, .. }))
     }
 
     /// What its requester is told when it asks.

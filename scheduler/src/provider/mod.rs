@@ -139,6 +139,10 @@ impl Provider {
     }
 
     fn admit(&self, order: &Order, cx: &Cx<'_>) -> Result<Device, RefusalReason> {
+        // Whoever lets its inputs be waited for keeps out nobody who brings them along: names cost nothing, and inputs that
+        // never come neither.
+        let awaited = steps::is_awaited(&order.spec, &order.inline);
+        let before = |lease: &Lease| awaited || !lease.awaits_inputs();
         let room = Room {
             config: &cx.out.config,
             me: cx.out.me,
@@ -146,8 +150,9 @@ impl Provider {
             devices: &self.devices,
             withheld: self.withheld.values().next().copied(),
             asked: self.advertiser.has_asked(order.price_per_second, cx.now.wall),
-            queued: usize::from(self.queued()),
-            queued_by_asker: self.queued_by(&order.requester),
+            queued: self.queued_of(before),
+            queued_by_asker: self
+                .queued_of(|lease| before(lease) && lease.head.key.requester == order.requester),
             idle: usize::from(self.free()),
             drops: self.dropped.too_many(&order.requester, cx.now.mono),
             forgotten: self.forgotten.may_be(&order.requester, order.expires),

@@ -5,7 +5,7 @@ use super::{
     lease::{Lease, Phase},
 };
 use crate::view::{LeaseView, StatusView};
-use ion_protocol::{BlobHash, NodeId};
+use ion_protocol::BlobHash;
 
 impl Provider {
     pub(crate) fn views(&self) -> Vec<LeaseView> {
@@ -38,13 +38,13 @@ impl Provider {
 
     /// Accepted jobs beyond what idle devices will take.
     pub(super) fn queued(&self) -> u16 {
-        let idle = self.devices.len().saturating_sub(self.occupied());
-        u16::try_from(self.waiting.len().saturating_sub(idle)).unwrap_or(u16::MAX)
+        u16::try_from(self.queued_of(|_| true)).unwrap_or(u16::MAX)
     }
 
-    /// The same, of one requester's.
-    pub(super) fn queued_by(&self, requester: &NodeId) -> usize {
+    /// The same, of some.
+    pub(super) fn queued_of(&self, counts: impl Fn(&Lease) -> bool) -> usize {
         let idle = self.devices.len().saturating_sub(self.occupied());
-        self.waiting.values().filter(|key| key.requester == *requester).count().saturating_sub(idle)
+        let waiting = self.waiting.values().filter_map(|key| self.leases.get(key));
+        waiting.filter(|lease| counts(lease)).count().saturating_sub(idle)
     }
 }

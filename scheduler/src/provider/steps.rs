@@ -9,9 +9,11 @@ use ion_protocol::{
     BlobHash, Bytes, Millis, Verified,
     deal::{InlineBlob, Order, RefusalReason},
     fault::Fault,
+    job::JobSpec,
     message::{LeaseState, Response},
     receipt::Countersignature,
 };
+use std::collections::BTreeSet;
 
 /// Whether a result was not offered a moment ago: a peer that asks and asks does not make us talk as often.
 pub(super) fn rested(delivering: &Delivering, now: Millis) -> bool {
@@ -102,9 +104,16 @@ fn asked(head: &mut Head, promise: Promise) -> Vec<InboundId> {
     }
 }
 
+/// Whether some of a job's inputs and modules do not come with its order.
+pub(super) fn is_awaited(spec: &JobSpec, inline: &[InlineBlob]) -> bool {
+    let held: BTreeSet<BlobHash> = inline.iter().map(InlineBlob::hash).collect();
+    !spec.program.blobs().iter().all(|(hash, _)| held.contains(hash))
+}
+
 /// Begins to bring the inputs here. The promise need not be durable for that: nobody is told anything.
 pub(super) fn stage(head: &mut Head, inline: Vec<InlineBlob>, cx: &mut Cx<'_>) -> Phase {
     let requester = head.key.requester;
+    let awaited = head.spec.as_ref().is_some_and(|spec| is_awaited(spec, &inline));
     let blobs = head.spec.as_ref().map(|spec| spec.program.blobs()).unwrap_or_default();
     let held: Vec<BlobHash> = inline.iter().map(InlineBlob::hash).collect();
     let wanted: Vec<_> = inline
@@ -119,7 +128,7 @@ pub(super) fn stage(head: &mut Head, inline: Vec<InlineBlob>, cx: &mut Cx<'_>) -
     let total = blobs.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(bytes.0));
     let addresses = cx.market.directory.addresses(&requester);
     let fetch = cx.out.fetch(FetchFor::Lease(head.key), requester, addresses, blobs);
-    Phase::Staging(Staging { fetch, since: cx.now.mono, moved_at: cx.now.mono, done: 0, total })
+    Phase::Staging(Staging { fetch, since: cx.now.mono, moved_at: cx.now.mono, done: 0, total, awaited })
 }
 
 pub(super) fn cancelled(head: &mut Head, phase: Phase, cx: &mut Cx<'_>) -> Phase {
