@@ -59,7 +59,7 @@ const NEEDED: &[i64] = &[
     libc::SYS_writev,
 ];
 
-/// Calls that start a program, look into a process, change the kernel or reach other machines: on CUDA refused.
+/// Calls that start a program, look into a process or signal one, change the kernel or reach other machines: on CUDA refused.
 const REFUSED: &[i64] = &[
     libc::SYS_accept,
     libc::SYS_accept4,
@@ -89,11 +89,14 @@ const REFUSED: &[i64] = &[
     libc::SYS_pivot_root,
     libc::SYS_reboot,
     libc::SYS_request_key,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_setns,
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_swapoff,
     libc::SYS_swapon,
+    libc::SYS_tkill,
     libc::SYS_umount2,
     libc::SYS_unshare,
     libc::SYS_userfaultfd,
@@ -114,8 +117,11 @@ const MISCHIEF: &[i64] = &[
 
 /// x86-64 kernels may take every call by a second number as well: its own with this bit.
 const X32_BIT: i64 = 0x4000_0000;
-/// Calls whose second number (x32's table) is another one: execve, ptrace, process_vm_readv, process_vm_writev, execveat.
-const X32_NUMBERS: [i64; 5] = [520, 521, 539, 540, 545];
+/// Calls whose second number (x32's table) is another one: execve, ptrace, rt_sigqueueinfo, rt_tgsigqueueinfo,
+/// process_vm_readv, process_vm_writev, execveat.
+const X32_NUMBERS: [i64; 7] = [520, 521, 524, 536, 539, 540, 545];
+/// Calls that a process may make of itself and of no other, not the node: it is another of the same user.
+const OF_ITSELF: [i64; 3] = [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_prlimit64];
 /// Flags of `clone` that make a new name space; a thread needs none.
 const CLONE_NEW: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -193,7 +199,8 @@ fn never_writable_and_executable() -> Result<Vec<SeccompRule>, BackendError> {
 fn refused() -> Result<Rules, BackendError> {
     let mut calls: Vec<i64> = REFUSED.iter().chain(MISCHIEF).copied().collect();
     if cfg!(target_arch = "x86_64") {
-        let seconds: Vec<i64> = calls.iter().chain(&X32_NUMBERS).map(|call| call | X32_BIT).collect();
+        let all = calls.iter().chain(&OF_ITSELF).chain(&X32_NUMBERS);
+        let seconds: Vec<i64> = all.map(|call| call | X32_BIT).collect();
         calls.extend(seconds);
     }
     let mut rules = always(&calls);
@@ -205,6 +212,16 @@ fn refused() -> Result<Rules, BackendError> {
     };
     for clone in clones {
         rules.push((clone, vec![rule(0, masked(libc::CLONE_THREAD), 0)?]));
+    }
+    let is_not = |pid| SeccompCondition::new(0, Dword, SeccompCmpOp::Ne, pid);
+    let own = u64::from(std::process::id());
+    for call in OF_ITSELF {
+        let mut others = vec![is_not(own)?];
+        // Where it asks for limits, 0 is itself; to signals it is the group, which the node may be of.
+        if call == libc::SYS_prlimit64 {
+            others.push(is_not(0)?);
+        }
+        rules.push((call, vec![SeccompRule::new(others)?]));
     }
     Ok(rules)
 }

@@ -4,7 +4,7 @@
 //! key, opens no socket and no file of the node's, and knows no peer or price. The node's `workers` module starts,
 //! watches and kills it. Tests: `gpu/tests/sandbox.rs`; with the real binary `node/tests/workers.rs`.
 
-mod calls;
+pub mod calls;
 mod check;
 mod files;
 pub mod frame;

@@ -19,6 +19,8 @@ use std::{fs::File, io};
 const FILES_MAX_CPU: u64 = 32;
 /// Open files of a worker on CUDA: the driver opens its device nodes several times over.
 const FILES_MAX_CUDA: u64 = 1024;
+/// Where what is written is gone.
+const NOWHERE: &str = "/dev/null";
 /// How gladly the system takes this process when memory is out: before all others.
 const OOM_SCORE: &str = "1000";
 /// Writable memory beside the job's: stacks of the engine's threads, a parsed program, the frames.
@@ -35,8 +37,8 @@ pub fn die() -> ! {
     std::process::abort()
 }
 
-/// First thing in the child. Takes standard output for the frames and lets whatever else prints there (drivers do)
-/// print to standard error, so that it can't be mistaken for a frame.
+/// First thing in the child. Takes standard output for the frames and lets whatever else prints there print to nowhere, so
+/// that it can't be mistaken for a frame: a driver does, and what it prints is what kernels say, without bound.
 pub fn enter() -> io::Result<File> {
     // A parent that died before the next line would leave us with a new one, so it is looked at before and after.
     let parent = getppid();
@@ -50,7 +52,10 @@ pub fn enter() -> io::Result<File> {
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     setrlimit(Resource::Core, at_most(0))?;
     let frames = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
-    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    match File::options().write(true).open(NOWHERE) {
+        Ok(nowhere) => rustix::stdio::dup2_stdout(nowhere)?,
+        Err(_) => rustix::stdio::dup2_stdout(rustix::stdio::stderr())?,
+    }
     Ok(frames.into())
 }
 

@@ -3,7 +3,7 @@
 use super::cpu_bench::{Bench, u32s};
 use ion_gpu::{
     cuda,
-    worker::{EngineChoice, sandbox},
+    worker::{EngineChoice, calls, sandbox},
 };
 use ion_protocol::Bytes;
 use std::{
@@ -43,6 +43,7 @@ pub fn inside(walls: &str, what: &str, arg: &str) -> ExitCode {
         "cpu" => close_in(EngineChoice::Cpu),
         "cuda" => close_in(cuda),
         "enter" => {}
+        "cuda-calls" => drop(calls::close(cuda)),
         "cpu-late" => {
             // Nothing can be looked at from behind the walls, so the files are opened before.
             let files =
@@ -114,6 +115,7 @@ fn raw(what: &str, pid: i32) -> io::Result<()> {
     let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let own_word = libc::iovec { iov_base: (&raw const word).cast_mut().cast(), iov_len: 1 };
     let lower = libc::rlimit { rlim_cur: 8, rlim_max: 8 };
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let null = std::ptr::null_mut();
     // SAFETY: plain calls with pointers to the variables above; a child that is forked ends at once.
     let result = unsafe {
@@ -135,6 +137,9 @@ fn raw(what: &str, pid: i32) -> io::Result<()> {
                 libc::process_vm_readv(libc::getpid(), &local, 1, &own_word, 1, 0) as i32
             }
             "signal" => libc::kill(pid, 0),
+            "signal-thread" => libc::syscall(libc::SYS_tkill, pid, 0) as i32,
+            "signal-itself" => libc::kill(libc::getpid(), 0),
+            "unlimit-other" => libc::prlimit(pid, libc::RLIMIT_MSGQUEUE, &none, std::ptr::null_mut()),
             "unlimit" => libc::setrlimit(libc::RLIMIT_NOFILE, &lower),
             "memory-file" => libc::memfd_create(c"x".as_ptr(), 0),
             "namespace" => libc::unshare(libc::CLONE_FS),
