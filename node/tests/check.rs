@@ -243,6 +243,18 @@ async fn a_launch_in_the_middle_is_checked_from_what_its_provider_shows() {
         rig.begin(&spec, &delivered, &[1], Millis(6_000));
         assert_eq!(rig.end().await.1, Ok(Finding::Withheld { why: expected.to_owned() }));
     }
+    // Named in its place, a blob of the job itself made the check end in trouble of this node's, which proves nothing.
+    let module = spec.program.modules[0].blob;
+    for bytes in [Bytes(64), Bytes(1 << 20)] {
+        let kept = Kept { every, blob: module, bytes };
+        let between = Between { kept, blocks: picks.clone() };
+        rig.between = Some((between, Box::new(Provider::Refuses("it does not hold it"))));
+        let found = rig.check(&spec, &delivered, &[1]).await;
+        assert!(
+            matches!(&found, Ok(Finding::Withheld { why }) if why.contains("the blob that it names")),
+            "{found:?}"
+        );
+    }
     let (good, delivered) = scale(&rig.blobs, 1_000);
     assert!(matches!(rig.check(&good, &delivered, &[0]).await, Ok(Finding::Equal { .. })));
 }

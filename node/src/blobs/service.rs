@@ -197,10 +197,11 @@ impl BlobsHandle {
         Ok(Begun::UnderWay)
     }
 
-    /// A blob of which only parts are wanted, at a peer; `None` where it is here.
+    /// A blob of which only parts are wanted, at a peer; `None` where it is here. One that has another size here is none of
+    /// that name and size: whoever says so may show it.
     pub fn parts(&self, from: NodeId, addresses: Vec<String>, hash: BlobHash, bytes: Bytes) -> Option<Parts> {
         let Shared { store, opener, patience, .. } = &*self.shared;
-        let absent = !store.contains(&hash);
+        let absent = store.size(&hash) != Some(bytes);
         absent.then(|| Parts::new(opener.clone(), (from, addresses), patience.clone(), (hash, bytes)))
     }
 

@@ -136,6 +136,9 @@ impl Checker {
     async fn one(&mut self, ask: Ask, shown: Option<Box<dyn Shown>>) -> Result<Finding, Fault> {
         let deadline = Instant::now() + Duration::from_millis(ask.limit.0) + Patience::default().grace;
         let limit = ask.limit;
+        if let Some(why) = contradiction(&ask) {
+            return Ok(Finding::Withheld { why });
+        }
         let mut child = self.child().await?;
         let Some(stdin) = child.stdin.take() else {
             return Err(Fault::WorkerCrashed { how: "its pipe is in use".to_owned() });
@@ -175,6 +178,20 @@ impl Checker {
     }
 }
 
+/// The job's blobs and what was delivered, with their sizes.
+fn own_blobs(ask: &Ask) -> impl Iterator<Item = (BlobHash, Bytes)> {
+    let outputs = ask.outputs.iter().map(|output| (output.hash, output.bytes));
+    ask.spec.program.blobs().into_iter().chain(outputs)
+}
+
+/// Why the memory between launches is not what its provider signed for, where that is seen without it: a hash is of one
+/// content, which has one size.
+fn contradiction(ask: &Ask) -> Option<String> {
+    let kept = ask.between.as_ref()?.kept;
+    let (_, bytes) = own_blobs(ask).find(|(hash, bytes)| *hash == kept.blob && *bytes != kept.bytes)?;
+    Some(format!("the blob that it names has {bytes} and not {}", kept.bytes))
+}
+
 /// What a check may read: blobs of the job, what was delivered, and the memory between launches.
 struct Memory {
     sizes: BTreeMap<BlobHash, Bytes>,
@@ -187,9 +204,8 @@ struct Memory {
 
 impl Memory {
     fn of(ask: &Ask, blobs: Arc<dyn Blobs>, shown: Option<Box<dyn Shown>>) -> Self {
-        let outputs = ask.outputs.iter().map(|output| (output.hash, output.bytes));
         let kept = ask.between.as_ref().map(|between| (between.kept.blob, between.kept.bytes));
-        let sizes = ask.spec.program.blobs().into_iter().chain(outputs).chain(kept).collect();
+        let sizes = own_blobs(ask).chain(kept).collect();
         let within = Duration::from_millis(ask.limit.0 / SHOWN_SHARE);
         let shown = kept.zip(shown).map(|((blob, _), shown)| (blob, shown, within));
         Memory { sizes, blobs, shown, withheld: None }

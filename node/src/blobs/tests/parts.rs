@@ -91,3 +91,17 @@ async fn a_peer_that_is_busy_is_asked_again_for_a_while() {
         }
     }
 }
+
+/// A hash is of one content: whoever names a blob that is here with another size has to show it, and cannot.
+#[tokio::test]
+async fn a_blob_of_another_size_is_not_the_one_that_is_here() {
+    let holder = Holder::new();
+    let fetcher = Fetcher::new(Road::new(&[Pipe::Whole]).opener(holder.accept()));
+    let hash = fetcher.store.put(&content(3, 100)).unwrap();
+    let parts = |bytes| fetcher.blobs.parts(node(1), Vec::new(), hash, Bytes(bytes));
+    assert!(parts(100).is_none());
+    for bytes in [99, 101] {
+        let error = parts(bytes).expect("it is not here").read(0, 1).await.unwrap_err();
+        assert!(matches!(error, FetchError::NotFound { .. }), "{error}");
+    }
+}
