@@ -138,6 +138,14 @@ async fn every_fault_of_a_kernel_is_the_jobs_and_the_next_job_runs() {
     rig.expect_good().await;
 }
 
+/// A driver prints by itself what kernels say; that nobody hears it there is no fault of theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kernels_that_say_much_run_on_a_card_too() {
+    let (mut rig, _imitation) = rig("").await;
+    rig.run(programs::shouts(&rig.blobs)).await.unwrap();
+    rig.expect_good().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_end_what_never_would_and_the_next_job_runs() {
     let (mut rig, _imitation) = rig("at=lost:0").await;

@@ -192,6 +192,24 @@ async fn a_full_disk_ends_the_job_and_not_the_node() {
     rig.run(spec).await.unwrap();
 }
 
+/// A run is over when its outputs begin to come: how long a disk takes for them is held against neither the child, which
+/// nobody listens to meanwhile, nor the job's limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_disk_is_no_silence_and_no_time_of_the_run() {
+    let patience = Patience { silence: Duration::from_secs(2), ..Patience::default() };
+    let mut rig = Rig::start_with(ION, BackendChoice::Cpu, patience).await;
+    // More than is held between the pipe and the disk.
+    let (mut spec, expected) = scale(&rig.blobs, 512 * 1024);
+    spec.limits.run = Millis(6_000);
+    let taken = rig.blobs.disk.clone().lock_owned().await;
+    let work = rig.begin(spec);
+    let early = tokio::time::timeout(Duration::from_secs(8), rig.end(work)).await;
+    assert!(early.is_err(), "the disk takes nothing: {early:?}");
+    drop(taken);
+    let report = rig.end(work).await.unwrap();
+    assert_eq!(rig.blobs.read(&report.outputs[0].hash), expected);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_is_killed_crashes_or_hangs_is_told_as_such() {
     let patience = Patience { silence: Duration::from_secs(2), ..Patience::default() };

@@ -12,8 +12,8 @@ use ion_gpu::worker::{
     frame::{Frame, FromWorker, PROGRESS_EVERY, Summary},
 };
 use ion_protocol::{
-    Bytes, Millis, deal::InlineBlob, fault::Fault, hardware::Device, job::JobSpec, receipt::Output,
-    states::States,
+    Bytes, Millis, deal::InlineBlob, fault::Fault, hardware::Device, job::JobSpec, limits::STATES_BYTES_MAX,
+    receipt::Output, states::States,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -125,6 +125,8 @@ enum Phase {
     Held,
     /// Its first launch was next at this time.
     Running(Instant),
+    /// Its last launch was over, and the first output came, at this time.
+    Sending(Instant),
 }
 
 struct Watch<'a> {
@@ -168,15 +170,15 @@ impl Watch<'_> {
                 () = stop.cancelled() => return Err(Fault::Cancelled),
                 () = child.flooded.cancelled() => return Err(flood()),
                 frame = child.frames.recv() => {
-                    self.silent_since = Instant::now();
-                    match frame {
-                        Some(Ok(frame)) => {
-                            if let Some(summary) = self.on_frame(frame, progress).await? {
-                                return Ok((summary, pipe));
-                            }
-                        }
+                    let summary = match frame {
+                        Some(Ok(frame)) => self.on_frame(frame, progress).await?,
                         Some(Err(error)) => return Err(child.broke(error).await),
                         None => return Err(child.died().await),
+                    };
+                    // While a disk was slow to take what it sent, nobody listened to it.
+                    self.silent_since = Instant::now();
+                    if let Some(summary) = summary {
+                        return Ok((summary, pipe));
                     }
                 }
                 end = &mut feeding, if feeds => {
@@ -210,17 +212,27 @@ impl Watch<'_> {
     fn deadline(&self) -> Option<(Millis, Instant)> {
         match self.phase {
             Phase::Waiting | Phase::Loading => {
-                let bytes: u64 = self.spec.program.blobs().iter().map(|(_, bytes)| bytes.0).sum();
-                let moving = Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
-                let limit = self.patience.load.saturating_add(moving);
-                Some((millis(limit), self.began + limit))
+                let bytes = self.spec.program.blobs().iter().map(|(_, bytes)| bytes.0).sum();
+                Some(self.moving(bytes, self.began))
             }
             Phase::Held => None,
             Phase::Running(since) => {
                 let limit = self.spec.limits.run;
                 Some((limit, since + Duration::from_millis(limit.0) + self.patience.grace))
             }
+            Phase::Sending(since) => {
+                let program = &self.spec.program;
+                let outputs: u64 = program.outputs().map(|n| program.buffers[usize::from(n)].bytes.0).sum();
+                Some(self.moving(outputs.saturating_add(STATES_BYTES_MAX), since))
+            }
         }
+    }
+
+    /// What so many bytes may take on their way to the child or from it, and when that is over.
+    fn moving(&self, bytes: u64, since: Instant) -> (Millis, Instant) {
+        let moving = Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
+        let limit = self.patience.load.saturating_add(moving);
+        (millis(limit), since + limit)
     }
 
     async fn on_frame(
@@ -246,7 +258,7 @@ impl Watch<'_> {
                     self.phase = Phase::Held;
                     Ok(None)
                 }
-                Phase::Held | Phase::Running(_) => {
+                Phase::Held | Phase::Running(_) | Phase::Sending(_) => {
                     Err(Fault::WorkerProtocol { message: "it was loaded twice".into() })
                 }
             },
@@ -256,11 +268,16 @@ impl Watch<'_> {
                     Ok(None)
                 }
                 Phase::Held => Err(Fault::WorkerProtocol { message: "it started before its turn".into() }),
-                Phase::Running(_) => Err(Fault::WorkerProtocol { message: "it started twice".into() }),
+                Phase::Running(_) | Phase::Sending(_) => {
+                    Err(Fault::WorkerProtocol { message: "it started twice".into() })
+                }
             },
             FromWorker::Output { buffer, bytes } => {
                 // It has nothing to do on the device any more, and nothing there but zeros.
                 self.turn = None;
+                if let Phase::Running(_) = self.phase {
+                    self.phase = Phase::Sending(Instant::now());
+                }
                 self.outputs.begin(buffer, bytes).map(|()| None)
             }
             FromWorker::States { every, bytes } => {

@@ -118,6 +118,15 @@ pub fn says(blobs: &TestBlobs) -> JobSpec {
     text(blobs, SAYS, "says")
 }
 
+/// All threads of many blocks say so, again and again: above 2 MiB in all.
+pub fn shouts(blobs: &TestBlobs) -> JobSpec {
+    let mut spec = text(blobs, &SAYS.replace("@%p exit;", ""), "says");
+    let [phase] = &mut spec.program.phases[..] else { panic!("one phase") };
+    let [Step::Launch(launch)] = &mut phase.steps[..] else { panic!("one launch") };
+    (phase.times, launch.grid) = (40, [64, 1, 1]);
+    spec
+}
+
 pub fn endless(blobs: &TestBlobs) -> JobSpec {
     text(blobs, ENDLESS, "endless")
 }

@@ -40,11 +40,13 @@ const MIB: u64 = 1 << 20;
 pub struct TestBlobs {
     dir: TempDir,
     room: AtomicU64,
+    /// Held while the disk takes nothing.
+    pub disk: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl TestBlobs {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), room: AtomicU64::new(u64::MAX) }
+        Self { dir: tempfile::tempdir().unwrap(), room: AtomicU64::new(u64::MAX), disk: Arc::default() }
     }
 
     fn path(&self, hash: &BlobHash) -> PathBuf {
@@ -82,7 +84,7 @@ impl Blobs for TestBlobs {
 
     fn create(&self, _: Bytes) -> io::Result<Box<dyn NewBlob>> {
         let (dir, left) = (self.dir.path().to_owned(), self.room.load(Ordering::SeqCst));
-        Ok(Box::new(Draft { dir, bytes: Vec::new(), left }))
+        Ok(Box::new(Draft { dir, bytes: Vec::new(), left, disk: self.disk.clone() }))
     }
 }
 
@@ -90,10 +92,12 @@ struct Draft {
     dir: PathBuf,
     bytes: Vec<u8>,
     left: u64,
+    disk: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(self.disk.blocking_lock());
         self.left =
             self.left.checked_sub(bytes.len() as u64).ok_or(io::Error::from(io::ErrorKind::StorageFull))?;
         self.bytes.write(bytes)
