@@ -150,11 +150,12 @@ fn a_wrong_byte_is_named() {
 /// What every device has of its own accuses nobody; what is false beside it is found.
 #[test]
 fn nobody_is_accused_of_a_devices_own_bits() {
-    let (bench, program) = small("cvt.u32.u64 %v, %x; st.global.u32 [%y], %v;");
+    let pointers = "setp.ge.u32 %p, %i, 128; @%p ret; mad.wide.u32 %at, %i, 8, %y0; st.global.u64 [%at], %x;";
+    let (bench, program) = small(pointers);
     let mut delivered = honest(&bench, &program);
     assert!(matches!(found(&bench, &program, &delivered, &[1, 2]), Finding::Equal { .. }));
     // A card has its buffers elsewhere.
-    delivered[1].chunks_exact_mut(4).for_each(|word| word[2] ^= 0x40);
+    delivered[1].chunks_exact_mut(8).for_each(|word| word[5] ^= 0x40);
     assert!(why(found(&bench, &program, &delivered, &[1, 2])).contains("may write addresses"));
     let (bench, program) = small(
         ".reg .f64 %g; and.b32 %u, %i, 1; shr.u32 %v, %i, 1; mad.wide.u32 %at, %v, 8, %y0; setp.eq.u32 %p, %u, 1;\n\
@@ -174,6 +175,14 @@ fn nobody_is_accused_of_a_devices_own_bits() {
         found(&bench, &program, &delivered, &[2]),
         Finding::Differs(Difference { offset: 264, .. })
     ));
+    // What is narrower than an address is none, wherever addresses were kept besides.
+    let spilled = ".local .align 8 .b8 spill[16]; st.local.u64 [spill], %y; st.local.u32 [spill+8], %i; ld.local.u64 %y, [spill];\n\
+                   ld.local.u32 %v, [spill+8]; st.global.u32 [%y], %v;";
+    let (bench, program) = small(spilled);
+    let mut delivered = honest(&bench, &program);
+    assert!(matches!(found(&bench, &program, &delivered, &[1]), Finding::Equal { .. }));
+    delivered[1][128] ^= 1;
+    assert!(matches!(found(&bench, &program, &delivered, &[1]), Finding::Differs(_)));
     // Where nothing is a number of f64, bits are bits.
     let (bench, program) = small("mov.b32 %v, -5; st.global.u32 [%y], %v;");
     let mut delivered = honest(&bench, &program);

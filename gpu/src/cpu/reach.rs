@@ -9,7 +9,7 @@
 //! Tests: `gpu/tests/replay.rs`.
 
 use super::{
-    code::{AtomOp, Code, Fill, Kernel, Kind, NONE},
+    code::{Code, Fill, Kernel, Kind, NONE},
     memory::{Area, WINDOW_BITS},
 };
 
@@ -53,7 +53,7 @@ pub fn writes(kernel: &Kernel, pointers: &[Pointer]) -> Pieces {
     kernel.codes.iter().fold(0, |all, code| all | roots.written(code)) & !PRIVATE
 }
 
-/// Whether `kernel` may store an address, or what it makes of one, where others see it: every device has its own.
+/// Whether `kernel` may store an address where others see it: every device has its own.
 pub fn shows_addresses(kernel: &Kernel, pointers: &[Pointer]) -> bool {
     let settled = Roots::settled(kernel, pointers);
     settled.is_none_or(|roots| kernel.codes.iter().any(|code| roots.shown(code) != 0))
@@ -315,15 +315,13 @@ impl<'a> Roots<'a> {
         }
     }
 
-    /// Where what is stored in memory that others see may be an address into.
+    /// Where what is stored in memory that others see may be an address into: what is narrower than one is none.
     fn shown(&self, code: &Code) -> Pieces {
-        if let Kind::Atomic { area: Area::Global | Area::Generic, op, .. } = code.kind {
-            return self.get(code.b) | if op == AtomOp::Cas { self.get(code.e) } else { 0 };
-        }
         let Kind::Store { area: Area::Global | Area::Generic, .. } = code.kind else { return 0 };
         let parts = code.d as usize..(code.d as usize).saturating_add(code.e as usize);
         let given = self.kernel.parts.get(parts).unwrap_or(&[]);
-        given.iter().fold(0, |all, part| all | self.get(part.slot))
+        let wide = given.iter().filter(|part| u64::from(part.bits) / 8 == POINTER_BYTES);
+        wide.fold(0, |all, part| all | self.get(part.slot))
     }
 }
 
