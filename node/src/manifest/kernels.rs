@@ -53,14 +53,30 @@ fn parse(page: &mut Page<'_>, draft: &ModuleDraft) -> Option<Module> {
     }
 }
 
+/// The first of many.
+fn few(types: &[String]) -> String {
+    const SHOWN_MAX: usize = 8;
+    let more = types.len().saturating_sub(SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", types[..types.len().min(SHOWN_MAX)].join(", "))
+}
+
 fn check_launch(page: &mut Page<'_>, module: &Module, placed: &Placed) {
     let (launch, at) = (&placed.launch, placed.at);
     let Some(kernel) = module.kernel(&launch.kernel) else {
         let names: Vec<&str> = module.kernels().map(|k| k.name.as_str()).collect();
-        let expected = match nearest(&launch.kernel, names.iter().copied()) {
-            Some(meant) => format!("`{}`", quote(meant)),
-            None if names.is_empty() => "a module with a kernel (`.entry`)".to_owned(),
-            None => format!("one of `{}`", quote(&names.join("`, `"))),
+        let mangled = format!("_Z{}{}", launch.kernel.len(), launch.kernel);
+        let longer = names.iter().find(|name| name.starts_with(&mangled));
+        let expected = match (nearest(&launch.kernel, names.iter().copied()), longer) {
+            (_, Some(meant)) => {
+                format!(
+                    "`{}`, as C++ calls it; `extern \"C\"` in front of it keeps the short name",
+                    quote(meant)
+                )
+            }
+            (Some(meant), None) => format!("`{}`", quote(meant)),
+            (None, None) if names.is_empty() => "a module with a kernel (`.entry`)".to_owned(),
+            (None, None) => format!("one of `{}`", quote(&names.join("`, `"))),
         };
         return page.wrong(
             placed.kernel_at,
@@ -79,7 +95,7 @@ fn check_launch(page: &mut Page<'_>, module: &Module, placed: &Placed) {
     if given != kernel.params.len() {
         let types: Vec<String> = kernel.params.iter().map(what_fits).collect();
         let found = format!("{given} arguments for `{}`", quote(&launch.kernel));
-        let expected = format!("{}: {}", kernel.params.len(), quote(&types.join(", ")));
+        let expected = format!("{}: {}", kernel.params.len(), few(&types));
         return page.wrong(placed.args_at, found, expected);
     }
     let pairs = groups(&launch.args).zip(&kernel.params);

@@ -234,7 +234,9 @@ impl<'t, 'i> Section<'t, 'i> {
 
     /// The value of `key`, if it is there.
     pub fn get(&mut self, key: &'static str) -> Option<Value<'t, 'i>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table.get(key)
     }
 

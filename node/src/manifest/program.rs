@@ -56,7 +56,10 @@ pub fn modules(
         let given = section.text(page, "name", "a name");
         let base = file.map(|(f, _)| f.rsplit('/').next().unwrap_or(f).to_owned());
         let name = given.map(|(n, _)| n.to_owned()).or(base).unwrap_or_default();
-        check_name(page, &name, section.at(), "module");
+        // Where neither is given, that is told, and a name of nothing is no further mistake.
+        if file.is_some() || given.is_some() {
+            check_name(page, &name, section.at(), "module");
+        }
         names.add(page, &name, section.at());
         let exact = section.get("exact").map(|v| (page.flag(v, EXACT).unwrap_or(false), v.span().start));
         let mut draft = file.and_then(|(file, at)| module(page, file, at, name, dir));

@@ -124,7 +124,8 @@ fn repeat(
     placed: &mut Vec<Placed>,
 ) -> Option<Phase> {
     section.rename("a repeated [[step]]".to_owned());
-    const TIMES: &str = "how often, 1 or more";
+    const TIMES: &str = "how often, from 1 to 1000000";
+    const _: () = assert!(limits::LAUNCHES_MAX == 1_000_000);
     let times = section.need(page, "repeat", TIMES);
     let times = times.and_then(|v| page.whole(v, 1, limits::LAUNCHES_MAX, TIMES));
     const STEPS: &str = "the steps to repeat, like [{ kernel = \"k\", .. }, { swap = [\"a\", \"b\"] }]";
@@ -194,7 +195,7 @@ fn swap(page: &mut Page<'_>, mut section: Section<'_, '_>, known: &Known<'_>) ->
         && left != right
     {
         let name = |i: u16| quote(&known.drafts[usize::from(i)].name);
-        let found = format!("a swap of \"{}\" ({left}) with \"{}\" ({right})", name(a), name(b));
+        let found = format!("a swap of \"{}\" ({} B) with \"{}\" ({} B)", name(a), left.0, name(b), right.0);
         page.wrong(value.span().start, found, "buffers of equal size");
     }
     Some(Step::Swap { a, b })

@@ -9,6 +9,7 @@ const PTX: &str = ".version 6.5\n.target sm_75\n.address_size 64\n\
 .visible .entry step(.param .u64 a, .param .u64 b)\n{\n\tret;\n}\n\
 .visible .entry narrow()\n.reqntid 32, 1, 1\n{\n\tret;\n}\n\
 .visible .entry thrifty()\n.maxntid 64, 1, 1\n{\n\tret;\n}\n\
+.visible .entry _Z3sumPKf()\n{\n\tret;\n}\n\
 .visible .entry greedy()\n{\n\t.shared .align 4 .b8 tile[40000];\n\tret;\n}\n\
 .visible .entry whole(.param .align 8 .b8 s[24], .param .u32 n)\n{\n\tret;\n}\n";
 
@@ -171,6 +172,10 @@ const CASES: &[Case] = &[
     ),
     // Steps.
     (17, "kernel = \"saxby\"", 17, "unknown kernel \"saxby\"", "`saxpy`"),
+    (17, "kernel = \"sum\"", 17, "unknown kernel \"sum\"", "`_Z3sumPKf`, as C++ calls it; `extern \"C\"`"),
+    (3, "[limits]\ncost = \"1 IO\"", 4, "unknown key `cost`", "one of `run`, `memory`, `price`"),
+    (5, "fiel = \"k.ptx\"", 4, "no `file` in [[module]]", "`.ptx`"),
+    (20, "args = []", 20, "0 arguments for `saxpy`", "(.f32), a buffer or a number (.u64), a buffer or"),
     (17, "kernel = 1", 17, "the number 1", "the name of a kernel"),
     (17, "module = \"k.ptx\"", 16, "no `kernel` in [[step]]", "`kernel =`"),
     (17, "kernel = \"saxpy\"\nmodule = \"l.ptx\"", 18, "unknown module \"l.ptx\"", "`k.ptx`"),
@@ -591,5 +596,5 @@ fn the_shipped_examples_are_right() {
         seen.push(job.spec.name);
     }
     seen.sort();
-    assert_eq!(seen, ["mandelbrot", "matmul", "saxpy"]);
+    assert_eq!(seen, ["heat", "mandelbrot", "matmul", "saxpy"]);
 }
