@@ -111,8 +111,18 @@ impl fmt::Display for Nanos {
 }
 
 impl fmt::Display for Millis {
+    /// As exactly as people care: `250 ms`, `3.02 s`, `60 s`, `12 min 5 s`, `3 h 20 min`, `5 d 3 h`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < 1_000 { write!(f, "{} ms", self.0) } else { write!(f, "{:.2} s", self.0 as f64 / 1e3) }
+        let seconds = self.0 / 1_000;
+        let (large, unit, small, part) = match seconds {
+            0 => return write!(f, "{} ms", self.0),
+            1..600 if self.0.is_multiple_of(1_000) => return write!(f, "{seconds} s"),
+            1..600 => return write!(f, "{:.2} s", self.0 as f64 / 1e3),
+            600..7_200 => (seconds / 60, "min", seconds % 60, "s"),
+            7_200..172_800 => (seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+            _ => (seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+        };
+        if small == 0 { write!(f, "{large} {unit}") } else { write!(f, "{large} {unit} {small} {part}") }
     }
 }
 
@@ -135,6 +145,24 @@ pub fn measured_rate(thousandths: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_as_exact_as_people_care() {
+        let shown = [
+            (999, "999 ms"),
+            (1_000, "1 s"),
+            (3_020, "3.02 s"),
+            (60_000, "60 s"),
+            (599_999, "600.00 s"),
+            (600_000, "10 min"),
+            (725_900, "12 min 5 s"),
+            (12_000_000, "3 h 20 min"),
+            (442_800_000, "5 d 3 h"),
+        ];
+        for (ms, text) in shown {
+            assert_eq!(Millis(ms).to_string(), text);
+        }
+    }
 
     #[test]
     fn price_rounds_up_and_saturates() {

@@ -168,7 +168,7 @@ fn what_cannot_be_checked_is_said_and_accepted() {
         (Ok(Finding::NotCheckable { why: why.clone() }), why),
         (
             Err(Fault::RunTime { limit: Millis(20_000) }),
-            "running blocks here came to nothing: ran longer than its limit of 20.00 s".to_owned(),
+            "running blocks here came to nothing: ran longer than its limit of 20 s".to_owned(),
         ),
     ] {
         let (mut desk, order) = leased(16, 4);

@@ -69,6 +69,7 @@ pub struct Challenge {
     /// The advert whose claim is held against it.
     pub advert: DocHash,
     /// What A and B are made from; nobody knew it before.
+    #[serde(with = "crate::ids::hex_root")]
     pub seed: [u8; 32],
     /// How large the product is.
     pub shape: Shape,
@@ -117,6 +118,7 @@ pub struct Opening {
     /// The commitment, by hash.
     pub commitment: DocHash,
     /// From it follow the rows and the vectors they are checked with.
+    #[serde(with = "crate::ids::hex_root")]
     pub seed: [u8; 32],
 }
 
