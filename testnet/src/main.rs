@@ -1,7 +1,7 @@
 //! The program `ion-testnet`: local Ion networks of real processes.
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::TypedValueParser};
 use ion_testnet::{adversary::liar, chaos, cluster::binary, cluster::cleanup, cluster::ion::Ion, demo, up};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -39,7 +39,7 @@ enum Verb {
     /// Kills nodes at random under load, then proves that nothing acknowledged was lost.
     Chaos {
         /// How often a node is killed.
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, value_name = "COUNT", default_value_t = 200)]
         kills: u32,
         /// Draws all chance; by default the clock chooses, and it is printed.
         #[arg(long)]
@@ -65,15 +65,20 @@ enum Verb {
     /// Starts a network and leaves it running until Ctrl-C.
     Up {
         /// Nodes that offer their devices.
-        #[arg(long, default_value_t = 2)]
+        #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = at_most_nodes())]
         providers: usize,
         /// Nodes that only order.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_most_nodes())]
         light: usize,
         /// Which devices providers offer: auto, cuda or cpu.
         #[arg(long, default_value = "auto")]
         backend: String,
     },
+}
+
+/// A machine has room for some dozens.
+fn at_most_nodes() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u8).range(0..=64).map(usize::from)
 }
 
 fn main() -> ExitCode {

@@ -43,7 +43,7 @@ pub struct Common {
     /// Print JSON with stable field names
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
-    /// Say more on stderr; repeat for still more
+    /// Say more on stderr; repeat for still more, or set $RUST_LOG (`ion_node::net=debug`)
     #[arg(short, long, global = true, help_heading = EVERYWHERE, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Say less on stderr: errors only
@@ -57,15 +57,19 @@ pub enum Verb {
     /// Run a node until it is told to stop
     Node(NodeArgs),
     /// How the running node is
+    #[command(after_help = STATUS_EXAMPLES)]
     Status,
     /// The running node's devices: what is offered, what not, and why; pause and resume them
     Devices(DevicesArgs),
     /// What this machine lacks for lending its devices, and what to do about it
     Doctor(DoctorArgs),
     /// The offers of others that the running node knows
+    #[command(after_help = OFFERS_EXAMPLES)]
     Offers,
     /// Run a job somewhere in the network and fetch its results
     Run(RunArgs),
+    /// Write the results of a job that is done
+    Fetch(FetchArgs),
     /// This node's jobs, or one of them
     Jobs(JobsArgs),
     /// Stop a job
@@ -75,6 +79,7 @@ pub enum Verb {
     /// Why a job is where it is, and not elsewhere
     Why(JobArgs),
     /// What happens on the running node, as it happens
+    #[command(after_help = EVENTS_EXAMPLES)]
     Events,
     /// Receipts of this node, and proofs of anybody's
     Receipts(ReceiptsArgs),
@@ -91,6 +96,26 @@ pub enum Verb {
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  ion status
+  ion status --json | jq -r '.addresses[0]'     what others join through";
+
+const OFFERS_EXAMPLES: &str = "\
+Examples:
+  ion offers
+  ion offers --json | jq '.[].price_nano_io_per_second'
+
+GFLOPS as measured, and what that is of the maker's figure. FREE devices, and jobs that wait. DONE of the jobs that this \
+node gave it. CLAIM: whether its rate held when it was challenged.";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  ion events
+  ion events --json | jq 'select(.event == \"job-ended\")'
+
+Earlier ones are in events.jsonl in the data directory.";
 
 const NODE_EXAMPLES: &str = "\
 Examples:
@@ -131,7 +156,7 @@ pub struct NodeArgs {
     pub blob_quota: Option<Bytes>,
     /// Share of the machine's memory for jobs on the processor, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = config::MEMORY_PERCENT_DEFAULT,
-          value_parser = clap::value_parser!(u8).range(1..=95))]
+          value_parser = quantity::memory_percent)]
     pub memory_percent: u8,
     /// Whether to challenge others' devices unasked, to see whether they are what they claim: off, auto (every 2 min or so)
     /// or a time; one challenge at a time, never while own jobs are under way
@@ -146,16 +171,17 @@ pub struct NodeArgs {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Owner first")]
 pub struct OwnerArgs {
-    /// Memory of each device that no job gets: a share, or a size (`20%`, `2 GiB`)
+    /// Memory of each device that no job gets: a share, or a size (`20%`, `2 GiB`) [default: none]
     #[arg(long, value_name = "SHARE", value_parser = quantity::keep_free, conflicts_with_all = ["light", "relay"])]
     pub keep_free: Option<KeepFree>,
-    /// When devices are lent, in UTC (`22:00-07:00`); what runs at the end is finished
+    /// When devices are lent, in UTC (`22:00-07:00`); what runs at the end is finished [default: always]
     #[arg(long, value_name = "FROM-TO", value_parser = Hours::parse, conflicts_with_all = ["light", "relay"])]
     pub hours: Option<Hours>,
     /// Warmest at which a GPU works for others, in degrees Celsius; needs NVIDIA's management library
+    /// [default: any]
     #[arg(long, value_name = "DEGREES", value_parser = clap::value_parser!(u16).range(30..=120), conflicts_with_all = ["light", "relay"])]
     pub celsius_max: Option<u16>,
-    /// Draw above which a GPU takes no more jobs, in watts; needs NVIDIA's management library
+    /// Draw above which a GPU takes no more jobs, in watts; needs NVIDIA's management library [default: any]
     #[arg(long, value_name = "WATTS", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["light", "relay"])]
     pub watts_max: Option<u32>,
     /// Go on when other programs compute on a GPU too
@@ -170,7 +196,7 @@ pub struct JoinArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub bootstrap: Vec<String>,
     /// The network to join; part of every signature
-    #[arg(long, value_name = "NAME", default_value = config::NETWORK_DEFAULT)]
+    #[arg(long, value_name = "NAME", default_value = config::NETWORK_DEFAULT, value_parser = quantity::network)]
     pub network: String,
 }
 
@@ -213,7 +239,7 @@ pub struct DoctorArgs {
 #[derive(Debug, ClapArgs)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  ion devices\n  ion devices pause 0           what runs is finished\n  ion devices pause 0 --now     what runs is stopped, and runs elsewhere\n  ion devices resume 0\n\nA pause holds until it is taken back, over restarts too.\n\nWhat a GPU does is measured once for its driver and clocks, and again after a week; without measured.json in the data directory, at the next start."
+    after_help = "Examples:\n  ion devices\n  ion devices pause 0           what runs is finished\n  ion devices pause 0 --now     what runs is stopped, and runs elsewhere\n  ion devices resume 0\n\nA pause holds until it is taken back, over restarts too.\n\nCAP is the compute capability, GOPS are whole words (what challenges measure), GB/S of its memory, IN and OUT GB/s to and from it.\n\nWhat a GPU does is measured once for its driver and clocks, and again after a week; without measured.json in the data directory, at the next start."
 )]
 pub struct DevicesArgs {
     /// What to do with one.
@@ -227,7 +253,7 @@ pub enum DevicesVerb {
     /// Lend a device no more
     Pause {
         /// Its number in `ion devices`
-        #[arg(value_name = "DEVICE")]
+        #[arg(value_name = "DEVICE", value_parser = quantity::device)]
         device: u16,
         /// Stop what runs, rather than finish it
         #[arg(long)]
@@ -236,7 +262,7 @@ pub enum DevicesVerb {
     /// Lend a device again
     Resume {
         /// Its number in `ion devices`
-        #[arg(value_name = "DEVICE")]
+        #[arg(value_name = "DEVICE", value_parser = quantity::device)]
         device: u16,
     },
 }
@@ -248,11 +274,12 @@ const VERIFY_DEFAULT: u16 = 4;
 const RUN_EXAMPLES: &str = "\
 Examples:
   ion run job.toml --out results
-  ion run job.toml --verify 16      run 16 random blocks of the result again here before it is accepted
+  ion run job.toml --verify 16      check 16 random blocks of the result, not 4
   ion run job.toml --dry-run        check the manifest, and say who would run it at what price
+  ion run job.toml --detach         leave it to the running node: see `ion jobs`, then `ion fetch`
   ion run job.toml --json           every event as a line of JSON, then the outcome
 
-Without a running node a light one is started for this job; it joins through --bootstrap or through the peers that
+Without a running node a light one is started for this job; it joins through --bootstrap or through the peers that \
 an earlier run met. Ctrl-C cancels the job; a second Ctrl-C leaves at once, and the job goes on when a node runs.";
 
 /// `ion run`
@@ -273,12 +300,29 @@ pub struct RunArgs {
     #[arg(long, value_name = "COUNT", default_value_t = VERIFY_DEFAULT,
           value_parser = clap::value_parser!(u16).range(0..=limits::CHECK_BLOCKS_MAX as i64))]
     pub verify: u16,
+    /// Leave the job to the running node once it is durable there; `ion fetch` writes its results later
+    #[arg(long, conflicts_with_all = ["bootstrap", "dry_run"])]
+    pub detach: bool,
     /// Fail rather than start a node, if none is running
     #[arg(long, conflicts_with = "bootstrap")]
     pub no_start: bool,
     /// How to join, if no node runs.
     #[command(flatten)]
     pub join: JoinArgs,
+}
+
+/// `ion fetch`
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  ion run job.toml --detach\n  ion fetch 3fa9 --out results\n\nEach buffer that is delivered becomes BUFFER.npy (.bin where numpy knows no such type). Results stay with the node until room is needed (--blob-quota)."
+)]
+pub struct FetchArgs {
+    /// The job's id, or its first digits
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Where results are written
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
 }
 
 /// A verb about one job.
@@ -379,7 +423,7 @@ pub struct ChallengeArgs {
     #[arg(value_name = "PEER")]
     pub peers: Vec<String>,
     /// Which device of each
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = quantity::device)]
     pub device: u16,
     /// Where to write what was said; with several peers, the start of each id is added to the name
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -48,7 +48,7 @@ pub fn challenge(common: &Common, args: ChallengeArgs) -> Result<(), CliError> {
     } else {
         CliError::failed(
             "not every device took the challenge",
-            "ask again later: a device takes one while it is idle",
+            "the table says why; a device takes one while it is idle",
         )
     })
 }

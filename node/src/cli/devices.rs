@@ -10,6 +10,7 @@ use crate::control::{
     api::{ControlRequest, ControlResponse, DeviceView, DevicesView},
 };
 use ion_protocol::{
+    hardware::Device,
     sheet::{self, Sheet},
     units::measured_rate,
 };
@@ -65,7 +66,7 @@ fn list(common: &Common) -> Result<(), CliError> {
         output::line(if view.probed {
             "no devices: this machine has none that can be lent"
         } else {
-            "no devices: this node does not provide, or is still looking at what it has (`ion status`)"
+            "no devices: this node offers none (--light, --relay), or still looks at what the machine has"
         })?;
     } else {
         table(&view.devices)?;
@@ -73,28 +74,29 @@ fn list(common: &Common) -> Result<(), CliError> {
     notes(&view).iter().try_for_each(|line| output::line(&output::printable(line)))
 }
 
+/// Engine and model, each once.
+pub fn named(device: &Device) -> String {
+    if device.engine.is_gpu() { device.label() } else { format!("{} ({})", device.label(), device.model) }
+}
+
 fn table(devices: &[DeviceView]) -> Result<(), CliError> {
     let mut table = output::Table::new(&[
         "DEVICE",
-        "ENGINE",
-        "CAPABILITY",
+        "CAP",
         "MEMORY",
-        "F32 GFLOPS",
-        "F16 GFLOPS",
-        "WORD GOPS",
-        "MEMORY GB/s",
-        "IN, OUT GB/s",
+        "GFLOPS F32, F16",
+        "GOPS",
+        "GB/S",
+        "IN, OUT",
         "DOES",
     ]);
     for view in devices {
         let d = &view.device;
         table.row([
-            format!("{} {}", d.index, d.model),
-            d.label(),
+            format!("{} {}", d.index, named(d)),
             d.capability.to_string(),
             d.memory.to_string(),
-            measured_rate(d.power.f32_mflops),
-            measured_rate(d.power.f16_mflops),
+            format!("{}, {}", measured_rate(d.power.f32_mflops), measured_rate(d.power.f16_mflops)),
             measured_rate(d.power.product_mops),
             measured_rate(d.power.memory_mbps),
             format!("{}, {}", measured_rate(d.power.to_device_mbps), measured_rate(d.power.from_device_mbps)),

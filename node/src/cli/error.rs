@@ -5,7 +5,7 @@ use crate::{
     control::ControlError,
     driver::NodeError,
     identity::IdentityError,
-    ledger::LedgerError,
+    ledger::{JournalError, LedgerError},
     manifest::{ManifestError, Mistake},
     net::NetError,
     show::{ReceiptFileError, ShowError, TranscriptFileError},
@@ -135,6 +135,10 @@ impl From<NodeError> for CliError {
             NodeError::Ledger(LedgerError::InUse { .. }) => {
                 Self::node(error.to_string(), "see it with `ion status`, stop it with `ion stop`")
             }
+            NodeError::Ledger(LedgerError::Journal(JournalError::OtherNetwork { .. })) => Self::node(
+                error.to_string(),
+                "name the network it was made for with `--network` (unless told otherwise, `ion`)",
+            ),
             NodeError::Ledger(LedgerError::Journal(_)) => Self::node(
                 error.to_string(),
                 "keep the damaged file; receipts exported before prove themselves with `ion receipts verify`",

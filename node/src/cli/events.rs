@@ -12,7 +12,7 @@ pub fn events(common: &Common) -> Result<(), CliError> {
             if common.json {
                 output::json(&line)?;
             } else {
-                output::line(&words::event(&line.event))?;
+                output::line(&words::event_of_many(&line.event))?;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::control::{
     ControlClient, ControlError,
     api::{ControlRequest, ControlResponse, JobView},
 };
-use ion_protocol::JobId;
+use ion_protocol::{JobId, message::LeaseState};
 use ion_scheduler::view::AttemptView;
 
 /// All jobs, or one.
@@ -40,24 +40,36 @@ fn list(jobs: &[JobView]) -> Result<(), CliError> {
             "no jobs of yours yet; `ion run JOB.toml` runs one, and `ion status` says how many run here for others",
         );
     }
-    let mut table = output::Table::new(&[
-        "JOB", "NAME", "STATE", "TRY", "PROVIDER", "DEVICE", "WAITED", "MOVED", "RAN", "PRICE",
-    ]);
+    let mut table =
+        output::Table::new(&["JOB", "NAME", "STATE", "AGE", "TRY", "PROVIDER", "DEVICE", "RAN", "PRICE"]);
     for job in jobs {
         table.row([
             job.job.short(),
             job.name.clone(),
-            job.state.clone(),
+            short_state(job),
+            output::age(job.submitted),
             job.attempt.map_or("-".to_owned(), |a| a.to_string()),
             job.provider.map_or("-".to_owned(), |p| p.short()),
             device(job).unwrap_or("-".to_owned()),
-            job.waited.to_string(),
-            job.moved.to_string(),
             job.ran.to_string(),
             job.price.to_string(),
         ]);
     }
     table.print()
+}
+
+/// Where a job stands, as far as a table has room.
+fn short_state(job: &JobView) -> String {
+    match job.lease.as_ref().filter(|_| job.end.is_none()) {
+        Some(LeaseState::Running { done, total }) => format!("running {}", percent(*done, *total)),
+        Some(LeaseState::Staging { done, total }) => format!("fetching {}", percent(*done, *total)),
+        Some(LeaseState::Waiting) => "waiting".to_owned(),
+        Some(LeaseState::Unknown | LeaseState::Finished | LeaseState::Released) | None => job.state.clone(),
+    }
+}
+
+fn percent(done: u64, total: u64) -> String {
+    format!("{} %", u128::from(done) * 100 / u128::from(total.max(1)))
 }
 
 /// Engine and model of the last try.
@@ -68,11 +80,12 @@ pub fn device(job: &JobView) -> Option<String> {
 /// Everything about a job, for people.
 pub fn text(job: &JobView) -> String {
     let mut lines = vec![format!("job       {}", job.job), format!("name      {}", job.name)];
-    let state = job.end.as_ref().map_or(job.state.clone(), words::end_of_job);
+    let state = match (&job.end, &job.lease) {
+        (Some(end), _) => words::end_of_job(end),
+        (None, Some(lease)) => format!("{}: its provider {}", job.state, words::lease(lease)),
+        (None, None) => job.state.clone(),
+    };
     lines.push(format!("state     {state}"));
-    if let Some(lease) = job.lease.as_ref().filter(|_| job.end.is_none()) {
-        lines.push(format!("provider  says that it {}", words::lease(lease)));
-    }
     lines.extend(job.provider.map(|p| format!("provider  {p}")));
     lines.extend(device(job).map(|d| format!("device    {d}")));
     lines.push(format!(

@@ -1,7 +1,12 @@
 //! A node in this process: the one place where the CLI meets the driver.
 
 use super::CliError;
-use crate::{config::NodeConfig, control::ControlClient, driver::Node, events::EventLine};
+use crate::{
+    config::NodeConfig,
+    control::{ControlClient, api::DevicesView},
+    driver::Node,
+    events::EventLine,
+};
 use ion_protocol::NodeId;
 use tokio::sync::broadcast;
 
@@ -25,6 +30,11 @@ impl Local {
     /// Where it can be reached; waits until it listens somewhere.
     pub async fn addresses(&self) -> Vec<String> {
         self.0.addresses().await
+    }
+
+    /// Its devices, once it looked at them.
+    pub async fn devices(&self) -> DevicesView {
+        self.0.devices().await
     }
 
     /// Asks and tells it.

@@ -15,6 +15,7 @@ mod doctor;
 mod error;
 mod events;
 mod exec;
+mod fetch;
 mod job_ref;
 mod jobs;
 mod key;
@@ -71,6 +72,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Verb::Doctor(args) => doctor::doctor(common, args),
         Verb::Offers => offers::offers(common),
         Verb::Run(args) => run::run(common, args),
+        Verb::Fetch(args) => fetch::fetch(common, args),
         Verb::Jobs(args) => jobs::jobs(common, args),
         Verb::Cancel(args) => cancel::cancel(common, args),
         Verb::Challenge(args) => challenge::challenge(common, args),

@@ -3,16 +3,17 @@
 use super::{
     CliError,
     args::{Common, NodeArgs},
-    block_on_all,
+    block_on_all, devices,
     local::Local,
     output, start, words,
 };
 use crate::{
     config::{NodeConfig, PRICE_PER_SECOND_DEFAULT, Role},
+    control::api::DevicesView,
     events::{EventLine, GATHERED},
     owner::Rules,
 };
-use ion_protocol::NodeId;
+use ion_protocol::{NanoIo, NodeId, units::measured_rate};
 use serde::Serialize;
 use std::path::PathBuf;
 use tokio::{
@@ -38,14 +39,14 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
         let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
         let mut hangup = if outlives_its_terminal() { None } else { Some(on(SignalKind::hangup())?) };
         let (role, network, data_dir) = (config.role, config.network.clone(), config.data_dir.clone());
-        let listens = !config.listen.is_empty();
+        let (listens, price) = (!config.listen.is_empty(), config.price_per_second);
         let local = Local::start(config).await?;
         let mut events = local.events();
         let addresses = if listens { local.addresses().await } else { Vec::new() };
         let listening =
             Listening { event: "listening", node: local.id(), role, network, addresses, data_dir };
         introduce(common, &listening)?;
-        let (mut asked, mut told) = (false, Ok(()));
+        let (mut asked, mut told, mut offered) = (false, Ok(()), common.json);
         loop {
             tokio::select! {
                 biased;
@@ -72,6 +73,10 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
                     if told.is_err() && !asked {
                         asked = stop(&local, asked);
                     }
+                }
+                view = local.devices(), if !offered => {
+                    offered = true;
+                    told = told.and_then(|()| offering(&view, price));
                 }
                 // The node is going down; why is for `finished` to say.
                 () = local.stopping() => break,
@@ -129,8 +134,26 @@ fn introduce(common: &Common, node: &Listening) -> Result<(), CliError> {
     output::line(&format!("data in {}; stop with Ctrl-C or `ion stop`", node.data_dir.display()))
 }
 
+/// What it lends from now on, at what price.
+fn offering(view: &DevicesView, price: NanoIo) -> Result<(), CliError> {
+    for device in &view.devices {
+        let label = devices::named(&device.device);
+        let rate = measured_rate(device.device.power.f32_mflops);
+        let lent = match device.withheld {
+            None => format!("for {price} a second"),
+            Some(why) => format!("later: {why}"),
+        };
+        let line = format!("offers {label} with {}, {rate} GFLOP/s, {lent}", device.device.memory);
+        output::line(&output::printable(&line))?;
+    }
+    if view.devices.is_empty() {
+        output::line("offers no device; `ion doctor` says why, and what to do about it")?;
+    }
+    Ok(())
+}
+
 fn tell(common: &Common, line: &EventLine) -> Result<(), CliError> {
-    if common.json { output::json(line) } else { output::line(&words::event(&line.event)) }
+    if common.json { output::json(line) } else { output::line(&words::event_of_many(&line.event)) }
 }
 
 /// What holds, from what was typed.

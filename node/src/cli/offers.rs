@@ -1,14 +1,11 @@
 //! `ion offers`
 
 use super::{CliError, args::Common, block_on, output, start};
-use crate::{
-    clock,
-    control::{
-        ControlError,
-        api::{ClaimView, ControlRequest, ControlResponse, Standing},
-    },
+use crate::control::{
+    ControlError,
+    api::{ClaimView, ControlRequest, ControlResponse, Standing},
 };
-use ion_protocol::{Millis, hardware::Device, sheet::Sheet, units::measured_rate};
+use ion_protocol::{hardware::Device, sheet::Sheet, units::measured_rate};
 
 /// The offers the running node knows: one row a device.
 pub fn offers(common: &Common) -> Result<(), CliError> {
@@ -24,20 +21,8 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
     if offers.is_empty() {
         return output::line("no offers are known yet; `ion status` says whether the node has peers");
     }
-    let headings = [
-        "PROVIDER",
-        "DEVICE",
-        "MEMORY",
-        "GFLOPS",
-        "PRICE A SECOND",
-        "FREE",
-        "QUEUE",
-        "REGION",
-        "RTT",
-        "RECORD",
-        "CLAIM",
-        "EXPIRES",
-    ];
+    let headings =
+        ["PROVIDER", "DEVICE", "MEMORY", "GFLOPS", "A SECOND", "FREE", "REGION", "RTT", "DONE", "CLAIM"];
     let mut table = output::Table::new(&headings);
     for offer in &offers {
         for device in &offer.devices {
@@ -47,13 +32,14 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
                 device.memory.to_string(),
                 of_sheet(device),
                 offer.price_per_second.to_string(),
-                offer.free.to_string(),
-                offer.queued.to_string(),
+                match offer.queued {
+                    0 => offer.free.to_string(),
+                    queued => format!("{}, {queued} wait", offer.free),
+                },
                 if offer.region.is_empty() { "-".to_owned() } else { offer.region.clone() },
                 offer.round_trip.map_or("-".to_owned(), |t| t.to_string()),
-                format!("{} done, {} not", offer.done, offer.failed + offer.lost),
+                format!("{} of {}", offer.done, offer.done + offer.failed + offer.lost),
                 offer.claims.iter().find(|claim| claim.device == device.index).map_or("-".to_owned(), claim),
-                format!("in {}", offer.expires_in),
             ]);
         }
     }
@@ -87,7 +73,7 @@ fn claim(claim: &ClaimView) -> String {
         Standing::Shy => "shy",
     };
     match claim.checked {
-        Some(at) => format!("{word} {} ago", Millis(clock::wall().0.saturating_sub(at.0))),
+        Some(at) => format!("{word} {} ago", output::age(at)),
         None if claim.declined > 0 => format!("{word}, asked {} times", claim.declined),
         None => word.to_owned(),
     }

@@ -1,6 +1,8 @@
 //! Data on stdout: JSON, or text a person reads; what is said beside it on stderr.
 
 use super::CliError;
+use crate::clock;
+use ion_protocol::UnixMillis;
 use serde::Serialize;
 use std::io::{Write, stderr, stdout};
 
@@ -63,6 +65,17 @@ impl Table {
     /// Prints it.
     pub fn print(&self) -> Result<(), CliError> {
         line(&self.text())
+    }
+}
+
+/// How long ago that was, in its largest unit: what a table has room for.
+pub fn age(at: UnixMillis) -> String {
+    let seconds = clock::wall().0.saturating_sub(at.0) / 1_000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 

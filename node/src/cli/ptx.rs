@@ -36,7 +36,13 @@ pub fn ptx(common: &Common, args: PtxArgs) -> Result<(), CliError> {
             let seen = look(&file, &read(&file)?);
             if common.json { output::json(&seen) } else { text(&seen) }
         }
-        PtxVerb::Print { file } => output::raw(ptx::print(&read(&file)?).as_bytes()),
+        PtxVerb::Print { file } => {
+            let ptx = ptx::print(&read(&file)?);
+            if common.json {
+                return output::json(&serde_json::json!({ "file": file, "ptx": ptx }));
+            }
+            output::raw(ptx.as_bytes())
+        }
     }
 }
 

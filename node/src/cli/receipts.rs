@@ -13,7 +13,7 @@ use crate::{
     show::{Proof, ReceiptFile},
 };
 use ion_protocol::{
-    DocHash,
+    DocHash, NanoIo,
     receipt::{Countersignature, Receipt, Status},
 };
 use serde::Serialize;
@@ -56,17 +56,8 @@ fn table(receipts: &[ReceiptView]) -> Result<(), CliError> {
     if receipts.is_empty() {
         return output::line("no receipts yet");
     }
-    let mut table = output::Table::new(&[
-        "RECEIPT",
-        "JOB",
-        "SIDE",
-        "WITH",
-        "DEVICE",
-        "STATUS",
-        "DEVICE TIME",
-        "PRICE",
-        "SIGNED BY",
-    ]);
+    let headings = ["RECEIPT", "JOB", "AGE", "SIDE", "WITH", "DEVICE", "STATUS", "TIME", "PRICE"];
+    let mut table = output::Table::new(&headings);
     for view in receipts {
         let r = &view.body;
         let (side, with) = match view.side {
@@ -76,16 +67,21 @@ fn table(receipts: &[ReceiptView]) -> Result<(), CliError> {
         table.row([
             view.receipt.short(),
             r.job.short(),
+            output::age(r.finished),
             side.to_owned(),
             with.short(),
             r.engine.label(&r.device),
-            short_status(r),
+            short_status(view),
             r.device_time.to_string(),
             r.price.to_string(),
-            if view.countersignature.is_some() { "both" } else { "provider" }.to_owned(),
         ]);
     }
-    table.print()
+    table.print()?;
+    let owed = |side: Side| {
+        let both = receipts.iter().filter(|view| view.side == side && view.countersignature.is_some());
+        NanoIo(both.fold(0, |sum: u64, view| sum.saturating_add(view.body.price.0)))
+    };
+    output::line(&format!("signed by both: earned {}, owed {}", owed(Side::Provider), owed(Side::Requester)))
 }
 
 fn status(receipt: &Receipt) -> String {
@@ -96,9 +92,10 @@ fn status(receipt: &Receipt) -> String {
 }
 
 /// What fits a table; `ion receipts show` has all of it.
-fn short_status(receipt: &Receipt) -> String {
+fn short_status(view: &ReceiptView) -> String {
     const CHARS: usize = 40;
-    let whole = status(receipt);
+    let half = if view.countersignature.is_some() { "" } else { ", not countersigned" };
+    let whole = format!("{}{half}", status(&view.body));
     match whole.char_indices().nth(CHARS) {
         Some((at, _)) => format!("{}…", &whole[..at]),
         None => whole,

@@ -19,7 +19,7 @@ use crate::{
     manifest::{self, Job},
     show,
 };
-use ion_protocol::{BlobHash, Bytes, JobId, job::JobSpec, record::JobEnd};
+use ion_protocol::{BlobHash, Bytes, JobId, fault::Blame, job::JobSpec, record::JobEnd};
 use ion_scheduler::event::Event;
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
@@ -30,6 +30,9 @@ use tokio::{
 
 /// How long a dry run with a node of its own waits for the first offer.
 const OFFERS_WAIT: Duration = Duration::from_secs(5);
+
+/// How long it waits for a better one, once one fits.
+const OFFERS_QUIET: Duration = Duration::from_millis(500);
 
 /// A result on the disk.
 #[derive(Debug, Serialize)]
@@ -42,6 +45,13 @@ pub struct Written {
     pub bytes: Bytes,
     /// Content of the buffer.
     pub hash: BlobHash,
+}
+
+impl Written {
+    /// For people.
+    pub fn line(&self) -> String {
+        format!("wrote     {} ({})", self.path.display(), self.bytes)
+    }
 }
 
 /// The first line of `ion run --json`; then come the job's events, and last a [`RunJson`].
@@ -78,13 +88,13 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
             return dry_run(common, &args, &job).await;
         }
         start::prepare(&args.out, &job)?;
-        let (client, local) = if args.no_start {
+        let (client, local) = if args.no_start || args.detach {
             (start::connect(common).await?, None)
         } else {
             start::connect_or_start(common, &args.join).await?
         };
         let mut at_once = false;
-        let result = submit_and_follow(common, &args, &job, client, &mut at_once).await;
+        let result = submit_and_follow(common, &args, &job, client, local.is_some(), &mut at_once).await;
         end(local, at_once).await?;
         result
     })
@@ -102,6 +112,7 @@ async fn submit_and_follow(
     args: &RunArgs,
     job: &Job,
     mut client: ControlClient,
+    alone: bool,
     at_once: &mut bool,
 ) -> Result<(), CliError> {
     // Listened to from before the order on: a signal between two looks at it must not be lost.
@@ -122,6 +133,13 @@ async fn submit_and_follow(
     if common.json {
         output::json(&Submitted { event: "submitted", job: id, name: &job.spec.name })?;
     }
+    if args.detach {
+        let id = if common.json { return Ok(()) } else { id };
+        return output::line(&format!(
+            "job {id}; `ion jobs {0}` says how it goes, `ion fetch {0}` writes its results",
+            id.short()
+        ));
+    }
     progress.say(&format!("job {id} ({})", output::printable(&job.spec.name)));
     let view = follow(common, id, &mut client, &mut progress, &mut interrupt, at_once).await?;
     progress.clear();
@@ -130,7 +148,7 @@ async fn submit_and_follow(
         let outputs = outputs(&mut client, id).await?;
         files = write_outputs(args, job, &outputs)?;
     }
-    report(common, &view, &files)
+    report(common, &view, &files, alone)
 }
 
 fn draw() -> Result<JobId, CliError> {
@@ -178,7 +196,7 @@ async fn follow(
                     if cancelled {
                         *at_once = true;
                         let message = format!("left while job {job} is being cancelled");
-                        return Err(CliError::failed(message, format!("`ion jobs {}` says how it ended", job.short())));
+                        return Err(CliError::failed(message, format!("`ion jobs {}` says how it ended, where a node runs", job.short())));
                     }
                     cancelled = true;
                     progress.say("cancelling the job; Ctrl-C once more leaves at once");
@@ -193,7 +211,8 @@ async fn follow(
     }
 }
 
-async fn outputs(client: &mut ControlClient, job: JobId) -> Result<Vec<OutputView>, CliError> {
+/// Where the results of a job that is done lie.
+pub async fn outputs(client: &mut ControlClient, job: JobId) -> Result<Vec<OutputView>, CliError> {
     match client.ask(ControlRequest::Outputs { job }).await? {
         ControlResponse::Outputs(outputs) => Ok(outputs),
         other => Err(ControlError::unexpected("outputs", &other).into()),
@@ -215,13 +234,14 @@ fn write_outputs(args: &RunArgs, job: &Job, outputs: &[OutputView]) -> Result<Ve
     Ok(files)
 }
 
-fn report(common: &Common, view: &JobView, files: &[Written]) -> Result<(), CliError> {
+/// How it ended; a node that was started for this job alone can be asked nothing afterwards.
+fn report(common: &Common, view: &JobView, files: &[Written], alone: bool) -> Result<(), CliError> {
     if common.json {
         output::json(&RunJson { event: "result", job: view, device: jobs::device(view), files })?;
     } else if matches!(view.end, Some(JobEnd::Done { .. })) {
         output::line(&jobs::text(view))?;
         for file in files {
-            output::line(&format!("wrote     {} ({})", file.path.display(), file.bytes))?;
+            output::line(&file.line())?;
         }
     }
     let name = view.job.short();
@@ -229,7 +249,13 @@ fn report(common: &Common, view: &JobView, files: &[Written]) -> Result<(), CliE
         Some(JobEnd::Done { .. }) => Ok(()),
         Some(JobEnd::Failed { fault }) => {
             let message = format!("job {name} failed: {}", output::printable(&fault.to_string()));
-            Err(CliError::failed(message, words::fault_hint(fault)))
+            let hint = match fault.blame() {
+                Blame::Host if alone => {
+                    "`ion run --dry-run` says who would run it; a node that stays (`ion node --light`) can be asked `ion why`"
+                }
+                Blame::Host | Blame::Job | Blame::Limit | Blame::Cancelled => words::fault_hint(fault),
+            };
+            Err(CliError::failed(message, hint))
         }
         Some(JobEnd::Cancelled) => {
             Err(CliError::failed(format!("job {name} was cancelled"), "run it again when you like"))
@@ -270,19 +296,20 @@ async fn explain(client: &mut ControlClient, spec: &JobSpec) -> Result<Explanati
     }
 }
 
-/// A node that has just started knows nobody: asks again with every offer it sees, until somebody fits or time is up.
+/// A node that has just started knows nobody: asks again with every offer it sees, until somebody fits and no other offer
+/// came for a while, or time is up.
 async fn first_offers(
     common: &Common,
     client: &mut ControlClient,
     spec: &JobSpec,
 ) -> Result<Explanation, CliError> {
-    let deadline = Instant::now() + OFFERS_WAIT;
+    let mut deadline = Instant::now() + OFFERS_WAIT;
     let mut watcher = start::connect(common).await?;
     watcher.watch(ControlRequest::Events).await?;
     loop {
         let explanation = explain(client, spec).await?;
         if !explanation.candidates.is_empty() {
-            return Ok(explanation);
+            deadline = deadline.min(Instant::now() + OFFERS_QUIET);
         }
         loop {
             match timeout_at(deadline, watcher.next_event()).await {
@@ -298,9 +325,13 @@ async fn first_offers(
 /// A checked specification in one paragraph.
 fn summary(spec: &JobSpec) -> String {
     let p = &spec.program;
+    let outputs = match p.buffers.iter().filter(|buffer| buffer.output).count() {
+        0 => "none with an `output`: nothing is delivered".to_owned(),
+        some => format!("{some} delivered"),
+    };
     format!(
-        "{}: the manifest and its files are right: {} module(s), {} buffer(s) of {} together, {} launch(es); \
-         at most {} of run time, {} of memory and {}",
+        "{}: the manifest and its files are right: {} module(s), {} buffer(s) of {} together ({outputs}), {} \
+         launch(es); at most {} of run time, {} of memory and {}",
         output::printable(&spec.name),
         p.modules.len(),
         p.buffers.len(),

@@ -44,7 +44,7 @@ fn text(view: &StatusView) -> String {
 fn claims(view: &StatusView) -> String {
     let ClaimCounts { held, failed, unchecked, shy } = view.claims;
     let how = match view.challenge_every {
-        Some(every) => format!("checked by challenges, every {every} or so"),
+        Some(every) => format!("one is challenged every {every} or so"),
         None => "checked when you say `ion challenge`".to_owned(),
     };
     format!("claims     {held} held, {failed} failed, {unchecked} unchecked, {shy} shy of challenges; {how}")

@@ -44,7 +44,7 @@ pub fn text(view: &Explanation, end: Option<&JobEnd>) -> String {
             t.wait
         ));
         lines.push(format!(
-            "   costs {} in all: money {}, running {}, queue {}, transfer {}, latency {}, risk {}",
+            "   counts as {}: money {}, running {}, queue {}, transfer {}, latency {}, risk {}",
             t.total, t.money, t.running, t.queue, t.transfer, t.latency, t.failure
         ));
     }

@@ -1,5 +1,6 @@
 //! What happened, in words: one sentence an event.
 
+use crate::events::job_of;
 use ion_protocol::{fault::Fault, message::LeaseState, record::JobEnd};
 use ion_scheduler::event::Event;
 
@@ -31,7 +32,7 @@ pub fn event(event: &Event) -> String {
             format!("try {attempt} is lost: {}{silence} ({why}); re-running elsewhere", provider.short())
         }
         Event::Delivering { provider, .. } => format!("{} delivers", provider.short()),
-        Event::Checking { blocks, of, .. } => format!("running {blocks} of {of} blocks again here"),
+        Event::Checking { blocks, .. } => format!("running {blocks} blocks again here"),
         Event::Checked { check, .. } => check.to_string(),
         Event::DeliveryFalse { attempt, provider, difference, .. } => format!(
             "try {attempt} is false: {} signed for bytes that the program does not give ({difference}); \
@@ -81,6 +82,15 @@ pub fn event(event: &Event) -> String {
         Event::Drained => "nothing runs any more".to_owned(),
     };
     super::output::printable(&text)
+}
+
+/// The event where other jobs' stand beside it: it says whose it is.
+pub fn event_of_many(happened: &Event) -> String {
+    let text = event(happened);
+    match job_of(happened).map(|job| job.short()) {
+        Some(job) if !text.contains(&job) => format!("job {job}: {text}"),
+        Some(_) | None => text,
+    }
 }
 
 /// Where a provider stands with a job.

@@ -35,12 +35,19 @@ const TOKENS: &[(&str, u64)] = &[("IO", 1_000_000_000), ("nIO", 1)];
 pub const BYTES_EXPECTED: &str = "a size with its unit, like \"16 GiB\" or \"512 MiB\"";
 /// What [`keep_free`] takes.
 pub const KEEP_FREE_EXPECTED: &str = "a share up to 95% or a size, like \"20%\" or \"2 GiB\"";
+/// What [`memory_percent`] takes.
+pub const MEMORY_PERCENT_EXPECTED: &str = "a share from 1 to 95, in percent";
+/// What [`network`] takes.
+pub const NETWORK_EXPECTED: &str = "a name, like \"ion\"";
+/// What [`device`] takes.
+pub const DEVICE_EXPECTED: &str = "a device's number in `ion devices`, like 0";
 /// What [`challenge`] takes.
 pub const CHALLENGE_EXPECTED: &str = "`off`, `auto` or a time from \"1 s\" to \"1 d\"";
 /// What [`millis`] takes.
 pub const MILLIS_EXPECTED: &str = "a duration with its unit, like \"50 ms\", \"60 s\" or \"2 h\"";
 /// What [`price`] takes.
-pub const PRICE_EXPECTED: &str = "an amount like \"0.01 IO\" or \"500 nIO\"";
+pub const PRICE_EXPECTED: &str =
+    "an amount like \"0.01 IO\" or \"500 nIO\", in whole nIO (1 IO = 1000000000 nIO)";
 /// What [`capability`] takes.
 pub const CAPABILITY_EXPECTED: &str = "a compute capability like \"8.0\"";
 
@@ -56,6 +63,23 @@ pub fn keep_free(text: &str) -> Result<KeepFree, QuantityError> {
         Some(percent) => digits(percent.trim()).filter(|p| *p <= 95).map(KeepFree::Percent).ok_or_else(wrong),
         None => bytes(text).map(KeepFree::Bytes).map_err(|_| wrong()),
     }
+}
+
+/// `50`, `50%`.
+pub fn memory_percent(text: &str) -> Result<u8, QuantityError> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    digits(number).filter(|p| (1..=95).contains(p)).ok_or_else(|| not(text, MEMORY_PERCENT_EXPECTED))
+}
+
+/// A network's name.
+pub fn network(text: &str) -> Result<String, QuantityError> {
+    let fits = !text.trim().is_empty() && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned()).ok_or_else(|| not(text, NETWORK_EXPECTED))
+}
+
+/// A device's number.
+pub fn device(text: &str) -> Result<u16, QuantityError> {
+    text.parse().map_err(|_| not(text, DEVICE_EXPECTED))
 }
 
 /// `off`, `auto`, or the mean time between two looks.
@@ -144,6 +168,22 @@ mod tests {
         assert_eq!(left("2 GiB"), Ok(0));
         for text in ["", "%", "96%", "-1%", "20", "half", "1.5%"] {
             assert_eq!(keep_free(text).unwrap_err().expected, KEEP_FREE_EXPECTED, "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_names_and_numbers_say_what_they_take() {
+        assert_eq!((memory_percent("50"), memory_percent("50 %")), (Ok(50), Ok(50)));
+        for text in ["0", "96", "half", "-1", ""] {
+            assert_eq!(memory_percent(text).unwrap_err().expected, MEMORY_PERCENT_EXPECTED, "{text}");
+        }
+        assert_eq!(network("ion"), Ok("ion".to_owned()));
+        for text in ["", " ", "a\nb"] {
+            assert_eq!(network(text).unwrap_err().expected, NETWORK_EXPECTED, "{text:?}");
+        }
+        assert_eq!(device("7"), Ok(7));
+        for text in ["a", "-1", "70000"] {
+            assert_eq!(device(text).unwrap_err().expected, DEVICE_EXPECTED, "{text}");
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
 };
 use ion_protocol::JobId;
 use ion_scheduler::{Input, event::Event, input::OwnerInput, view};
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 /// Watchers of events at once; each is a connection of the owner's.
@@ -228,7 +229,7 @@ impl Driver {
             role: self.config.role,
             network: self.config.network.clone(),
             network_id: self.network,
-            data_dir: self.config.data_dir.clone(),
+            data_dir: absolute(&self.config.data_dir),
             uptime: self.clock.uptime(),
             addresses: self.addresses.borrow().clone(),
             peers: 0,
@@ -260,6 +261,7 @@ fn outputs(store: &BlobStore, outputs: &[view::OutputView]) -> ControlResponse {
     for output in outputs {
         match store.path(&output.hash) {
             Ok(path) => {
+                let path = absolute(&path);
                 let (buffer, hash, bytes) = (output.name.clone(), output.hash, output.bytes);
                 found.push(OutputView { buffer, hash, bytes, path });
             }
@@ -270,6 +272,11 @@ fn outputs(store: &BlobStore, outputs: &[view::OutputView]) -> ControlResponse {
         }
     }
     ControlResponse::Outputs(found)
+}
+
+/// A path that holds for whoever asks, wherever they are.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or(path.to_owned())
 }
 
 fn receipt_view(stored: &StoredReceipt) -> ReceiptView {

@@ -21,6 +21,7 @@ use crate::{
     blobs::{BlobStore, Blobs, BlobsHandle, InUse},
     clock::Clock,
     config::{NodeConfig, Role, memory_share},
+    control::api::DevicesView,
     control::{CALLS_CAPACITY, ControlCall, ControlClient, ControlServer},
     events::{EventLine, Events},
     identity,
@@ -65,6 +66,7 @@ pub struct Node {
     wishes: mpsc::Sender<Wish>,
     calls: mpsc::Sender<ControlCall>,
     addresses: watch::Receiver<Vec<String>>,
+    devices: watch::Receiver<DevicesView>,
     events: broadcast::Sender<EventLine>,
 }
 
@@ -122,6 +124,7 @@ impl Node {
 
         let (wishes_tx, wishes) = mpsc::channel(1);
         let (addresses_tx, addresses) = watch::channel(Vec::new());
+        let (devices_tx, devices) = watch::channel(DevicesView::default());
         let live = events.live();
         let workers = worker_config(&config)?;
         let memory = memory_share(CHECK_MEMORY_PERCENT).min(CHECK_MEMORY_MAX);
@@ -158,6 +161,7 @@ impl Node {
             workers: None,
             checker,
             devices: None,
+            probed: devices_tx,
             events,
             addresses: addresses_tx,
             to_write: Vec::new(),
@@ -173,7 +177,16 @@ impl Node {
         };
         let queues = Queues { local, peers, chores, control, wishes, looks, sights };
         tasks.spawn("driver", driver.run(first, queues));
-        Ok(Node { id, shutdown, tasks, wishes: wishes_tx, calls: control_tx, addresses, events: live })
+        Ok(Node {
+            id,
+            shutdown,
+            tasks,
+            wishes: wishes_tx,
+            calls: control_tx,
+            addresses,
+            devices,
+            events: live,
+        })
     }
 
     /// Who it is.
@@ -188,6 +201,15 @@ impl Node {
         match addresses.wait_for(|known| !known.is_empty()).await {
             Ok(known) => known.clone(),
             Err(_) => Vec::new(),
+        }
+    }
+
+    /// What was found of its devices; waits until the machine was looked at. Never resolves for a node that offers none.
+    pub async fn devices(&self) -> DevicesView {
+        let mut devices = self.devices.clone();
+        match devices.wait_for(|view| view.probed).await {
+            Ok(view) => view.clone(),
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -375,6 +397,8 @@ struct Driver {
     workers: Option<WorkersHandle>,
     checker: CheckerHandle,
     devices: Option<Box<ProbeReport>>,
+    /// Tells the process around the node what was found.
+    probed: watch::Sender<DevicesView>,
     events: Events,
     addresses: watch::Sender<Vec<String>>,
     /// Records of this turn.
@@ -465,6 +489,7 @@ impl Driver {
                 self.devices = Some(report);
                 // What is not lent is never on offer, not even for a moment.
                 self.look_at_owner();
+                self.probed.send_replace(self.devices_view());
                 self.feed(Input::Devices(devices));
             }
             Chore::Needed(hash, reply) => {

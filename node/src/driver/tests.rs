@@ -45,6 +45,7 @@ async fn driver(dir: &Path) -> (Driver, Queues) {
         workers: None,
         checker,
         devices: None,
+        probed: watch::channel(Default::default()).0,
         events,
         addresses: watch::channel(Vec::new()).0,
         to_write: Vec::new(),

@@ -38,7 +38,8 @@ pub enum JournalError {
     )]
     Header { path: PathBuf, fault: HeaderFault },
     #[error(
-        "the journal {path} is of network {found}, not {expected}; choose another `--data-dir` for this network"
+        "the journal {path} is of another network ({}, not {}); choose another `--data-dir` for this network",
+        .found.short(), .expected.short()
     )]
     OtherNetwork { path: PathBuf, found: NetworkId, expected: NetworkId },
     #[error(

@@ -6,11 +6,13 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::Stdio,
 };
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "doctor",
+    "fetch",
     "node",
     "status",
     "devices",
@@ -49,12 +51,14 @@ fn every_verb_explains_itself() {
 #[test]
 fn mistyped_words_are_understood_and_cost_2() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["node", "--hours", "22-7"], "like `22:00-07:00`"),
         (&["node", "--keep-free", "half"], "like \"20%\" or \"2 GiB\""),
         (&["node", "--light", "--hours", "22:00-07:00"], "cannot be used with"),
-        (&["devices", "pause", "first"], "invalid digit"),
+        (&["devices", "pause", "first"], "a device's number in `ion devices`"),
         (&["run", "job.toml", "--dryrun"], "--dry-run"),
+        (&["node", "--memory-percent", "half"], "a share from 1 to 95"),
+        (&["node", "--network", ""], "a name, like"),
         (&["node", "--lihgt"], "--light"),
         (&["run", "job.toml", "--otu", "results"], "a similar argument exists: '--out'"),
         (&["jobs", "--jsno"], "--json"),
@@ -102,7 +106,7 @@ fn a_wrong_manifest_costs_2_and_names_its_lines() {
 #[test]
 fn a_dry_run_checks_without_any_node() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["saxpy", "matmul", "mandelbrot"] {
+    for name in ["saxpy", "matmul", "mandelbrot", "heat"] {
         let said = ion(dir.path(), &["run", &example(name), "--dry-run"]);
         assert_eq!(said.code, 0, "{}", said.err);
         assert!(said.out.contains("the manifest and its files are right"), "{}", said.out);
@@ -269,4 +273,47 @@ fn an_error_that_nobody_reads_is_that_error_still() {
     drop(reader);
     let code = ion_in(dir.path(), &["status"]).stderr(writer).status().unwrap().code();
     assert_eq!(code, Some(3));
+}
+
+#[test]
+fn canonical_ptx_comes_as_text_or_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!("{}/jobs/heat/heat.ptx", env!("CARGO_MANIFEST_DIR"));
+    let text = ion(dir.path(), &["ptx", "print", &file]).out;
+    let json = ion(dir.path(), &["ptx", "print", &file, "--json"]).json();
+    assert_eq!((&json[0]["ptx"], &json[0]["file"]), (&text.into(), &file.into()));
+}
+
+#[test]
+fn a_node_says_what_it_offers_and_where_its_files_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [
+        "node",
+        "--backend",
+        "cpu",
+        "--listen",
+        "/ip4/127.0.0.1/tcp/0",
+        "--challenge",
+        "off",
+        "--data-dir",
+        "mine",
+    ];
+    let mut command = ion_in(dir.path(), &args);
+    let mut node = command.current_dir(dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(node.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let offers = lines.find(|line| line.starts_with("offers "));
+    let mine = dir.path().join("mine");
+    let status = ion(dir.path(), &["status", "--json", "--data-dir", mine.to_str().unwrap()]);
+    assert_eq!(ion(dir.path(), &["stop", "--data-dir", mine.to_str().unwrap()]).code, 0);
+    lines.for_each(drop);
+    assert!(node.wait().unwrap().success());
+    let offers = offers.expect("it says so before it ends");
+    assert!(
+        offers.starts_with("offers CPU: ptx jit (") && offers.ends_with("for 0.0005 IO a second"),
+        "{offers}"
+    );
+    // Whoever asks may be elsewhere.
+    let told = status.json()[0]["data_dir"].as_str().unwrap().to_owned();
+    assert_eq!(std::fs::canonicalize(&told).unwrap(), std::fs::canonicalize(&mine).unwrap());
+    assert!(Path::new(&told).is_absolute(), "{told}");
 }

@@ -17,7 +17,9 @@ use ion_protocol::{
     check::Check,
     fault::Fault,
     hardware::{ComputeCapability, Device, Engine, MeasuredPower, Withheld},
+    limits,
     message::LeaseState,
+    receipt::Countersignature,
     record::JobEnd,
 };
 use ion_scheduler::event::Event;
@@ -380,6 +382,52 @@ fn a_result_of_the_wrong_size_or_nowhere_to_put_it_is_trouble() {
 }
 
 #[test]
+fn a_job_is_left_to_the_node_and_fetched_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
+    let blob = dir.path().join("blob");
+    fs::write(&blob, vec![3u8; 4096 * 4]).unwrap();
+    let end = JobEnd::Done { attempt: Attempt(1) };
+    let output = ion_scheduler::view::OutputView {
+        buffer: 1,
+        name: "y".to_owned(),
+        bytes: Bytes(4096 * 4),
+        hash: BlobHash([8; 32]),
+        element: ion_protocol::job::Element::F32,
+        shape: vec![4096],
+    };
+    let found = OutputView { buffer: "y".to_owned(), hash: output.hash, bytes: output.bytes, path: blob };
+    let _node = NodeStub::start(&data, move |request| {
+        vec![match request {
+            ControlRequest::Submit { job, .. } => ControlResponse::Submitted { job },
+            ControlRequest::Job { job: id } if id == JobId([0xac; 16]) => {
+                ControlResponse::Job(Box::new(job(id, Some(JobEnd::Cancelled))))
+            }
+            ControlRequest::Job { job: id } => ControlResponse::Job(Box::new(JobView {
+                outputs: vec![output.clone()],
+                ..job(id, Some(end.clone()))
+            })),
+            ControlRequest::Outputs { .. } => ControlResponse::Outputs(vec![found.clone()]),
+            other => panic!("nobody asks {other:?}"),
+        }]
+    });
+    let said = ion(&data, &["run", &example("saxpy"), "--detach"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.starts_with("job ") && said.out.contains("`ion fetch "), "{}", said.out);
+    let json = ion(&data, &["run", &example("saxpy"), "--detach", "--json"]).json();
+    assert_eq!((json.len(), &json[0]["event"]), (1, &"submitted".into()));
+
+    let (id, to) = ("ab".repeat(16), out.to_str().unwrap());
+    assert!(ion(&data, &["fetch", &id, "--out", to]).out.contains("y.npy (16.0 KiB)"));
+    assert!(fs::read(out.join("y.npy")).unwrap().ends_with(&[3; 4096 * 4]));
+    let json = ion(&data, &["fetch", &id, "--out", to, "--json"]).json();
+    assert_eq!((&json[0]["job"], &json[0]["files"][0]["buffer"]), (&id.clone().into(), &"y".into()));
+    ion(&data, &["fetch", &"ac".repeat(16)]).failed(1, "has no results: it is cancelled");
+    let nobody = dir.path().join("nobody");
+    ion(&nobody, &["run", &example("saxpy"), "--detach"]).failed(3, "no node is running");
+}
+
+#[test]
 fn an_answer_to_another_question_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let _node = NodeStub::start(dir.path(), |_| vec![ControlResponse::Noted]);
@@ -449,7 +497,17 @@ fn receipts_go_from_the_node_to_a_file_that_proves_itself() {
                 let file = ReceiptFile::of(view.clone()).unwrap();
                 let (receipt, body) = (file.verify().unwrap().hash(), file.shown);
                 let side = Side::Provider;
-                ControlResponse::Receipts(vec![ReceiptView { receipt, side, body, countersignature: None }])
+                let countersignature = Some(Countersignature {
+                    version: limits::VERSION,
+                    requester: body.requester,
+                    provider: body.provider,
+                    receipt,
+                    price: body.price,
+                    check: Check::NotAsked,
+                    signed: UnixMillis(5),
+                });
+                let half = ReceiptView { receipt, side, body: body.clone(), countersignature: None };
+                ControlResponse::Receipts(vec![ReceiptView { receipt, side, body, countersignature }, half])
             }
             ControlRequest::Receipt { prefix } if prefix == "bad" => {
                 let mut view = view;
@@ -461,7 +519,13 @@ fn receipts_go_from_the_node_to_a_file_that_proves_itself() {
         }]
     });
     let list = ["receipts", "list", "--side", "provider", "--limit", "7"];
-    assert!(ion(dir.path(), &list).out.contains("CUDA: NVIDIA H100"));
+    let listed = ion(dir.path(), &list).out;
+    assert!(
+        listed.contains("CUDA: NVIDIA H100") && listed.contains("earned 0.0005 IO, owed 0 IO"),
+        "{listed}"
+    );
+    // Half of it is signed by the provider only, and says so.
+    assert!(listed.contains("done, not countersigned"), "{listed}");
     let json = ion(dir.path(), &[&list[..], &["--json"]].concat()).json();
     assert_eq!(json[0][0]["side"], "provider");
     // The id is called the same wherever it is, and so is what is in the receipt.
