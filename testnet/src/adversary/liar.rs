@@ -7,7 +7,7 @@
 //! about the device: how quick it is, and whose.
 
 use crate::cluster::{Cluster, log::Mark};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use ion_protocol::{
     codec,
     hardware::{Device, Engine},
@@ -89,7 +89,10 @@ pub fn start(cluster: &mut Cluster, node: usize, testnet: &Path, lie: Lie) -> Re
     let ion = cluster.ion.path().to_owned();
     let dir = cluster.subdir(&format!("liar-{node}"))?;
     let copy = dir.join("ion");
-    fs::copy(&ion, &copy).context("a copy of ion")?;
+    // By another process: whatever this one starts meanwhile would hold the copy open for writing, and what is written
+    // can't be started.
+    let copied = Command::new("cp").arg(&ion).arg(&copy).status().context("a copy of ion")?;
+    ensure!(copied.success(), "a copy of ion: {copied}");
     let script = format!(
         "#!/bin/sh\ncd '{}'\nexec '{}' {VERB} {} '{}' \"$@\"\n",
         cluster.dir().display(),
