@@ -66,7 +66,7 @@ fn program(
 fn run(name: &str, text: &str, grid: [u32; 3], block: [u32; 3], args: Vec<Arg>, buffers: &[u64]) {
     let program = program(name, text, grid, block, args, buffers);
     let limits = RunLimits { run: Millis(600_000), memory: Bytes(4 << 30), fuel: None };
-    let mut blob = |_, _| Ok(text.as_bytes().to_vec());
+    let mut blob = |_, _| Ok(text.as_bytes().into());
     let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
     let loaded =
         LoadedProgram::load(program, &limits, sources).expect("the example's programs are well formed");
@@ -100,7 +100,7 @@ fn replay_speed(text: &str) {
     let hashes: Vec<BlobHash> = inputs.iter().map(|input| BlobHash::of(input)).collect();
     let mut blob = |hash, _| {
         let input = hashes.iter().position(|of| *of == hash);
-        Ok(input.map_or_else(|| text.as_bytes().to_vec(), |n| inputs[n].clone()))
+        Ok(input.map_or(text.as_bytes(), |n| &inputs[n]).into())
     };
     let cancel = AtomicBool::new(false);
     let mut whole = |mut backend: CpuBackend| {
@@ -125,7 +125,8 @@ fn replay_speed(text: &str) {
         let mut times: Vec<_> = (0..15)
             .map(|round| {
                 let started = Instant::now();
-                let sources = &mut Sources { blob: &mut |_, _| Ok(text.into()), compile: &mut no_compiler };
+                let sources =
+                    &mut Sources { blob: &mut |_, _| Ok(text.as_bytes().into()), compile: &mut no_compiler };
                 let loaded = LoadedProgram::load_code(program.clone(), &limits, sources)
                     .expect("the example is well formed");
                 let found = replay(&loaded, &[round * 67], &limits, &cancel, &mut read);
@@ -173,7 +174,7 @@ fn between_speed() {
     program.buffers[0].output = true;
     let limits = RunLimits { run: Millis(600_000), memory: Bytes(4 << 30), fuel: None };
     let load = || {
-        let mut blob = |_, _| Ok(text.as_bytes().to_vec());
+        let mut blob = |_, _| Ok(text.as_bytes().into());
         let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
         LoadedProgram::load(program.clone(), &limits, sources).expect("the example is well formed")
     };

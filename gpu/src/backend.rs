@@ -5,7 +5,7 @@
 //! [`LoadedProgram`], report in the same words and name faults by the same [`Fault`].
 //! Tests: `gpu/tests/cpu_programs.rs`.
 
-use crate::{program::LoadedProgram, states::Recorded};
+use crate::{pages::AlignedBytes, program::LoadedProgram, states::Recorded};
 use ion_protocol::{Bytes, Millis, Nanos, fault::Fault, hardware::Engine};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -34,7 +34,7 @@ pub struct Progress {
 pub struct Output {
     /// Position in the program.
     pub buffer: u16,
-    pub bytes: Vec<u8>,
+    pub bytes: AlignedBytes,
 }
 
 /// What a run that ended well gives.

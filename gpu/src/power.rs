@@ -55,7 +55,7 @@ pub fn check(backend: &mut dyn Backend) -> Result<(), Fault> {
     const BYTES: u64 = 4096;
     let first: Vec<u8> = (0..BYTES).map(|n| (n * 7 % 251) as u8).collect();
     let report = run(backend, copy(BYTES), &first)?;
-    if report.outputs.first().is_none_or(|output| output.bytes != first) {
+    if report.outputs.first().is_none_or(|output| *output.bytes != *first) {
         return Err(Fault::Driver { message: "a test kernel gave wrong results".into() });
     }
     Ok(())
@@ -190,7 +190,7 @@ fn load(program: Program, first: &[u8]) -> Result<LoadedProgram, Fault> {
     let texts = [KERNELS, F16_KERNELS, challenge::KERNELS].map(|text| (BlobHash::of(text.as_bytes()), text));
     let mut blob = |hash, _| {
         let text = texts.iter().find(|(name, _)| *name == hash);
-        Ok(text.map_or(first, |(_, text)| text.as_bytes()).to_vec())
+        Ok(text.map_or(first, |(_, text)| text.as_bytes()).into())
     };
     let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
     LoadedProgram::load(program, &LIMITS, &mut sources)

@@ -7,6 +7,7 @@
 
 use crate::{
     backend::RunLimits,
+    pages::AlignedBytes,
     ptx::{self, Function, Module, ir::Param, ir::Space, words::Kind},
 };
 use ion_protocol::{
@@ -15,12 +16,12 @@ use ion_protocol::{
     job::{Arg, Element, Init, Launch, Program, Source, Step, check_extents, check_structs, groups, layout},
     limits,
 };
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// Where texts and first contents come from.
 pub struct Sources<'a> {
     /// The bytes of a blob; their number is checked here, their hash by whoever fetched them.
-    pub blob: &'a mut dyn FnMut(BlobHash, Bytes) -> Result<Vec<u8>, Fault>,
+    pub blob: &'a mut dyn FnMut(BlobHash, Bytes) -> Result<AlignedBytes, Fault>,
     /// CUDA C to PTX; takes the module's name and text. [`no_compiler`] where there is none.
     pub compile: &'a mut dyn FnMut(&str, &str) -> Result<String, Fault>,
 }
@@ -44,7 +45,7 @@ pub struct LoadedProgram {
     program: Program,
     modules: Vec<LoadedModule>,
     /// First content of each buffer; `None` for zeros.
-    contents: Vec<Option<Vec<u8>>>,
+    contents: Vec<Option<AlignedBytes>>,
     keeps_states: bool,
 }
 
@@ -99,7 +100,7 @@ impl LoadedProgram {
     }
 
     /// Takes the first content of a buffer away, so that a large one need not be held twice. `None` for zeros.
-    pub fn take_content(&mut self, buffer: u16) -> Option<Vec<u8>> {
+    pub fn take_content(&mut self, buffer: u16) -> Option<AlignedBytes> {
         self.contents.get_mut(usize::from(buffer)).and_then(Option::take)
     }
 
@@ -131,7 +132,7 @@ fn count(what: &str, found: usize, max: usize) -> Result<(), Fault> {
     Ok(())
 }
 
-fn fetch(name: &str, hash: BlobHash, bytes: Bytes, sources: &mut Sources<'_>) -> Result<Vec<u8>, Fault> {
+fn fetch(name: &str, hash: BlobHash, bytes: Bytes, sources: &mut Sources<'_>) -> Result<AlignedBytes, Fault> {
     let content = (sources.blob)(hash, bytes)?;
     if content.len() as u64 != bytes.0 {
         let found = Bytes(content.len() as u64);
@@ -147,11 +148,11 @@ fn load_module(module: &ion_protocol::job::Module, sources: &mut Sources<'_>) ->
         return Err(wrong(format!("module `{name}` has {}; expected at most {max}", module.bytes)));
     }
     let text = fetch(&name, module.blob, module.bytes, sources)?;
-    let text = String::from_utf8(text)
+    let text = std::str::from_utf8(&text)
         .map_err(|_| wrong(format!("module `{name}` is not UTF-8 text; give PTX or CUDA C, not a binary")))?;
     let text = match module.source {
-        Source::Ptx | Source::ExactPtx => text,
-        Source::CudaC => (sources.compile)(&name, &text)?,
+        Source::Ptx | Source::ExactPtx => Cow::from(text),
+        Source::CudaC => (sources.compile)(&name, text)?.into(),
     };
     let refused = |refusal: ptx::Refusal| {
         let (line, column) = (refusal.at.line, refusal.at.column);

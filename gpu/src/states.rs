@@ -13,6 +13,7 @@
 
 use crate::{
     cpu::{pieces::Reaches, reach::Pieces},
+    pages::AlignedBytes,
     program::LoadedProgram,
     ptx::{Profile, profile},
 };
@@ -49,7 +50,7 @@ pub enum Recorded {
 }
 
 /// What a buffer held.
-pub type Content = Arc<Vec<u8>>;
+pub type Content = Arc<AlignedBytes>;
 
 /// What a buffer holds between two launches.
 #[derive(Clone)]
@@ -117,7 +118,7 @@ impl<'a> Recorder<'a> {
     pub fn launch(
         &mut self,
         launch: &'a Launch,
-        read: impl FnMut(u16) -> Result<Vec<u8>, Fault>,
+        read: impl FnMut(u16) -> Result<AlignedBytes, Fault>,
     ) -> Result<(), Fault> {
         let Some(reaches) = self.reaches.as_mut().filter(|_| self.given_up.is_none()) else { return Ok(()) };
         let (names, variables) = (reaches.of(launch)?, reaches.variables());
@@ -150,7 +151,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Takes a row down, if one is due and can be afforded.
-    fn row(&mut self, mut read: impl FnMut(u16) -> Result<Vec<u8>, Fault>) -> Result<(), Fault> {
+    fn row(&mut self, mut read: impl FnMut(u16) -> Result<AlignedBytes, Fault>) -> Result<(), Fault> {
         let buffers = &self.job.program().buffers;
         let due: Vec<usize> = (0..buffers.len()).filter(|name| self.changed[*name]).collect();
         let cost = due.iter().fold(0u64, |sum, name| sum.saturating_add(buffers[*name].bytes.0));
@@ -220,7 +221,7 @@ impl<'a> Recorder<'a> {
         };
         let encoded = |row: &Row| encode_row(&row.iter().map(place).collect::<Vec<_>>());
         let table: Vec<u8> = self.rows.iter().flat_map(encoded).collect();
-        let parts = std::iter::once(Arc::new(table)).chain(contents).collect();
+        let parts = std::iter::once(Arc::new(AlignedBytes::from(&*table))).chain(contents).collect();
         Recorded::Kept { every: self.every, parts }
     }
 }

@@ -72,7 +72,7 @@ fn outputs_everywhere(bench: &Bench, program: Program) -> Vec<Vec<u8>> {
         assert_eq!(report.device_time.0, report.launches.iter().map(|time| time.0).sum::<u64>());
         let last = heard.last().unwrap();
         assert_eq!((last.launches_done, last.launches_total), (launches, launches), "{}", report.label);
-        let outputs: Vec<Vec<u8>> = report.outputs.into_iter().map(|output| output.bytes).collect();
+        let outputs: Vec<Vec<u8>> = report.outputs.into_iter().map(|output| output.bytes.to_vec()).collect();
         match &first {
             None => first = Some((report.label, outputs)),
             Some((label, bits)) => assert!(*bits == outputs, "{label} and {} differ", report.label),
@@ -317,7 +317,7 @@ fn variables_and_what_never_ran_are_cleared_before_they_are_given_back() {
         let load = || bench.load(bench.program()).unwrap();
         for mut engine in engines() {
             for _ in 0..2 {
-                assert_eq!(outputs_of(&mut *engine, load(), &bench)[0].bytes, bytes_of_u32(&[8, 2, 3]));
+                assert_eq!(*outputs_of(&mut *engine, load(), &bench)[0].bytes, bytes_of_u32(&[8, 2, 3]));
             }
             engine.prepare(&mut load(), &bench.limits, true).unwrap();
         }
@@ -419,7 +419,7 @@ fn the_next_program_is_copied_beside_the_kernel_of_the_one_before() {
         backend.prepare(&mut bench.load(next.clone()).unwrap(), &bench.limits, true).unwrap();
         running.join().unwrap()
     });
-    assert_eq!(outputs[0].bytes, bytes_of_u32(&[11]));
+    assert_eq!(*outputs[0].bytes, bytes_of_u32(&[11]));
     let mut backend = CudaBackend::open(ordinal).unwrap();
     let before = computed();
     backend.prepare(&mut bench.load(next).unwrap(), &bench.limits, true).unwrap();

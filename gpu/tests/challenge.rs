@@ -33,7 +33,7 @@ fn engines() -> Vec<Box<dyn Backend>> {
 
 fn commit(engine: &mut dyn Backend, seed: &[u8; 32], shape: &Shape) -> Nodes {
     let limits = RunLimits { run: Millis(60_000), memory: Bytes(1 << 30), fuel: None };
-    let mut blob = |_, _| Ok(KERNELS.as_bytes().to_vec());
+    let mut blob = |_, _| Ok(KERNELS.as_bytes().into());
     let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
     let program = program(seed, shape);
     assert!(program.memory() <= shape.memory(), "{:?}", shape.memory());

@@ -30,7 +30,7 @@ fn result(bench: &Bench, engine: Engine) -> Result<(Vec<Vec<u8>>, Option<u64>), 
     let report = backend
         .run(loaded, &bench.limits, &AtomicBool::new(false), &mut |_| {})
         .map_err(|f| f.to_string())?;
-    Ok((report.outputs.into_iter().map(|output| output.bytes).collect(), report.instructions))
+    Ok((report.outputs.into_iter().map(|output| output.bytes.to_vec()).collect(), report.instructions))
 }
 
 fn bench(text: &str, seed: u64) -> Bench {

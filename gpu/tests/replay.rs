@@ -29,7 +29,10 @@ const HOSTILE: &str = include_str!("../kernels/hostile.ptx");
 fn honest(bench: &Bench, program: &Program) -> Vec<Vec<u8>> {
     let report = bench.run_program(program.clone()).unwrap();
     let mut delivered = vec![Vec::new(); program.buffers.len()];
-    report.outputs.into_iter().for_each(|output| delivered[usize::from(output.buffer)] = output.bytes);
+    report
+        .outputs
+        .into_iter()
+        .for_each(|output| delivered[usize::from(output.buffer)] = output.bytes.to_vec());
     delivered
 }
 
@@ -269,7 +272,7 @@ fn machine_code_is_watched_as_the_interpreter_is() {
             &AtomicBool::new(false),
             &mut |_| {},
         );
-        let truth = ran.map_or(vec![7; 1024], |report| report.outputs[0].bytes.clone());
+        let truth = ran.map_or(vec![7; 1024], |report| report.outputs[0].bytes.to_vec());
         let mut lie = truth.clone();
         lie[3 * 128 + 9] ^= 4;
         let cases = [truth, lie].map(|delivered| [Vec::new(), delivered]);

@@ -127,7 +127,7 @@ fn recorded(bench: &Bench, program: &Program) -> (Recorded, Vec<u8>) {
     loaded.keep_states();
     let mut backend = CpuBackend::default();
     let report = backend.run(loaded, &LIMITS, &AtomicBool::new(false), &mut |_| {}).unwrap();
-    (report.states, report.outputs[0].bytes.clone())
+    (report.states, report.outputs[0].bytes.to_vec())
 }
 
 fn joined(recorded: &Recorded) -> (u64, Vec<u8>) {
@@ -440,7 +440,7 @@ fn rows_are_forgotten_until_they_can_be_afforded() {
 fn give<'a>(
     recorder: &mut Recorder<'a>,
     launch: &'a Launch,
-    read: impl FnMut(u16) -> Result<Vec<u8>, Fault>,
+    mut read: impl FnMut(u16) -> Result<Vec<u8>, Fault>,
 ) {
-    recorder.launch(launch, read).unwrap();
+    recorder.launch(launch, |n| Ok(read(n)?.as_slice().into())).unwrap();
 }

@@ -189,7 +189,7 @@ impl Shown for Provider {
 /// An honest run: what is delivered, and the memory between launches.
 fn run(rig: &Rig, spec: &JobSpec) -> (Vec<u8>, u64, Vec<u8>) {
     let limits = RunLimits { run: LIMIT, memory: Bytes(1 << 20), fuel: None };
-    let mut blob = |hash, _| Ok(rig.blobs.read(&hash));
+    let mut blob = |hash, _| Ok(rig.blobs.read(&hash).as_slice().into());
     let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
     let mut loaded = LoadedProgram::load(spec.program.clone(), &limits, &mut sources).unwrap();
     loaded.keep_states();
@@ -197,7 +197,7 @@ fn run(rig: &Rig, spec: &JobSpec) -> (Vec<u8>, u64, Vec<u8>) {
     match report.states {
         Recorded::Kept { every, parts } => {
             let blob = parts.iter().flat_map(|part| part.iter().copied()).collect();
-            (report.outputs[0].bytes.clone(), every, blob)
+            (report.outputs[0].bytes.to_vec(), every, blob)
         }
         other => panic!("{other:?}"),
     }

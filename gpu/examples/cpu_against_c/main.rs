@@ -10,7 +10,7 @@ mod opencl;
 use ion_gpu::{
     backend::{Backend, RunLimits},
     cpu::CpuBackend,
-    pages,
+    pages::AlignedBytes,
     program::{LoadedProgram, Sources, no_compiler},
 };
 use ion_protocol::{
@@ -134,17 +134,13 @@ fn program(case: &Case, times: u32) -> Program {
     }
 }
 
-/// What a program is made of, by its hash, in such memory as a worker receives it in.
-fn blobs(case: &Case) -> HashMap<BlobHash, Vec<u8>> {
-    let received = |content: &[u8]| {
-        let mut blob = pages::with_room(content.len()).expect("there is memory for the example");
-        blob.extend_from_slice(content);
-        (BlobHash::of(&blob), blob)
-    };
+/// What a program is made of, by its hash.
+fn blobs(case: &Case) -> HashMap<BlobHash, AlignedBytes> {
+    let received = |content: &[u8]| (BlobHash::of(content), content.into());
     case.buffers.iter().map(Vec::as_slice).chain([case.text.as_bytes()]).map(received).collect()
 }
 
-fn load(program: Program, blobs: &mut HashMap<BlobHash, Vec<u8>>) -> LoadedProgram {
+fn load(program: Program, blobs: &mut HashMap<BlobHash, AlignedBytes>) -> LoadedProgram {
     let mut blob = |hash, _| Ok(blobs.remove(&hash).expect("all blobs are there"));
     let sources = &mut Sources { blob: &mut blob, compile: &mut no_compiler };
     LoadedProgram::load(program, &LIMITS, sources).expect("the example's programs are well formed")

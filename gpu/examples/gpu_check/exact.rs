@@ -312,9 +312,9 @@ fn run(backend: &mut dyn Backend, text: &str, blocks: u32) -> Result<Vec<u8>, Fa
         Module { name: "exact.ptx".into(), source: Source::Ptx, blob, bytes: Bytes(text.len() as u64) };
     let phases = vec![Phase { times: 1, steps: vec![Step::Launch(launch)] }];
     let program = Program { modules: vec![module], buffers: vec![out], phases };
-    let mut blob = |_, _| Ok(text.as_bytes().to_vec());
+    let mut blob = |_, _| Ok(text.as_bytes().into());
     let mut sources = Sources { blob: &mut blob, compile: &mut no_compiler };
     let loaded = LoadedProgram::load(program, &LIMITS, &mut sources)?;
     let mut report = backend.run(loaded, &LIMITS, &AtomicBool::new(false), &mut |_| {})?;
-    Ok(report.outputs.pop().map(|output| output.bytes).unwrap_or_default())
+    Ok(report.outputs.pop().map(|output| output.bytes.to_vec()).unwrap_or_default())
 }

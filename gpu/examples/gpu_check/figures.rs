@@ -83,7 +83,7 @@ fn spin(turns: u32, times: u32) -> Result<LoadedProgram, Fault> {
     let module = Module { name: "spin.ptx".into(), source: Source::Ptx, blob, bytes };
     let phases = vec![Phase { times, steps: vec![Step::Launch(launch)] }];
     let program = Program { modules: vec![module], buffers: vec![out], phases };
-    let mut text = |_, _| Ok(SPIN.as_bytes().to_vec());
+    let mut text = |_, _| Ok(SPIN.as_bytes().into());
     LoadedProgram::load(program, &LIMITS, &mut Sources { blob: &mut text, compile: &mut no_compiler })
 }
 
@@ -172,7 +172,7 @@ fn touch(input: u64, output: u64) -> Result<LoadedProgram, Fault> {
     let module = Module { name: "spin.ptx".into(), source: Source::Ptx, blob, bytes };
     let steps = vec![Step::Launch(with_input), Step::Launch(launch)];
     let program = Program { modules: vec![module], buffers, phases: vec![Phase { times: 1, steps }] };
-    let mut blobs = |hash, _| Ok(if hash == given { content.clone() } else { SPIN.as_bytes().to_vec() });
+    let mut blobs = |hash, _| Ok(if hash == given { &*content } else { SPIN.as_bytes() }.into());
     LoadedProgram::load(program, &LIMITS, &mut Sources { blob: &mut blobs, compile: &mut no_compiler })
 }
 

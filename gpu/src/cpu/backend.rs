@@ -10,16 +10,17 @@ use super::{
     decode::{Addresses, EXPANDED_MAX, decode},
     grid,
     jit::{self, Ready, Rows},
-    memory::{Bytes, Global},
+    memory::Global,
     print::Printed,
 };
 use crate::{
     backend::{Backend, Output, Progress, Report, RunLimits, Stop},
+    pages::AlignedBytes,
     program::{LoadedProgram, param_block},
     states::{Recorded, Recorder},
 };
 use ion_protocol::{
-    Nanos,
+    Bytes, Nanos,
     fault::Fault,
     hardware::Engine,
     job::{Launch, Step},
@@ -76,17 +77,17 @@ impl CpuBackend {
 /// Memory of a running program.
 struct Device {
     /// What each buffer of the program holds.
-    buffers: Vec<Bytes>,
+    buffers: Vec<AlignedBytes>,
     /// Global and constant variables of each module, laid out one after the other.
-    variables: Vec<[Bytes; 2]>,
+    variables: Vec<[AlignedBytes; 2]>,
 }
 
-fn room(bytes: u64) -> Result<Bytes, Fault> {
-    usize::try_from(bytes).ok().and_then(Bytes::zeros).ok_or_else(|| no_room(bytes))
+fn room(bytes: u64) -> Result<AlignedBytes, Fault> {
+    usize::try_from(bytes).ok().and_then(AlignedBytes::zeros).ok_or_else(|| no_room(bytes))
 }
 
 fn no_room(bytes: u64) -> Fault {
-    Fault::Room { message: format!("{} of memory are not to be had", ion_protocol::Bytes(bytes)) }
+    Fault::Room { message: format!("{} of memory are not to be had", Bytes(bytes)) }
 }
 
 impl Device {
@@ -95,7 +96,7 @@ impl Device {
         for n in 0..job.program().buffers.len() {
             let bytes = job.program().buffers[n].bytes.0;
             buffers.push(match job.take_content(n as u16) {
-                Some(content) => Bytes::of(content).ok_or_else(|| no_room(bytes))?,
+                Some(content) => content,
                 None => room(bytes)?,
             });
         }
@@ -110,15 +111,12 @@ impl Device {
     }
 
     /// What a buffer holds.
-    fn copy(&self, buffer: u16) -> Result<Vec<u8>, Fault> {
-        let held = self.buffers[usize::from(buffer)].as_slice();
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(held.len()).map_err(|_| {
-            let message = format!("no memory to copy {}", ion_protocol::Bytes(held.len() as u64));
+    fn copy(&self, buffer: u16) -> Result<AlignedBytes, Fault> {
+        let held = &self.buffers[usize::from(buffer)];
+        AlignedBytes::of(held).ok_or_else(|| {
+            let message = format!("no memory to copy {}", Bytes(held.len() as u64));
             Fault::Room { message }
-        })?;
-        bytes.extend_from_slice(held);
-        Ok(bytes)
+        })
     }
 
     /// Opens a window on everything: the addresses of all buffers and of each module's variables, the same every time.
@@ -144,7 +142,7 @@ impl Device {
     fn give_first_values(&mut self, job: &LoadedProgram) -> Result<(), Fault> {
         let (_, _, addresses) = self.open()?;
         for ((module, both), at) in job.modules().iter().zip(&mut self.variables).zip(addresses) {
-            let into = both.each_mut().map(Bytes::as_mut_slice);
+            let into = both.each_mut().map(|bytes| &mut **bytes);
             bare::first_values(&module.module, [at.global, at.constant], into);
         }
         Ok(())
@@ -280,7 +278,7 @@ impl Backend for CpuBackend {
         let buffers = &mut run.device.buffers;
         let outputs = job.program().outputs();
         let outputs = outputs
-            .map(|n| Output { buffer: n, bytes: std::mem::take(&mut buffers[usize::from(n)]).into_vec() })
+            .map(|n| Output { buffer: n, bytes: std::mem::take(&mut buffers[usize::from(n)]) })
             .collect();
         Ok(Report {
             outputs,

@@ -12,10 +12,10 @@ use super::{
     code::{Barrier, Fill, Kernel, ReduceOp},
     jit::{Context, Room, Seat, Tier, Unit},
     lanes::LANES,
-    memory::{Bytes, Global, Private},
+    memory::{Global, Private},
     warp::{Broken, Machine, State, Surroundings, Warp},
 };
-use crate::ptx::words::Special;
+use crate::{pages::AlignedBytes, ptx::words::Special};
 
 /// Instructions of a warp's turn: long enough to forget the cost of switching, short enough to see a stop at once.
 const TURN: u32 = 4096;
@@ -137,10 +137,10 @@ impl<'a, 'g> Block<'a, 'g> {
         let lanes = threads.div_ceil(LANES) * LANES;
         let local = stride * lanes as u64;
         let zeros = |bytes: u64| {
-            usize::try_from(bytes).ok().and_then(Bytes::zeros).ok_or(NoRoom { bytes: shared + local })
+            usize::try_from(bytes).ok().and_then(AlignedBytes::zeros).ok_or(NoRoom { bytes: shared + local })
         };
         let mut block = zeros(params.len() as u64)?;
-        block.as_mut_slice().copy_from_slice(params);
+        block.copy_from_slice(params);
         let private = Private {
             shared: zeros(shared)?,
             local: zeros(local)?,
@@ -330,11 +330,10 @@ impl<'a, 'g> Block<'a, 'g> {
     }
 
     fn start(&mut self, number: u64, unit: Option<&Unit>) {
-        if self.private.shared.len() > 0 {
-            self.private.shared.clear();
-        }
-        if self.private.local.len() > 0 {
-            self.private.local.clear();
+        for memory in [&mut self.private.shared, &mut self.private.local] {
+            if !memory.is_empty() {
+                memory.fill(0);
+            }
         }
         (self.executed, self.reported) = (0, 0);
         self.private.print_work = 0;

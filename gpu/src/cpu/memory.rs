@@ -7,10 +7,9 @@
 //! Tests: `gpu/tests/cpu_faults.rs`.
 
 use super::lanes::{BIT, LANES};
-use crate::pages;
-use std::{
-    alloc::{Layout, alloc_zeroed},
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
+use crate::pages::AlignedBytes;
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed,
 };
 
 /// Each window spans 2^36 bytes; a buffer may have 16 GiB, so at least 48 GiB after it are a gap.
@@ -54,90 +53,6 @@ pub struct BadAccess {
     pub area: Area,
     pub address: u64,
     pub misaligned: bool,
-}
-
-/// Alignment of the largest access.
-const ALIGNMENT: usize = 16;
-
-/// Bytes with the alignment of the largest access.
-#[derive(Debug, Default)]
-pub struct Bytes {
-    /// What comes before the first aligned byte, nothing nearly always, and the bytes.
-    held: Vec<u8>,
-    before: usize,
-}
-
-impl Bytes {
-    /// `len` zero bytes; `None` if the machine does not have them. Large ones are not touched here, so that whoever
-    /// writes them first pays for their pages.
-    pub fn zeros(len: usize) -> Option<Bytes> {
-        let held = zeroed(len)?;
-        if is_aligned(&held) {
-            return Some(Bytes { held, before: 0 });
-        }
-        let mut held = zeroed(len.checked_add(ALIGNMENT)?)?;
-        let before = held.as_ptr().align_offset(ALIGNMENT);
-        held.truncate(before + len);
-        Some(Bytes { held, before })
-    }
-
-    /// These bytes, which are not copied where they happen to be aligned, as allocators have it; `None` if they are not
-    /// and the machine has no memory for a copy.
-    pub fn of(content: Vec<u8>) -> Option<Bytes> {
-        if is_aligned(&content) {
-            return Some(Bytes { held: content, before: 0 });
-        }
-        let mut bytes = Bytes::zeros(content.len())?;
-        bytes.as_mut_slice().copy_from_slice(&content);
-        Some(bytes)
-    }
-
-    pub fn into_vec(mut self) -> Vec<u8> {
-        self.held.drain(..self.before);
-        self.held
-    }
-
-    pub fn len(&self) -> usize {
-        self.held.len() - self.before
-    }
-
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.as_mut_slice().as_mut_ptr()
-    }
-
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.held[self.before..]
-    }
-
-    pub fn as_slice(&self) -> &[u8] {
-        &self.held[self.before..]
-    }
-
-    pub fn clear(&mut self) {
-        self.held.fill(0);
-    }
-}
-
-fn is_aligned(bytes: &[u8]) -> bool {
-    bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(ALIGNMENT)
-}
-
-/// Zeros as the system gives them, rather than written one by one.
-fn zeroed(len: usize) -> Option<Vec<u8>> {
-    let layout = Layout::array::<u8>(len).ok()?;
-    if len == 0 {
-        return Some(Vec::new());
-    }
-    // SAFETY: the layout has a size, and what is allocated has that of a vector of so many bytes, all of them zero.
-    let bytes = unsafe {
-        let start = alloc_zeroed(layout);
-        if start.is_null() {
-            return None;
-        }
-        Vec::from_raw_parts(start, len, len)
-    };
-    pages::ask(&bytes);
-    Some(bytes)
 }
 
 /// One piece of global memory, as somebody else keeps it.
@@ -236,7 +151,7 @@ impl<'a> Global<'a> {
     }
 
     /// Opens a window on `bytes` and gives its address; `None` if there are too many.
-    pub fn open(&mut self, bytes: &'a mut Bytes, writable: bool) -> Option<u64> {
+    pub fn open(&mut self, bytes: &'a mut AlignedBytes, writable: bool) -> Option<u64> {
         let index = self.views.len() as u64;
         let len = bytes.len() as u64;
         if index >= WINDOWS_MAX || len > 1 << (WINDOW_BITS - 1) {
@@ -301,12 +216,12 @@ impl<'a> Global<'a> {
 /// Memory that one block has to itself, and the launch's parameters.
 #[derive(Debug, Default)]
 pub struct Private {
-    pub shared: Bytes,
+    pub shared: AlignedBytes,
     /// Local memory of all threads of the block, one after the other.
-    pub local: Bytes,
+    pub local: AlignedBytes,
     /// Bytes of local memory of one thread; a multiple of 16.
     pub local_stride: usize,
-    pub params: Bytes,
+    pub params: AlignedBytes,
     /// What the block has printed, and the words of an assertion that did not hold.
     pub printed: Vec<u8>,
     /// Bytes that printing has read and written.
@@ -422,7 +337,8 @@ struct Piece {
 /// The piece of global, shared or parameter memory at an address; generic ones with a tag are in none.
 #[inline(always)]
 fn piece(global: &Global<'_>, private: &mut Private, area: Area, address: u64, write: bool) -> Option<Piece> {
-    let whole = |bytes: &mut Bytes| Piece { start: bytes.as_mut_ptr(), base: 0, len: bytes.len() as u64 };
+    let whole =
+        |bytes: &mut AlignedBytes| Piece { start: bytes.as_mut_ptr(), base: 0, len: bytes.len() as u64 };
     match area {
         Area::Global | Area::Const | Area::Generic => {
             let view = global.view(address)?;
@@ -526,26 +442,3 @@ macro_rules! cell {
 }
 
 cell! { u8, AtomicU8; u16, AtomicU16; u32, AtomicU32; u64, AtomicU64 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_begin_where_they_are_aligned() {
-        let mut bytes = Bytes { held: vec![9, 9, 1, 2, 3], before: 2 };
-        assert_eq!((bytes.len(), bytes.as_slice()), (3, &[1, 2, 3][..]));
-        bytes.as_mut_slice()[0] = 4;
-        assert_eq!(bytes.into_vec(), [4, 2, 3]);
-    }
-
-    #[test]
-    fn zeros_are_zeros_small_and_large() {
-        for len in [0, 1, 100, 2 * pages::LARGE_PAGE + 5] {
-            let mut bytes = Bytes::zeros(len).unwrap();
-            assert!(bytes.len() == len && bytes.as_slice().iter().all(|byte| *byte == 0));
-            assert!(len == 0 || bytes.as_mut_ptr().addr().is_multiple_of(ALIGNMENT));
-        }
-        assert!(Bytes::zeros(usize::MAX).is_none());
-    }
-}

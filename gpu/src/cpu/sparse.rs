@@ -17,8 +17,9 @@
 
 use super::{
     lanes::{LANES, lanes_of},
-    memory::{Access, Bytes, Found, Places, WINDOW_BITS},
+    memory::{Access, Found, Places, WINDOW_BITS},
 };
+use crate::pages::AlignedBytes;
 use ion_protocol::fault::Fault;
 use std::{
     collections::HashMap,
@@ -92,7 +93,7 @@ fn ones(bits: &[u64]) -> impl Iterator<Item = usize> + '_ {
 }
 
 struct Page {
-    bytes: Bytes,
+    bytes: AlignedBytes,
     /// What the page held before the running block first wrote to it.
     before: Option<Vec<u8>>,
     touched: bool,
@@ -188,7 +189,7 @@ impl<'a> Sparse<'a> {
             look(&Touched {
                 piece: id.0,
                 start: id.1 << PAGE_BITS,
-                bytes: page.bytes.as_slice(),
+                bytes: &page.bytes,
                 written: page.written.slice(),
                 read: page.read.slice(),
             })?;
@@ -201,9 +202,7 @@ impl<'a> Sparse<'a> {
         let inner = self.inner();
         let mut places: Vec<(&PageId, &usize)> = inner.places.iter().collect();
         places.sort_unstable();
-        places
-            .into_iter()
-            .try_for_each(|(id, at)| look(id.0, id.1 << PAGE_BITS, inner.pages[*at].bytes.as_slice()))
+        places.into_iter().try_for_each(|(id, at)| look(id.0, id.1 << PAGE_BITS, &inner.pages[*at].bytes))
     }
 
     /// Forgets who touched what and keeps what was written.
@@ -224,7 +223,7 @@ impl<'a> Sparse<'a> {
         for (id, at) in std::mem::take(&mut inner.touched) {
             let page = &mut inner.pages[at];
             if let Some(before) = page.before.take() {
-                page.bytes.as_mut_slice().copy_from_slice(&before);
+                page.bytes.copy_from_slice(&before);
             }
             page.touched = false;
             if shared.is_none() {
@@ -310,10 +309,10 @@ impl Inner<'_> {
         if self.held > self.held_max {
             return Err(Fault::Memory { needed: ion_protocol::Bytes(self.held), limit });
         }
-        let mut bytes = Bytes::zeros(size as usize).ok_or_else(|| Fault::Room {
+        let mut bytes = AlignedBytes::zeros(size as usize).ok_or_else(|| Fault::Room {
             message: format!("no memory for a page of {}", ion_protocol::Bytes(size)),
         })?;
-        (self.source)(piece, start, bytes.as_mut_slice())?;
+        (self.source)(piece, start, &mut bytes)?;
         let [read, written, read_before, written_before] = std::array::from_fn(|_| Marks::default());
         Ok(Page { bytes, before: None, touched: false, read, written, read_before, written_before })
     }
@@ -345,7 +344,7 @@ impl Page {
     fn mark(&mut self, word: usize, bits: u64, write: bool) {
         if write {
             if self.before.is_none() {
-                self.before = Some(self.bytes.as_slice().to_vec());
+                self.before = Some(self.bytes.to_vec());
             }
             self.written.add(word, bits);
         } else {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     backend::{Output, RunLimits, Stop},
+    pages::AlignedBytes,
     program::LoadedProgram,
 };
 use cudarc::driver::sys;
@@ -33,7 +34,7 @@ struct Held {
 /// What a buffer is to hold before it is first used.
 enum First {
     Zeros,
-    Bytes(Vec<u8>),
+    Bytes(AlignedBytes),
     /// It holds that, or what came after.
     Held,
 }
@@ -112,11 +113,10 @@ impl Buffers {
             desk.copies.wait_for(last)?;
         }
         let memory = &self.held[usize::from(n)].memory;
-        let (size, mut bytes) = (memory.bytes, Vec::new());
-        if bytes.try_reserve_exact(size).is_err() {
-            let message = format!("no memory to read back {}", Bytes(size as u64));
+        let Some(mut bytes) = AlignedBytes::zeros(memory.bytes) else {
+            let message = format!("no memory to read back {}", Bytes(memory.bytes as u64));
             return Err(Cut::Stop(Fault::Room { message }));
-        }
+        };
         desk.staging.download(memory, &mut bytes, Way { stream: &desk.copies, stop })?;
         Ok(Output { buffer: n, bytes })
     }

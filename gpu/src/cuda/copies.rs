@@ -66,40 +66,34 @@ impl Staging {
         Ok(())
     }
 
-    /// Copies all of `memory` out, behind what `into` holds.
-    pub fn download(&mut self, memory: &Memory, into: &mut Vec<u8>, way: Way<'_>) -> Result<(), Cut> {
-        // Which piece comes, and how much of it.
-        let mut coming: VecDeque<(usize, usize)> = VecDeque::new();
-        for start in (0..memory.bytes).step_by(PIECE_BYTES) {
+    /// Copies out as much of `memory` as `into` has room for.
+    pub fn download(&mut self, memory: &Memory, into: &mut [u8], way: Way<'_>) -> Result<(), Cut> {
+        // Which piece comes, and where it goes.
+        let mut coming: VecDeque<(usize, &mut [u8])> = VecDeque::new();
+        for (n, part) in into.chunks_mut(PIECE_BYTES).enumerate() {
             if coming.len() == PIECES {
-                self.arrive(&mut coming, into, way.stop)?;
+                self.arrive(&mut coming, way.stop)?;
             }
-            let bytes = PIECE_BYTES.min(memory.bytes - start);
             let at = self.turn(way.stop)?;
             let piece = &mut self.pieces[at];
-            memory.read(start, &mut piece.memory, bytes, way.stream)?;
+            memory.read(n * PIECE_BYTES, &mut piece.memory, part.len(), way.stream)?;
             piece.done.record(way.stream)?;
             piece.busy = true;
-            coming.push_back((at, bytes));
+            coming.push_back((at, part));
         }
         while !coming.is_empty() {
-            self.arrive(&mut coming, into, way.stop)?;
+            self.arrive(&mut coming, way.stop)?;
         }
         Ok(())
     }
 
     /// Waits for the first piece of those that come, and takes it out.
-    fn arrive(
-        &mut self,
-        coming: &mut VecDeque<(usize, usize)>,
-        into: &mut Vec<u8>,
-        stop: &Stop<'_>,
-    ) -> Result<(), Cut> {
-        let Some((at, bytes)) = coming.pop_front() else { return Ok(()) };
+    fn arrive(&mut self, coming: &mut VecDeque<(usize, &mut [u8])>, stop: &Stop<'_>) -> Result<(), Cut> {
+        let Some((at, into)) = coming.pop_front() else { return Ok(()) };
         let piece = &mut self.pieces[at];
         piece.done.wait(stop)?;
         piece.busy = false;
-        into.extend_from_slice(&piece.memory.as_slice()[..bytes]);
+        into.copy_from_slice(&piece.memory.as_slice()[..into.len()]);
         Ok(())
     }
 }

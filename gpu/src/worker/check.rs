@@ -3,8 +3,8 @@
 //! Never: holds a blob whole but for modules, nor runs a program for its result. Tests: `node/tests/check.rs`.
 
 use super::{
-    frame::{Ask, Between, Frame, FromWorker, NEED_BYTES_MAX},
-    serve::{Frames, Out, say},
+    frame::{Ask, Between, FromWorker, NEED_BYTES_MAX},
+    serve::{Frames, Out, broken, room, say},
 };
 use crate::{
     backend::RunLimits,
@@ -60,22 +60,8 @@ impl Store<'_> {
             return Err(broken(&format!("{} are needed at once", Bytes(bytes))));
         }
         say(self.out, &FromWorker::Need { blob, from, bytes })?;
-        let mut held = 0;
-        while held < into.len() {
-            let piece = match self.frames.next() {
-                Some(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= into.len() - held => piece,
-                Some(Frame::Bytes(_) | Frame::Message(_)) => return Err(broken("a piece of a blob is none")),
-                None => return Err(broken("the pipe ended in the middle of a blob")),
-            };
-            into[held..held + piece.len()].copy_from_slice(&piece);
-            held += piece.len();
-        }
-        Ok(())
+        self.frames.fill(into)
     }
-}
-
-fn broken(message: &str) -> Fault {
-    Fault::WorkerProtocol { message: message.to_owned() }
 }
 
 /// Runs the blocks.
@@ -94,7 +80,7 @@ pub(super) fn check(ask: &Ask, memory: Bytes, frames: &mut Frames, out: &Out) ->
     }
     let mut store = Store { frames, out, windows: VecDeque::new() };
     let mut module = |blob, bytes: Bytes| {
-        let mut text = vec![0; usize::try_from(bytes.0.min(NEED_BYTES_MAX)).unwrap_or(0)];
+        let mut text = room(bytes.min(Bytes(NEED_BYTES_MAX)))?;
         store.read(blob, 0, &mut text).map(|()| text)
     };
     let mut sources = Sources { blob: &mut module, compile: &mut no_compiler };

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     backend::{Backend, Output, RunLimits},
-    cuda, meter, pages,
+    cuda, meter,
+    pages::AlignedBytes,
     program::{LoadedProgram, Sources},
     states::Recorded,
 };
@@ -80,6 +81,22 @@ impl Frames {
     pub(super) fn next(&mut self) -> Option<Frame<ToWorker>> {
         read_frame(&mut self.0).ok().flatten()
     }
+
+    /// The next bytes of a blob, in as many pieces as they come.
+    pub(super) fn fill(&mut self, mut into: &mut [u8]) -> Result<(), Fault> {
+        while !into.is_empty() {
+            let piece = match self.next() {
+                Some(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= into.len() => piece,
+                Some(Frame::Bytes(_)) => return Err(broken("a piece of a blob has the wrong size")),
+                Some(Frame::Message(_)) => return Err(broken("a message came in the middle of a blob")),
+                None => return Err(broken("the pipe ended in the middle of a blob")),
+            };
+            let (here, behind) = into.split_at_mut(piece.len());
+            here.copy_from_slice(&piece);
+            into = behind;
+        }
+        Ok(())
+    }
 }
 
 /// Whether the node is still there, as two threads see it.
@@ -132,7 +149,7 @@ pub fn serve(
                 super::check::check(&ask, memory, &mut frames, &out).map(FromWorker::Found)
             }),
             Frame::Message(ToWorker::Start | ToWorker::Hold { .. }) | Frame::Bytes(_) => {
-                FromWorker::Failed(Fault::WorkerProtocol { message: "no job was given before".into() })
+                FromWorker::Failed(broken("no job was given before"))
             }
         };
         let good = matches!(end, FromWorker::Done(_) | FromWorker::Found(_));
@@ -252,9 +269,13 @@ impl Job<'_> {
                 Frame::Message(ToWorker::Job { .. } | ToWorker::Check(_) | ToWorker::Hold { .. })
                 | Frame::Bytes(_),
             )
-            | None => Err(Fault::WorkerProtocol { message: "expected the start of the job".into() }),
+            | None => Err(broken("expected the start of the job")),
         }
     }
+}
+
+pub(super) fn broken(message: &str) -> Fault {
+    Fault::WorkerProtocol { message: message.to_owned() }
 }
 
 fn nanos(since: Instant) -> Nanos {
@@ -262,7 +283,7 @@ fn nanos(since: Instant) -> Nanos {
 }
 
 pub(super) fn say(out: &Out, message: &FromWorker) -> Result<(), Fault> {
-    out.say(message).map_err(|error| Fault::WorkerProtocol { message: format!("the node hung up: {error}") })
+    out.say(message).map_err(hung_up)
 }
 
 fn send(output: Output, out: &Out) -> Result<(), Fault> {
@@ -286,10 +307,17 @@ fn send_states(recorded: Recorded, out: &Out) -> Result<String, Fault> {
 }
 
 fn send_bytes(bytes: &[u8], out: &Out) -> Result<(), Fault> {
-    bytes.chunks(CHUNK_BYTES_MAX).try_for_each(|chunk| {
-        out.chunk(chunk)
-            .map_err(|error| Fault::WorkerProtocol { message: format!("the node hung up: {error}") })
-    })
+    bytes.chunks(CHUNK_BYTES_MAX).try_for_each(|chunk| out.chunk(chunk).map_err(hung_up))
+}
+
+/// Memory for an input.
+pub(super) fn room(bytes: Bytes) -> Result<AlignedBytes, Fault> {
+    let room = usize::try_from(bytes.0).ok().and_then(AlignedBytes::zeros);
+    room.ok_or_else(|| Fault::Room { message: format!("no memory for an input of {bytes}") })
+}
+
+fn hung_up(error: io::Error) -> Fault {
+    broken(&format!("the node hung up: {error}"))
 }
 
 /// The blobs of a job as they come: each once, in order of first use; what is used again is kept.
@@ -297,7 +325,7 @@ struct Incoming<'a> {
     frames: &'a mut Frames,
     coming: VecDeque<(BlobHash, Bytes)>,
     uses: BTreeMap<BlobHash, u32>,
-    kept: BTreeMap<BlobHash, Vec<u8>>,
+    kept: BTreeMap<BlobHash, AlignedBytes>,
 }
 
 impl<'a> Incoming<'a> {
@@ -312,7 +340,7 @@ impl<'a> Incoming<'a> {
         Self { frames, coming: spec.program.blobs().into(), uses, kept: BTreeMap::new() }
     }
 
-    fn take(&mut self, hash: BlobHash, bytes: Bytes) -> Result<Vec<u8>, Fault> {
+    fn take(&mut self, hash: BlobHash, bytes: Bytes) -> Result<AlignedBytes, Fault> {
         let left = self.uses.get_mut(&hash).map_or(0, |left| {
             *left = left.saturating_sub(1);
             *left
@@ -327,25 +355,12 @@ impl<'a> Incoming<'a> {
         Ok(content)
     }
 
-    fn receive(&mut self, hash: BlobHash, bytes: Bytes) -> Result<Vec<u8>, Fault> {
-        let broken = |message: &str| Err(Fault::WorkerProtocol { message: message.to_owned() });
+    fn receive(&mut self, hash: BlobHash, bytes: Bytes) -> Result<AlignedBytes, Fault> {
         if self.coming.pop_front() != Some((hash, bytes)) {
-            return broken("blobs are used in another order than they come");
+            return Err(broken("blobs are used in another order than they come"));
         }
-        let size = usize::try_from(bytes.0).unwrap_or(usize::MAX);
-        let Some(mut content) = pages::with_room(size) else {
-            return Err(Fault::Room { message: format!("no memory for an input of {bytes}") });
-        };
-        while content.len() < size {
-            match self.frames.next() {
-                Some(Frame::Bytes(piece)) if !piece.is_empty() && piece.len() <= size - content.len() => {
-                    content.extend_from_slice(&piece);
-                }
-                Some(Frame::Bytes(_)) => return broken("a piece of a blob has the wrong size"),
-                Some(Frame::Message(_)) => return broken("a message came in the middle of a blob"),
-                None => return broken("the pipe ended in the middle of a blob"),
-            }
-        }
+        let mut content = room(bytes)?;
+        self.frames.fill(&mut content)?;
         Ok(content)
     }
 }

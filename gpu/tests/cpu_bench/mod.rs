@@ -161,7 +161,7 @@ impl Bench {
         let mut blob = |hash: BlobHash, _| {
             let mut all = self.buffers.iter().map(Vec::as_slice).chain([self.text.as_bytes()]);
             let found = all.find(|b| BlobHash::of(b) == hash).expect("the program names its own blobs");
-            Ok(found.to_vec())
+            Ok(found.into())
         };
         LoadedProgram::load(
             program,
@@ -224,7 +224,7 @@ impl Bench {
     /// The outputs of a run that must end well.
     pub fn outputs(&self) -> Vec<Vec<u8>> {
         let report = self.run().unwrap_or_else(|fault| panic!("{fault}\n{}", self.text));
-        report.outputs.into_iter().map(|o| o.bytes).collect()
+        report.outputs.into_iter().map(|o| o.bytes.to_vec()).collect()
     }
 }
 

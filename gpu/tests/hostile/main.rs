@@ -57,7 +57,7 @@ fn expect_good(engine: &mut dyn Backend, after: &str) {
     let report = engine.run(loaded, &LIMITS, &AtomicBool::new(false), &mut |_| {});
     let report = report.unwrap_or_else(|fault| panic!("{} after {after}: {fault}", engine.label()));
     let expected: Vec<u32> = (0..64).map(|n| 3 * n).collect();
-    assert_eq!(report.outputs[0].bytes, bytes_of_u32(&expected), "{} after {after}", engine.label());
+    assert_eq!(*report.outputs[0].bytes, bytes_of_u32(&expected), "{} after {after}", engine.label());
 }
 
 fn run(cases: Vec<Case>) {
