@@ -238,6 +238,45 @@ fn threads_that_load_from_one_place_of_their_own_memory_agree() {
 }
 
 /// Numbers of 64 bits that grow from thread to thread by a constant which 32 bits do not hold.
+/// Of a parameter that every launch has nothing is checked; one that is not there, or crooked, is found out.
+#[test]
+fn parameters_agree_wherever_they_are() {
+    let there = [("u32", "a"), ("u64", "a+8"), ("u32", "a+12"), ("u16", "a+14"), ("u8", "a+15")];
+    let not_there = [("u64", "a+4"), ("u64", "a+12"), ("u64", "a+16"), ("u8", "a+16"), ("u32", "a+4096")];
+    let both = there.map(|load| (load, true)).into_iter().chain(not_there.map(|load| (load, false)));
+    for ((ty, at), good) in both {
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u32 a, .param .u64 out)\n{{\n\
+             .reg .b32 %t; .reg .b64 %d, %out;\nld.param.u64 %out, [out]; mov.u32 %t, %tid.x;\n\
+             ld.param.{ty} %d, [{at}];\nmad.wide.u32 %out, %t, 8, %out; st.global.u64 [%out], %d; ret;\n}}\n"
+        );
+        let bench = Bench::new(&text, "k").grid([4, 1, 1], [40, 1, 1]).arg(u32_arg(0x1234_5678));
+        let bench = bench.buffer(vec![0; 40 * 8]);
+        agree(&bench, &format!("{ty} {at}"));
+        assert_eq!(result(&bench, Engine::CpuJit).is_ok(), good, "{ty} {at}");
+    }
+}
+
+/// Warps keep their places from block to block as long as they keep step, and find them again after one where they do not.
+#[test]
+fn blocks_that_come_apart_leave_the_next_as_they_were() {
+    for [first, last] in [["bar.sync 0;", ""], ["", "bar.sync 0;"]] {
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{\n\
+             .reg .pred %p, %q; .reg .b32 %t, %b, %i, %m, %n, %s; .reg .b64 %out;\n\
+             ld.param.u64 %out, [out]; mov.u32 %t, %tid.x; mov.u32 %b, %ctaid.x; mad.lo.u32 %i, %b, 50, %t;\n\
+             mad.wide.u32 %out, %i, 4, %out; mov.u32 %s, 0; rem.u32 %m, %b, 3; setp.ne.u32 %p, %m, 1; {first}\n\
+             @%p bra STEP;\nand.b32 %n, %t, 3;\n\
+             LOOP: add.u32 %s, %s, %t; setp.eq.u32 %q, %n, 0; sub.u32 %n, %n, 1; @!%q bra LOOP;\n\
+             STEP: {last} add.u32 %s, %s, %i; st.global.u32 [%out], %s; ret;\n}}\n"
+        );
+        let bench = Bench::new(&text, "k").grid([40, 1, 1], [50, 1, 1]).buffer(vec![0; 40 * 50 * 4]);
+        agree(&bench, "every third block");
+        let sums = (0..2000u32).map(|i| i + if i / 50 % 3 == 1 { (i % 50) * (i % 50 % 4 + 1) } else { 0 });
+        assert_eq!(u32s(&result(&bench, Engine::CpuJit).unwrap().0[0]), sums.collect::<Vec<u32>>());
+    }
+}
+
 #[test]
 fn threads_that_grow_by_wide_constants_agree() {
     for by in [0x1_0000_0001, 1 << 32, 0x1_8000_0000, 1 << 63, u64::MAX, 3] {

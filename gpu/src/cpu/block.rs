@@ -104,8 +104,9 @@ pub struct Block<'a, 'g> {
     /// Where in the grid the block is, and the slots of frames that tell.
     at: [u32; 3],
     numbers: Vec<(u32, u8)>,
-    /// The warps that machine code takes at once.
+    /// The warps that machine code takes at once, and whether these are all of them with all their lanes.
     seats: Vec<Seat>,
+    all_seated: bool,
 }
 
 /// The machine has not the memory for one block.
@@ -139,8 +140,9 @@ impl<'a, 'g> Block<'a, 'g> {
         let zeros = |bytes: u64| {
             usize::try_from(bytes).ok().and_then(AlignedBytes::zeros).ok_or(NoRoom { bytes: shared + local })
         };
-        let mut block = zeros(params.len() as u64)?;
-        block.copy_from_slice(params);
+        // Machine code takes it that all parameters are there.
+        let mut block = zeros(u64::from(kernel.param_bytes).max(params.len() as u64))?;
+        block[..params.len()].copy_from_slice(params);
         let private = Private {
             shared: zeros(shared)?,
             local: zeros(local)?,
@@ -172,6 +174,7 @@ impl<'a, 'g> Block<'a, 'g> {
             at: [0; 3],
             numbers: kernel.fills.iter().filter_map(block_number).collect(),
             seats: Vec::new(),
+            all_seated: false,
         })
     }
 
@@ -338,15 +341,18 @@ impl<'a, 'g> Block<'a, 'g> {
         (self.executed, self.reported) = (0, 0);
         self.private.print_work = 0;
         self.at = self.extents.block_at(number);
-        for warp in &mut self.warps {
-            match unit {
-                Some(unit) => warp.frame.clear_some(&unit.early_slots, unit.early_preds),
-                None => warp.frame.clear(self.kernel.registers as usize),
+        match unit {
+            // Machine code takes all warps from the start, so they are set up once they come apart.
+            Some(unit) if unit.is_early() => {
+                let frames = self.warps.iter_mut().map(|warp| &mut warp.frame);
+                frames.for_each(|frame| frame.clear_some(&unit.early_slots, unit.early_preds));
             }
-        }
-        // Where machine code takes all warps from the start, they are set up once they come apart.
-        if unit.is_none() {
-            self.set_up(0);
+            Some(_) => {}
+            None => {
+                let registers = self.kernel.registers as usize;
+                self.warps.iter_mut().for_each(|warp| warp.frame.clear(registers));
+                self.set_up(0);
+            }
         }
     }
 

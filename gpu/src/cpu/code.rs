@@ -551,8 +551,7 @@ impl Code {
         Code { kind, guard: NONE, negated: false, d: NONE, e: NONE, a: NONE, b: NONE, c: NONE, imm: 0, line }
     }
 
-    /// Whether it leads back to the head of a loop that strides through memory: there a warp makes way for the next after
-    /// a while (`decode/strides.rs`).
+    /// Whether it leads back to the head of a loop that strides, where warps make way for others (`decode/strides.rs`).
     pub fn strides(&self) -> bool {
         matches!(self.kind, Kind::Branch(_)) && self.imm != 0
     }
@@ -593,6 +592,7 @@ pub struct Kernel {
     pub renamed: u32,
     pub preds: u32,
     pub fills: Vec<(u32, Fill)>,
+    pub param_bytes: u32,
     pub shared_bytes: u64,
     pub local_bytes: u64,
     /// Where dynamic shared memory begins.

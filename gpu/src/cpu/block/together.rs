@@ -18,6 +18,7 @@ impl Block<'_, '_> {
     pub(super) fn together(&mut self, n: usize, native: &Native, context: &mut Context) -> (usize, u32) {
         let pc = self.warps[n].pc;
         self.seats.clear();
+        self.all_seated = false;
         for warp in self.warps[n..].iter_mut().take_while(|warp| warp.is_together_at(pc)) {
             self.seats.push(context.seat(&mut warp.frame, warp.mask, warp.first_thread));
         }
@@ -31,8 +32,8 @@ impl Block<'_, '_> {
     /// Runs a region for the warps in the seats. Gives how many had a turn.
     fn call(&mut self, native: &Native, context: &mut Context) -> usize {
         context.turn(TURN, self.makes_way);
-        // SAFETY: the context was made for this block and kernel and the seats for the frames of its warps, all of
-        // them borrowed mutably and not touched since; the unit is borrowed, so alive.
+        // SAFETY: the context was made for this block and kernel, which has all its parameters, and the seats for the
+        // frames of its warps, which stay where they are; all of them are borrowed mutably, and the unit is, so it lives.
         unsafe { native.call(context, &mut self.seats) }
     }
 
@@ -65,12 +66,7 @@ impl Block<'_, '_> {
         context: &mut Context,
         on: &mut impl FnMut(u64) -> bool,
     ) -> Result<Option<usize>, Halt> {
-        let threads = self.extents.threads();
-        self.seats.clear();
-        for warp in &mut self.warps {
-            let mask = lanes(threads, warp.first_thread);
-            self.seats.push(context.seat(&mut warp.frame, mask, warp.first_thread));
-        }
+        self.seat_all(context);
         let mut pc = 0;
         loop {
             let Some(native) = unit.at(pc) else {
@@ -93,6 +89,19 @@ impl Block<'_, '_> {
         }
     }
 
+    /// Seats all warps with all their lanes, unless they have kept their seats from the block before.
+    fn seat_all(&mut self, context: &Context) {
+        if std::mem::replace(&mut self.all_seated, true) {
+            return;
+        }
+        let threads = self.extents.threads();
+        self.seats.clear();
+        for warp in &mut self.warps {
+            let mask = lanes(threads, warp.first_thread);
+            self.seats.push(context.seat(&mut warp.frame, mask, warp.first_thread));
+        }
+    }
+
     /// Where all warps go on after their turns, if all had one and it ended at the same place, and what they have executed.
     /// They go on nowhere if that was an exit.
     fn kept_step(&self, ran: usize) -> Option<(Option<u32>, u64)> {
@@ -107,7 +116,7 @@ impl Block<'_, '_> {
             return Some((Some(first.pc), executed));
         }
         let i = self.kernel.codes.get(first.pc as usize)?;
-        let next = (i.kind != Kind::Exit).then_some(first.pc + 1);
+        let next = (!matches!(i.kind, Kind::Exit)).then_some(first.pc + 1);
         is_for_all(self.kernel, i).then(|| (next, executed + self.seats.len() as u64))
     }
 }

@@ -150,6 +150,7 @@ pub fn decode(module: &Module, function: &Function, addresses: Addresses) -> Res
         renamed: 0,
         preds: 0,
         fills: Vec::new(),
+        param_bytes: function.param_bytes(),
         shared_bytes: 0,
         local_bytes: 0,
         dynamic_start: 0,

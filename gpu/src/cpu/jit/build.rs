@@ -80,8 +80,6 @@ struct Builder<'a, 'f> {
     shadow: u32,
     loads: bool,
     next: Block,
-    /// Which of the seats has its turn.
-    index: Value,
     /// Where the seat after it gets its own.
     follow: Block,
 }
@@ -112,7 +110,6 @@ pub fn build(
     let (turn, bail, next, follow) =
         (ops.b.create_block(), ops.b.create_block(), ops.b.create_block(), ops.b.create_block());
     let seat = ops.b.append_block_param(turn, I64);
-    let index = ops.b.append_block_param(turn, I32);
     let shared = Shared {
         pass: ops.b.declare_var(I32),
         count: ops.b.declare_var(I32),
@@ -166,7 +163,6 @@ pub fn build(
         shadow: 0,
         loads,
         next,
-        index,
         follow,
     };
     let region = builder.region(turn);
@@ -190,8 +186,8 @@ impl Builder<'_, '_> {
     }
 
     fn region(&mut self, turn: Block) -> Option<Region> {
-        let (seats, first) = (self.e.field(Field::Seats), self.e.ops.b.ins().iconst(I32, 0));
-        self.e.ops.b.ins().jump(turn, &[seats.into(), first.into()]);
+        let seats = self.e.field(Field::Seats);
+        self.e.ops.b.ins().jump(turn, &[seats.into()]);
         self.e.ops.b.switch_to_block(turn);
         self.enter();
         let head = self.e.ops.b.create_block();

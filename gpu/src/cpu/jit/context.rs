@@ -41,9 +41,9 @@ pub struct Context {
     pub shared_len: u64,
     pub params: *mut u8,
     pub params_len: u64,
-    /// The warps, and how many of them there are.
+    /// The warps, and where they end.
     seats: *mut Seat,
-    count: u32,
+    seats_end: *mut Seat,
     /// Instructions that each may still execute.
     budget: u32,
     /// Instructions after which a warp makes way at the head of a loop that strides through memory.
@@ -109,7 +109,7 @@ impl Context {
             params: private.params.as_mut_ptr(),
             params_len: private.params.len() as u64,
             seats: std::ptr::null_mut(),
-            count: 0,
+            seats_end: std::ptr::null_mut(),
             budget: 0,
             stretch: 0,
             block,
@@ -131,7 +131,8 @@ impl Context {
     }
 
     pub(super) fn place(&mut self, seats: &mut [Seat]) {
-        (self.seats, self.count) = (seats.as_mut_ptr(), seats.len() as u32);
+        let all = seats.as_mut_ptr_range();
+        (self.seats, self.seats_end) = (all.start, all.end);
     }
 }
 
@@ -148,7 +149,7 @@ pub enum Field {
     Params,
     ParamsLen,
     Seats,
-    Count,
+    SeatsEnd,
     Budget,
     Stretch,
     /// Of three numbers, the first.
@@ -169,7 +170,7 @@ pub const SEAT_SIZE: i64 = size_of::<Seat>() as i64;
 impl Field {
     pub fn is_wide(self) -> bool {
         match self {
-            Field::Count | Field::Budget | Field::Stretch | Field::Block => false,
+            Field::Budget | Field::Stretch | Field::Block => false,
             Field::Mask | Field::Executed | Field::Pc | Field::MadeWay => false,
             Field::Shadow
             | Field::Known
@@ -178,7 +179,7 @@ impl Field {
             | Field::ViewCount
             | Field::Reached
             | Field::Shared => true,
-            Field::SharedLen | Field::Params | Field::ParamsLen | Field::Seats => true,
+            Field::SharedLen | Field::Params | Field::ParamsLen | Field::Seats | Field::SeatsEnd => true,
             Field::Slots | Field::Preds | Field::Local => true,
         }
     }
@@ -209,7 +210,7 @@ impl Field {
             Field::Params => offset_of!(Context, params),
             Field::ParamsLen => offset_of!(Context, params_len),
             Field::Seats => offset_of!(Context, seats),
-            Field::Count => offset_of!(Context, count),
+            Field::SeatsEnd => offset_of!(Context, seats_end),
             Field::Budget => offset_of!(Context, budget),
             Field::Stretch => offset_of!(Context, stretch),
             Field::Block => offset_of!(Context, block),

@@ -37,7 +37,8 @@ pub const UNIT_SIZE_MAX: usize = 1 << 18;
 /// The same of one region, since large ones take longer for each.
 pub const REGION_SIZE_MAX: usize = 1 << 16;
 
-type Entry = unsafe extern "C" fn(*mut Context) -> u32;
+/// Gives the seat after the last one that had its turn.
+type Entry = unsafe extern "C" fn(*mut Context) -> *mut Seat;
 
 /// A region that can be called.
 pub struct Native {
@@ -51,12 +52,13 @@ impl Native {
     ///
     /// # Safety
     /// The seats' pointers must be those of the warps' own frames and the context's those of their block, with as many
-    /// slots, predicates and slots of shadow as the kernel and the region say; nobody else may use frames and block
-    /// meanwhile; and the unit must be alive.
+    /// slots, predicates, bytes of parameters and slots of shadow as the kernel and the region say; nobody else may use
+    /// frames and block meanwhile; and the unit must be alive.
     pub unsafe fn call(&self, context: &mut Context, seats: &mut [Seat]) -> usize {
         context.place(seats);
         // SAFETY: the function was made for this signature, and the caller answers for the pointers.
-        unsafe { (self.entry)(context) as usize }
+        let after = unsafe { (self.entry)(context) };
+        (after.addr() - seats.as_ptr().addr()) / size_of::<Seat>()
     }
 }
 
@@ -163,6 +165,11 @@ impl Unit {
         Some(Unit { begins, regions, shadow, sites, early_slots, early_preds, module: Some(module) })
     }
 
+    /// Whether a thread may read anything before it has written it.
+    pub fn is_early(&self) -> bool {
+        self.early_preds || !self.early_slots.is_empty()
+    }
+
     /// The region that begins at this instruction.
     #[inline(always)]
     pub fn at(&self, pc: u32) -> Option<&Native> {
@@ -215,7 +222,7 @@ fn define(
 ) -> Option<(FuncId, Region)> {
     let mut signature = module.make_signature();
     signature.params.push(AbiParam::new(I64));
-    signature.returns.push(AbiParam::new(I32));
+    signature.returns.push(AbiParam::new(I64));
     let mut function = Function::new();
     function.func.signature = signature.clone();
     let mut builder = FunctionBuilderContext::new();

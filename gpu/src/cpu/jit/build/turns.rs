@@ -30,13 +30,17 @@ impl Builder<'_, '_> {
     pub(super) fn turns(&mut self, turn: Block) {
         self.e.ops.b.switch_to_block(self.follow);
         let done = self.e.ops.b.create_block();
-        let after = self.e.ops.b.ins().iadd_imm_u(self.index, 1);
-        let seat = self.e.ops.b.ins().iadd_imm_u(self.e.seat, SEAT_SIZE);
-        let count = self.e.field(Field::Count);
-        let more = self.e.ops.b.ins().icmp(IntCC::UnsignedLessThan, after, count);
-        self.e.ops.b.ins().brif(more, turn, &[seat.into(), after.into()], done, &[]);
+        let after = self.after();
+        let end = self.e.field(Field::SeatsEnd);
+        let more = self.e.ops.b.ins().icmp(IntCC::UnsignedLessThan, after, end);
+        self.e.ops.b.ins().brif(more, turn, &[after.into()], done, &[]);
         self.e.ops.b.switch_to_block(done);
         self.e.ops.b.ins().return_(&[after]);
+    }
+
+    /// The seat after this one.
+    fn after(&mut self) -> Value {
+        self.e.ops.b.ins().iadd_imm_u(self.e.seat, SEAT_SIZE)
     }
 
     /// Tells what the warp has come to; then the next one follows, if this one's turn is over.
@@ -49,8 +53,8 @@ impl Builder<'_, '_> {
             self.e.ops.b.ins().jump(self.follow, &[]);
             return;
         }
-        let ran = self.e.ops.b.ins().iadd_imm_u(self.index, 1);
-        self.e.ops.b.ins().return_(&[ran]);
+        let after = self.after();
+        self.e.ops.b.ins().return_(&[after]);
     }
 
     /// The warp goes on at an instruction, which may be one that ends its turn.

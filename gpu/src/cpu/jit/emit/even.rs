@@ -127,7 +127,7 @@ impl Emitter<'_, '_> {
             let room = self.ops.b.ins().isub(room, most);
             let numbers = self.ops.b.ins().ushr_imm_u(room, i64::from(row.size.trailing_zeros()));
             let count = self.ops.b.ins().iadd_imm_u(numbers, 1);
-            let remembers = self.field(Field::Remembers);
+            let remembers = self.field_here(Field::Remembers);
             let count = self.ops.b.ins().band(count, remembers);
             let skip = self.ops.b.ins().isub(piece.start, piece.base);
             let all = self.field(Field::Known);

@@ -174,12 +174,12 @@ impl Emitter<'_, '_> {
         };
         let by = self.ops.b.ins().iconst(I32, i64::from(WINDOW_BITS));
         let index = self.ops.b.ins().ushr(any, by);
-        let count = self.field(Field::ViewCount);
+        let count = self.field_here(Field::ViewCount);
         let beyond = self.ops.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, count);
         self.bail_if(beyond);
         let size = self.ops.b.ins().iconst(I64, VIEW.size);
         let at = self.ops.b.ins().imul(index, size);
-        let views = self.field(Field::Views);
+        let views = self.field_here(Field::Views);
         let view = self.ops.b.ins().iadd(views, at);
         if write {
             let writable = self.ops.b.ins().load(I8, fixed_within(), view, VIEW.writable);
@@ -290,12 +290,23 @@ impl Emitter<'_, '_> {
             let at = self.check_even(area, first, stride, size, write);
             return Places::even(at, stride);
         }
+        if let Some(at) = self.parameter(i, area, size) {
+            return Places::even(at, 0);
+        }
         let active = self.pass().active.clone();
         if area == Area::Shared && i.c == 1 && i.a != NONE && self.classes.varying(i.a) {
             return self.check_shared(i, size, &active);
         }
         let addresses = self.addresses(i);
         self.check(area, addresses, size, write, &active)
+    }
+
+    /// Where a parameter is that every launch has, aligned.
+    fn parameter(&mut self, i: &Code, area: Area, size: i64) -> Option<Value> {
+        let inside = i.imm >= 0 && i.imm + size <= i64::from(self.kernel.param_bytes) && i.imm % size == 0;
+        let known = area == Area::Param && i.a == NONE && inside;
+        let start = known.then(|| self.field(Field::Params))?;
+        Some(self.ops.b.ins().iadd_imm_s(start, i.imm))
     }
 
     /// The check of addresses of 32 bits in shared memory, which is never larger than these can tell.

@@ -168,9 +168,18 @@ pub fn fixed() -> MemFlagsData {
 
 impl Emitter<'_, '_> {
     pub fn field(&mut self, field: Field) -> Value {
+        self.field_by(field, fixed())
+    }
+
+    /// The same, read there and then: what is read once for all warps keeps a register from what they use more often.
+    pub fn field_here(&mut self, field: Field) -> Value {
+        self.field_by(field, own().with_readonly())
+    }
+
+    fn field_by(&mut self, field: Field, flags: MemFlagsData) -> Value {
         let ty = if field.is_wide() { I64 } else { I32 };
         let of = if field.is_of_seat() { self.seat } else { self.context };
-        self.ops.b.ins().load(ty, fixed(), of, field.offset())
+        self.ops.b.ins().load(ty, flags, of, field.offset())
     }
 
     /// The variables of a register, declared at first use.
