@@ -213,7 +213,7 @@ impl Warp {
         seat.executed
     }
 
-    /// Executes the instruction that ends the turn of a warp whose lanes are together.
+    /// Executes the instruction that ends the turn of a warp whose lanes are together, and all take part in it.
     pub fn end_turn(&mut self, i: &Code) {
         match i.kind {
             Kind::Barrier { what, negate } => {

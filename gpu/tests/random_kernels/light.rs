@@ -90,7 +90,25 @@ fn light_statement(w: &mut Writer) -> String {
     let (by, limits) = (w.rng.u8(0..34), w.pick(&["31", "0", "0x1c03", "0x181f", "0x1007"]));
     let (how, vote) = (w.pick(&["up", "down", "bfly", "idx"]), w.pick(&["all", "any", "uni"]));
     let (members, no) = (w.pick(&["0xffffffff", "0xffff", "0xf0f0f0f0"]), w.pick(&["", "!"]));
-    let line = match w.rng.u8(0..30) {
+    let (some, sign) = (w.pick(&["lt", "ge", "eq", "ne"]), w.pick(&["u", "s"]));
+    let line = match w.rng.u8(0..37) {
+        30 => {
+            format!("setp.{some}.u32 %q, %t, {}; @%q exit;", w.pick(&["0", "1", "3", "16", "32", "64", "70"]))
+        }
+        31 => format!(
+            "mov.u32 %x, %ctaid.x; setp.{some}.u32 %q, %x, {}; @{no}%q exit;",
+            w.pick(&["1", "2", "9"])
+        ),
+        32 => format!("and.b32 %x, %r{a}, 63; shfl.sync.{how}.b32 %r{a}, %r{b}, %x, {limits}, 0xffffffff;"),
+        33 => format!(
+            "shfl.sync.{how}.b32 %r{a}|%q, %r{b}, %r{a}, %r{b}, 0xffffffff; selp.b32 %r{b}, %r{a}, %t, %q;"
+        ),
+        34 => format!("redux.sync.{}.{sign}32 %r{a}, %r{b}, {members};", w.pick(&["add", "min", "max"])),
+        35 => format!("redux.sync.{}.b32 %r{a}, %r{b}, {members};", w.pick(&["and", "or", "xor"])),
+        36 => format!(
+            "activemask.b32 %x; add.u32 %r{a}, %r{a}, %x; {};",
+            w.pick(&["membar.gl", "fence.acq_rel.cta"])
+        ),
         28 => format!(
             "and.b32 %x, %r{a}, 28; cvt.u64.u32 %y, %x; add.u64 %y, %y, %sums; atom.add.u32 %r{b}, [%y], %r{a};"
         ),

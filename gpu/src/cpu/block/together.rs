@@ -45,11 +45,11 @@ impl Block<'_, '_> {
             let executed = warp.came_to(&self.seats[at], &native.region);
             left = TURN - executed;
             self.executed += u64::from(executed);
-            let i = &self.kernel.codes[warp.pc as usize];
-            if self.seats[at].made_way() {
+            let seat = &self.seats[at];
+            if seat.made_way() {
                 left = 0;
-            } else if left > 0 && executed > 0 && i.ends_turn() {
-                warp.end_turn(i);
+            } else if left > 0 && executed > 0 && seat.ended() {
+                warp.end_turn(&self.kernel.codes[warp.pc as usize]);
                 self.executed += 1;
                 left = 0;
                 self.stopped(n + at);
@@ -106,9 +106,9 @@ impl Block<'_, '_> {
     /// They go on nowhere if that was an exit.
     fn kept_step(&self, ran: usize) -> Option<(Option<u32>, u64)> {
         let first = &self.seats[0];
-        let alike = |seat: &Seat| seat.pc == first.pc && seat.made_way() == first.made_way();
-        let ended = |seat: &Seat| alike(seat) && (1..TURN).contains(&seat.executed);
-        if ran < self.seats.len() || !self.seats.iter().all(ended) {
+        let is_over = |seat: &Seat| seat.made_way() && first.made_way() || seat.ended() && first.ended();
+        let alike = |seat: &Seat| seat.pc == first.pc && (1..TURN).contains(&seat.executed);
+        if ran < self.seats.len() || !self.seats.iter().all(|seat| is_over(seat) && alike(seat)) {
             return None;
         }
         let executed = self.seats.iter().map(|seat| u64::from(seat.executed)).sum::<u64>();
@@ -121,16 +121,15 @@ impl Block<'_, '_> {
     }
 }
 
-/// Whether an instruction ends the turns of all warps, and all may go on once they have come to it.
+/// Whether all warps may go on once their turns have ended with an instruction.
 fn is_for_all(kernel: &Kernel, i: &Code) -> bool {
     let constant = |slot: u32| {
         let at = kernel.fills.binary_search_by_key(&slot, |(slot, _)| *slot);
         at.is_ok_and(|at| matches!(kernel.fills[at].1, Fill::Word(_)))
     };
-    let all = match i.kind {
+    match i.kind {
         Kind::Exit => true,
         Kind::Barrier { what: Barrier::Sync, .. } => i.b == NONE && (i.a == NONE || constant(i.a)),
         _ => false,
-    };
-    all && i.ends_turn()
+    }
 }

@@ -17,15 +17,16 @@
 
 mod back;
 mod detour;
+mod exits;
 mod finish;
 mod results;
 mod settle;
 mod turns;
 
-use self::{back::WayBack, turns::Turn};
+use self::back::WayBack;
 use super::{
     class::Classes,
-    context::Field,
+    context::{Field, Turn},
     effects::{Effects, Reg},
     emit::{Emitter, NARROW, Ops, Val, WIDE, may_be_large, may_wrap, own, scalar},
     flow::Flow,
@@ -360,8 +361,8 @@ impl Builder<'_, '_> {
         let count = self.e.ops.b.use_var(self.shared.count);
         let count = self.e.ops.b.ins().iadd_imm_u(count, i64::from(len));
         self.e.ops.b.def_var(self.shared.count, count);
-        let is_branch = matches!(last.kind, Kind::Branch(_));
-        let body_end = if is_branch { block.end - 1 } else { stores };
+        let is_way = matches!(last.kind, Kind::Branch(_) | Kind::Exit);
+        let body_end = if is_way { block.end - 1 } else { stores };
         let mut acted = false;
         for n in block.start..body_end {
             let i = &kernel.codes[n as usize];
@@ -372,7 +373,7 @@ impl Builder<'_, '_> {
             self.e.instruction(i)?;
             acted |= matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. });
         }
-        if acted && (is_branch || self.goes_on(b)) {
+        if acted && (is_way || self.goes_on(b)) {
             self.settle(b, body_end, len);
         }
         if stores < block.end {
@@ -396,6 +397,11 @@ impl Builder<'_, '_> {
             Kind::Branch(target) => {
                 let to = self.edge(b, target, last.strides())?;
                 self.e.ops.b.ins().jump(to, &[]);
+            }
+            Kind::Exit => {
+                self.pass_exit(b, last);
+                let on = self.edge(b, block.end, false)?;
+                self.e.ops.b.ins().jump(on, &[]);
             }
             _ => {
                 let on = self.edge(b, block.end, false)?;

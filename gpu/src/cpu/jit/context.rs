@@ -70,7 +70,7 @@ impl Room {
     }
 }
 
-/// One warp's place in a run of a region. Generated code writes `executed` and `pc`, and reads the rest.
+/// One warp's place in a run of a region. Generated code writes `executed`, `pc` and `turn`, and reads the rest.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Seat {
@@ -83,13 +83,29 @@ pub struct Seat {
     /// Instructions executed, and the one to go on with, or [`super::region::BAILED`].
     pub executed: u32,
     pub pc: u32,
-    /// Whether the turn is over without an instruction that ends it: the warp made way.
-    made_way: u32,
+    /// A [`Turn`].
+    turn: u32,
+}
+
+/// What has become of a warp's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Turn {
+    /// It goes on, elsewhere.
+    On,
+    /// All lanes have come to an instruction that ends it: a barrier, or an exit that all of them take.
+    Ends,
+    /// The warp makes way for the next.
+    MadeWay,
 }
 
 impl Seat {
     pub fn made_way(&self) -> bool {
-        self.made_way != 0
+        self.turn == Turn::MadeWay as u32
+    }
+
+    pub fn ended(&self) -> bool {
+        self.turn == Turn::Ends as u32
     }
 }
 
@@ -122,7 +138,7 @@ impl Context {
     pub fn seat(&self, frame: &mut Frame, mask: u32, first_thread: usize) -> Seat {
         let (slots, preds) = frame.pointers();
         let local = self.all_local.wrapping_add(first_thread * self.local_stride);
-        Seat { slots, preds, local, mask, executed: 0, pc: 0, made_way: 0 }
+        Seat { slots, preds, local, mask, executed: 0, pc: 0, turn: Turn::On as u32 }
     }
 
     /// How much of a turn each warp has left, and how much when it may end at the head of a loop that strides.
@@ -161,7 +177,7 @@ pub enum Field {
     Mask,
     Executed,
     Pc,
-    MadeWay,
+    Turn,
 }
 
 /// Bytes from one seat to the next.
@@ -171,7 +187,7 @@ impl Field {
     pub fn is_wide(self) -> bool {
         match self {
             Field::Budget | Field::Stretch | Field::Block => false,
-            Field::Mask | Field::Executed | Field::Pc | Field::MadeWay => false,
+            Field::Mask | Field::Executed | Field::Pc | Field::Turn => false,
             Field::Shadow
             | Field::Known
             | Field::Remembers
@@ -193,7 +209,7 @@ impl Field {
                 | Field::Mask
                 | Field::Executed
                 | Field::Pc
-                | Field::MadeWay
+                | Field::Turn
         )
     }
 
@@ -220,7 +236,7 @@ impl Field {
             Field::Mask => offset_of!(Seat, mask),
             Field::Executed => offset_of!(Seat, executed),
             Field::Pc => offset_of!(Seat, pc),
-            Field::MadeWay => offset_of!(Seat, made_way),
+            Field::Turn => offset_of!(Seat, turn),
         };
         offset as i32
     }

@@ -1,6 +1,6 @@
 //! How control and values flow through a kernel.
 //!
-//! Owns: basic blocks, and which registers are live where. A block ends where others may jump to, at branches, around
+//! Owns: basic blocks, and which registers are live where. A block ends where others may jump to, at branches and exits, around
 //! instructions that are left to the interpreter or need a whole warp, and after stores: no load follows a store within
 //! a block.
 //! Never: generates code.
@@ -188,7 +188,7 @@ fn is_native(kernel: &Kernel, i: &Code, effects: &Effects, widths: &[u8]) -> boo
 }
 
 fn is_joint(i: &Code) -> bool {
-    matches!(i.kind, Kind::Atomic { .. } | Kind::Shuffle(_) | Kind::Vote { .. })
+    matches!(i.kind, Kind::Atomic { .. } | Kind::Shuffle(_) | Kind::Vote { .. } | Kind::Redux { .. })
 }
 
 fn blocks(codes: &[Code], native: &[bool]) -> (Vec<Block>, Vec<u32>) {
@@ -205,6 +205,7 @@ fn blocks(codes: &[Code], native: &[bool]) -> (Vec<Block>, Vec<u32>) {
                 leads[n] = true;
                 leads[n + 1] = true;
             }
+            Kind::Exit => leads[n + 1] = true,
             _ if store(i) && codes.get(n + 1).is_some_and(|next| !store(next)) => leads[n + 1] = true,
             _ => {}
         }

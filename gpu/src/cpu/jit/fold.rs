@@ -115,7 +115,7 @@ fn sources(i: &mut Code) -> Vec<&mut u32> {
         Kind::Bits(BitOp::Bfe { .. }) => vec![&mut i.b, &mut i.c],
         Kind::Bits(BitOp::Bfi { .. }) => vec![&mut i.c, &mut i.e],
         Kind::Bits(BitOp::Prmt(_) | BitOp::Shf { .. }) => vec![&mut i.c],
-        Kind::Vote { .. } | Kind::Int(IntOp::Shl | IntOp::Shr, _) => vec![&mut i.b],
+        Kind::Vote { .. } | Kind::Redux { .. } | Kind::Int(IntOp::Shl | IntOp::Shr, _) => vec![&mut i.b],
         _ => Vec::new(),
     }
 }

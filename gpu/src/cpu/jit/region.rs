@@ -7,7 +7,8 @@
 //! stores come last, and everything by which lanes see each other stands between regions. A *wide* region takes all lanes
 //! in one pass, so they may see each other in it, and may store and go on: what is written is then *settled*, and undoing leads back to there, no further.
 //!
-//! Never: takes a branch on which lanes differ; one on which they may well differ ends a region.
+//! Never: takes a branch on which lanes differ; one on which they may well differ ends a region. Nor an exit: lanes leave
+//! between regions.
 //! Limits: [`REGION_CODES_MAX`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
@@ -94,7 +95,7 @@ impl Plan {
     /// The region that begins with this block; `None` if there is nothing to translate.
     pub fn grow(kernel: &Kernel, flow: &Flow, classes: &Classes, entry: usize, wide: bool) -> Option<Plan> {
         let first = &flow.blocks[entry];
-        let only_branch = diverges(kernel, classes, first.start);
+        let only_branch = diverges(kernel, classes, first.start) || is_exit(kernel, first.start);
         let ends = |b: usize| flow.blocks[b].stop || flow.blocks[b].joint && !wide;
         if ends(entry) || only_branch || first.end - first.start > REGION_CODES_MAX {
             return None;
@@ -149,15 +150,21 @@ impl Plan {
     }
 }
 
-/// Whether an instruction is a branch that some lanes may well take and others not. One on which they nearly always
-/// agree is followed; should they not, the region bails.
+/// Whether an instruction is a branch or an exit that some lanes may well take and others not. One on which they nearly
+/// always agree is followed; should they not, the region bails, or ends there.
 pub fn diverges(kernel: &Kernel, classes: &Classes, pc: u32) -> bool {
     let i = &kernel.codes[pc as usize];
     is_varying(kernel, classes, pc) && !classes.agreeable(kernel.slots + i.guard)
 }
 
-/// Whether an instruction is a branch whose condition may differ from lane to lane.
+/// Whether an instruction is a branch or an exit whose condition may differ from lane to lane.
 pub fn is_varying(kernel: &Kernel, classes: &Classes, pc: u32) -> bool {
     let i = &kernel.codes[pc as usize];
-    matches!(i.kind, Kind::Branch(_)) && i.guard != NONE && classes.varying(kernel.slots + i.guard)
+    let parts = matches!(i.kind, Kind::Branch(_) | Kind::Exit);
+    parts && i.guard != NONE && classes.varying(kernel.slots + i.guard)
+}
+
+/// Whether an instruction is an exit: no region begins with one, for it would end where it begins.
+fn is_exit(kernel: &Kernel, pc: u32) -> bool {
+    kernel.codes[pc as usize].kind == Kind::Exit
 }

@@ -20,8 +20,8 @@ impl Builder<'_, '_> {
     /// Whether an instruction of a wide region may lead back to where it was last settled.
     pub(super) fn bails(&self, i: &Code) -> bool {
         match i.kind {
-            Kind::Load { .. } | Kind::Store { .. } | Kind::Atomic { .. } | Kind::Exit => true,
-            Kind::Shuffle(_) | Kind::Vote { .. } => true,
+            Kind::Load { .. } | Kind::Store { .. } | Kind::Atomic { .. } => true,
+            Kind::Redux { .. } => true,
             _ => may_be_large(i) || may_wrap(i),
         }
     }

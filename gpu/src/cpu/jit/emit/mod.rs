@@ -70,6 +70,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         Kind::Carry(..) => true,
         // Lanes of one region are in step, and stores come after loads or are done where they stand.
         Kind::PredNot | Kind::Tag(_) | Kind::Untag(_) | Kind::Nothing | Kind::WarpSync => true,
+        Kind::Fence => true,
         Kind::Convert(how) => convert::how_converted(how).is_some(),
         Kind::ConvertPair { mode, .. } => mode == Mode::Rn,
         Kind::Load { bits: 128, .. } | Kind::Store { bits: 128, .. } => false,
@@ -79,11 +80,11 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
             let writable = matches!(i.kind, Kind::Load { .. }) || !matches!(area, Area::Param | Area::Const);
             stored && writable
         }
-        // A branch ends a region, or is followed within it; an exit is passed by where nobody takes it.
+        // A branch ends a region, or is followed within it; an exit is gone past where nobody takes it.
         Kind::Branch(_) => true,
         Kind::Exit => i.guard != NONE,
-        Kind::Shuffle(_) | Kind::Vote { .. } => {
-            i.guard == NONE && collective::translates_collective(kernel, i)
+        Kind::Shuffle(_) | Kind::Vote { .. } | Kind::Redux { .. } | Kind::Activemask => {
+            collective::translates_collective(kernel, i)
         }
         Kind::Atomic { area, op, ty } => atomic::translates_atomic(area, op, ty),
         Kind::Slct { .. }
@@ -91,8 +92,6 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::Clock { .. }
         | Kind::InSpace(_)
         | Kind::Match { .. }
-        | Kind::Redux { .. }
-        | Kind::Activemask
         | Kind::Barrier { .. }
         | Kind::Trap
         | Kind::Astray
@@ -114,8 +113,7 @@ pub fn translates(kernel: &Kernel, i: &Code) -> bool {
         | Kind::TileTranspose
         | Kind::Copy { .. }
         | Kind::Object { .. }
-        | Kind::Print
-        | Kind::Fence => false,
+        | Kind::Print => false,
     }
 }
 
@@ -297,7 +295,7 @@ impl Emitter<'_, '_> {
         self.put(reg, &val);
     }
 
-    /// Translates one instruction that is no branch; `None` if that is not possible. Stores and atomic operations are
+    /// Translates one instruction that is neither branch nor exit; `None` if that is not possible. Stores and atomic operations are
     /// for passes over a whole warp only.
     pub fn instruction(&mut self, i: &Code) -> Option<()> {
         // Of registers that grow evenly only the base is kept; vectors are made of it where somebody needs them.
@@ -405,9 +403,13 @@ impl Emitter<'_, '_> {
             }
             Kind::Store { area, bits } => self.under_guard(i, |this| this.store_now(i, area, bits)),
             Kind::Atomic { area, op, ty } => self.under_guard(i, |this| this.atomic(i, area, op, ty)),
-            Kind::Shuffle(op) => self.shuffle(i, op)?,
+            Kind::Shuffle(op) => self.shuffle(i, op),
             Kind::Vote { op, negate } => self.vote(i, op, negate)?,
-            Kind::Exit => self.stay(i),
+            Kind::Redux { op, signed } => self.reduce(i, op, signed)?,
+            Kind::Activemask => self.active_lanes(i),
+            Kind::Fence => {
+                self.ops.b.ins().fence();
+            }
             Kind::Nothing | Kind::WarpSync => {}
             _ => return None,
         }
@@ -439,11 +441,10 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// Goes past an exit that nobody takes.
-    fn stay(&mut self, i: &Code) {
+    /// Whether any lane may take an exit: not zero.
+    pub fn leaving(&mut self, i: &Code) -> Value {
         let Some(ends) = self.ends.get(&(self.kernel.slots + i.guard)).copied() else {
-            let leaving = self.guard_bits(i);
-            return self.bail_if(leaving);
+            return self.guard_bits(i);
         };
         let all = if i.negated {
             let all = self.ops.b.ins().band(ends.first, ends.last);
@@ -451,8 +452,7 @@ impl Emitter<'_, '_> {
         } else {
             self.ops.b.ins().bor(ends.first, ends.last)
         };
-        let leaving = self.ops.b.ins().bor(all, ends.wraps);
-        self.bail_if(leaving);
+        self.ops.b.ins().bor(all, ends.wraps)
     }
 
     /// The active lanes in which an instruction's guard holds, as bits; nobody's are zero.

@@ -1,0 +1,31 @@
+//! Exits on the way.
+//!
+//! Owns: what a region does at an exit that lanes may take: it goes past where none does. Where some do it ends there, and
+//! they leave once it has; but in passes of a few lanes, of which others may have gone past, it bails.
+//! Never: takes a lane out of a warp.
+//! Tests: `gpu/tests/cpu_engines.rs`.
+
+use super::{super::region::Exit, Builder};
+use crate::cpu::code::Code;
+use cranelift_codegen::ir::InstBuilder;
+
+impl Builder<'_, '_> {
+    /// Goes past the exit that ends a block if no lane takes it.
+    pub(super) fn pass_exit(&mut self, b: usize, exit: &Code) {
+        let leaving = self.e.leaving(exit);
+        if !self.plan.wide && self.varying(self.e.kernel.slots + exit.guard) {
+            return self.e.bail_if(leaving);
+        }
+        let (ends, on) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
+        self.e.ops.b.ins().brif(leaving, ends, &[], on, &[]);
+        self.e.ops.b.switch_to_block(ends);
+        self.e.ops.b.set_cold_block(ends);
+        // The exit itself is counted by whoever executes it.
+        let count = self.e.ops.b.use_var(self.shared.count);
+        let count = self.e.ops.b.ins().iadd_imm_s(count, -1);
+        self.e.ops.b.def_var(self.shared.count, count);
+        let stub = self.exit(Exit::to(self.e.flow.blocks[b].end - 1, b));
+        self.e.ops.b.ins().jump(stub, &[]);
+        self.e.ops.b.switch_to_block(on);
+    }
+}
