@@ -114,6 +114,39 @@ fn random_programs_agree() {
     }
 }
 
+/// Threads leave a loop a few at a time, the last of a warp as well: what they did before is done once, those that are left
+/// see what they held then, and alone go to memory that has room for no others.
+#[test]
+fn threads_that_leave_do_nothing_twice_and_nothing_more() {
+    for tell in ["mov.u32 %x, %l;", "xor.b32 %x, %l, 0;"] {
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u64 in, .param .u64 out, .param .u64 sums)\n{{\n\
+             .reg .pred %p; .reg .b32 %l, %b, %x, %c, %n, %r, %s, %m, %v; .reg .b64 %at, %in, %out, %sums;\n\
+             ld.param.u64 %in, [in]; ld.param.u64 %out, [out]; ld.param.u64 %sums, [sums]; mov.u32 %l, %laneid;\n\
+             mov.u32 %b, %ctaid.x; mov.u32 %c, 0; mov.u32 %n, 5;\n\
+             LOOP: mad.lo.u32 %r, %c, 1000, %l; red.global.add.u32 [%sums], 1; {tell} setp.lt.u32 %p, %x, %n;\n\
+             @%p exit;\nadd.u32 %n, %n, 5; add.u32 %c, %c, 1; setp.lt.u32 %p, %c, 3; @%p bra LOOP;\n\
+             bar.sync 0; redux.sync.add.u32 %s, %l, -1; activemask.b32 %m; and.b32 %x, %l, 15;\n\
+             shfl.sync.idx.b32 %r, %r, %x, 31, -1; sub.u32 %x, %l, 15; mad.wide.s32 %at, %x, 4, %in;\n\
+             ld.global.u32 %v, [%at]; mad.lo.u32 %b, %b, 17, %x; mad.wide.u32 %at, %b, 16, %out;\n\
+             st.global.v4.u32 [%at], {{%s, %m, %r, %v}}; ret;\n}}\n"
+        );
+        let input: Vec<u32> = (0..17).map(|n| 7 * n).collect();
+        let bench = Bench::new(&text, "k").grid([4, 1, 1], [40, 1, 1]).buffer(bytes_of_u32(&input));
+        let bench = bench.buffer(vec![0; 4 * 17 * 16]).buffer(vec![0; 4]);
+        agree(&bench, tell);
+        let found = result(&bench, Engine::CpuJit).unwrap().0;
+        let left = (15..32u32).flat_map(|lane| {
+            let source = lane & 15;
+            [(15..32).sum(), 0xffff_8000, (source / 5).min(2) * 1000 + source, 7 * (lane - 15)]
+        });
+        assert_eq!(u32s(&found[1]), left.collect::<Vec<_>>().repeat(4), "{tell}");
+        let times = (0..40u32).map(|thread| (thread % 32 / 5 + 1).min(3)).sum::<u32>();
+        assert_eq!(u32s(&found[2]), [4 * times], "{tell}");
+    }
+}
+
 /// Warps of which threads are missing, from the start or since these left, and blocks whose rows end within a warp.
 #[test]
 fn warps_with_threads_missing_agree() {
