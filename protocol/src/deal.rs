@@ -132,7 +132,7 @@ pub enum RefusalReason {
         #[serde(rename = "price_nano_io_per_second")]
         price_per_second: NanoIo,
     },
-    #[error("the ordered device does not meet the job's needs ({unmet:?})")]
+    #[error("the ordered device does not meet the job's need of {unmet}")]
     Unmet { unmet: Unmet },
     #[error("it has no device {device}")]
     NoSuchDevice { device: u16 },

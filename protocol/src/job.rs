@@ -344,6 +344,18 @@ pub enum Unmet {
     Power,
 }
 
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unmet::Engine => "engine",
+            Unmet::Model => "model",
+            Unmet::Memory => "memory",
+            Unmet::Capability => "compute capability",
+            Unmet::Power => "measured rate",
+        })
+    }
+}
+
 impl Program {
     /// All buffers together.
     pub fn memory(&self) -> Bytes {

@@ -151,7 +151,7 @@ pub enum RejectReason {
         #[serde(rename = "wait_ms")]
         wait: Millis,
     },
-    #[error("none of its devices qualifies: {unmet:?}")]
+    #[error("none of its devices has the {unmet} that is asked for")]
     Unmet { unmet: Unmet },
     #[error("it is in region \"{region}\"")]
     Region { region: String },

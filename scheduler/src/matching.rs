@@ -305,7 +305,7 @@ fn remedy(reason: &RejectReason, spec: &JobSpec) -> String {
             "patience: a provider that failed or refused rests a while".to_owned()
         }
         RejectReason::Full { .. } => "patience: a provider has no room for more jobs of ours".to_owned(),
-        RejectReason::Unmet { unmet } => format!("a lower demand on the device ({unmet:?})").to_lowercase(),
+        RejectReason::Unmet { unmet } => format!("another demand on the device's {unmet}"),
         RejectReason::Region { .. } => format!("a wider region than \"{}\"", spec.needs.region),
         RejectReason::Latency { .. } => {
             format!("a higher bound on the round trip than {}", spec.needs.latency_max)

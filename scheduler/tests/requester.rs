@@ -393,7 +393,7 @@ fn with_nobody_to_ask_the_network_is_searched_at_intervals_and_the_job_ends_with
     assert!((10..=12).contains(&searches), "{searches}");
     let job = desk.engine.job(&JOB).expect("known");
     let Some(JobEnd::Failed { fault: Fault::NoDevice { message } }) = job.end else { panic!("{job:?}") };
-    assert!(message.contains("Model"), "{message}");
+    assert!(message.contains("has the model that is asked for"), "{message}");
 }
 
 #[test]
