@@ -5,7 +5,7 @@
 //! Never: is part of a pass over less than a warp.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
-use super::{Emitter, Ops, Val, int::less, memory::Places, scalar, vector};
+use super::{Emitter, Ops, Val, memory::Places, scalar, vector};
 use crate::cpu::{
     code::{AtomOp, AtomTy, Code, NONE},
     memory::Area,
@@ -59,19 +59,13 @@ impl Ops<'_> {
         }
         let old = self.b.ins().load(scalar(how.wide), flags, at, 0);
         let new = match how.op {
-            AtomOp::And => self.b.ins().band(old, given),
-            AtomOp::Or => self.b.ins().bor(old, given),
-            AtomOp::Xor => self.b.ins().bxor(old, given),
             AtomOp::Add if how.float => self.float_sum(old, given),
-            AtomOp::Add => self.b.ins().iadd(old, given),
-            AtomOp::Min | AtomOp::Max => {
-                let below = self.b.ins().icmp(less(how.signed), old, given);
-                let (x, y) = if how.op == AtomOp::Min { (old, given) } else { (given, old) };
-                self.b.ins().select(below, x, y)
-            }
             AtomOp::Cas => {
                 let same = self.b.ins().icmp(IntCC::Equal, old, given);
                 self.b.ins().select(same, stored, old)
+            }
+            AtomOp::And | AtomOp::Or | AtomOp::Xor | AtomOp::Add | AtomOp::Min | AtomOp::Max => {
+                self.combined(how.op, how.signed, old, given)
             }
             AtomOp::Exch | AtomOp::Inc | AtomOp::Dec => given,
         };
@@ -81,6 +75,21 @@ impl Ops<'_> {
 }
 
 impl Ops<'_> {
+    /// What an operation makes of two integers, or of vectors of them.
+    pub fn combined(&mut self, op: AtomOp, signed: bool, x: Value, y: Value) -> Value {
+        match op {
+            AtomOp::And => self.b.ins().band(x, y),
+            AtomOp::Or => self.b.ins().bor(x, y),
+            AtomOp::Xor => self.b.ins().bxor(x, y),
+            AtomOp::Add => self.b.ins().iadd(x, y),
+            AtomOp::Min if signed => self.b.ins().smin(x, y),
+            AtomOp::Min => self.b.ins().umin(x, y),
+            AtomOp::Max if signed => self.b.ins().smax(x, y),
+            AtomOp::Max => self.b.ins().umax(x, y),
+            AtomOp::Exch | AtomOp::Cas | AtomOp::Inc | AtomOp::Dec => y,
+        }
+    }
+
     fn float_sum(&mut self, x: Value, y: Value) -> Value {
         let (x, y) = (self.float(x), self.float(y));
         let sum = self.b.ins().fadd(x, y);

@@ -168,12 +168,12 @@ impl Emitter<'_, '_> {
             each.map(|(value, mask)| self.ops.b.ins().bitselect(mask, *value, neutral)).collect();
         let mut four = each[0];
         for other in &each[1..] {
-            four = self.ops.reduced(op, signed, four, *other);
+            four = self.ops.combined(op, signed, four, *other);
         }
         let mut one = self.ops.b.ins().extractlane(four, 0);
         for lane in 1..4 {
             let other = self.ops.b.ins().extractlane(four, lane);
-            one = self.ops.reduced(op, signed, one, other);
+            one = self.ops.combined(op, signed, one, other);
         }
         self.write(i, Val::One(one), false);
         Some(())
@@ -216,19 +216,5 @@ impl Ops<'_> {
         let source = self.b.ins().bitselect(ok, source, at);
         // Whatever a register holds, what it leads to is a lane.
         (self.b.ins().band(source, all), ok)
-    }
-
-    /// Two words, or vectors of them, as one; as `cpu/collective.rs` has it.
-    fn reduced(&mut self, op: AtomOp, signed: bool, x: Value, y: Value) -> Value {
-        match (op, signed) {
-            (AtomOp::Add, _) => self.b.ins().iadd(x, y),
-            (AtomOp::And, _) => self.b.ins().band(x, y),
-            (AtomOp::Or, _) => self.b.ins().bor(x, y),
-            (AtomOp::Min, false) => self.b.ins().umin(x, y),
-            (AtomOp::Max, false) => self.b.ins().umax(x, y),
-            (AtomOp::Min, true) => self.b.ins().smin(x, y),
-            (AtomOp::Max, true) => self.b.ins().smax(x, y),
-            _ => self.b.ins().bxor(x, y),
-        }
     }
 }
