@@ -94,8 +94,9 @@ pub fn answer(question: Question, mut known: impl Read, mut frames: File) -> Exi
             (EngineChoice::Cpu, cuda::Found { state, devices, uuids, cards: None, measured })
         }
     };
-    let cuda::Found { state: cuda, devices, uuids, cards, measured } = found;
+    let cuda::Found { state: cuda, mut devices, uuids, cards, measured } = found;
     let nvrtc = cuda::nvrtc_present();
+    devices.iter_mut().for_each(|(_, device)| device.nvrtc = nvrtc);
     // Last: afterwards nothing can be looked at any more.
     let told = sandbox::measure(engine).and_then(|isolation| {
         let isolation = Some(isolation);
@@ -114,7 +115,7 @@ fn cpu(memory: Bytes) -> Device {
     let power = power::measure(&mut backend);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor_name(&info).unwrap_or(std::env::consts::ARCH).to_owned();
-    Device { index: 0, model, engine, capability: CPU_CAPABILITY, memory, power }
+    Device { index: 0, model, engine, capability: CPU_CAPABILITY, memory, nvrtc: false, power }
 }
 
 /// The capability whose instructions the CPU engine has: what PTX without tensor cores or newer copies needs.

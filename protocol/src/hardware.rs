@@ -140,6 +140,8 @@ pub struct Device {
     /// Memory a job may use.
     #[serde(rename = "memory_bytes")]
     pub memory: Bytes,
+    /// Whether its node found an NVRTC whose PTX this device takes: only then it runs modules in CUDA C.
+    pub nvrtc: bool,
     /// Measured, not claimed by a data sheet.
     pub power: MeasuredPower,
 }

@@ -320,6 +320,8 @@ impl JobSpec {
             Some(Unmet::Capability)
         } else if needs.f32_mflops_min > device.power.f32_believed() {
             Some(Unmet::Power)
+        } else if !device.nvrtc && self.program.cuda_c().is_some() {
+            Some(Unmet::Nvrtc)
         } else {
             None
         }
@@ -342,6 +344,8 @@ pub enum Unmet {
     Capability,
     /// Measured rate too low.
     Power,
+    /// A module is CUDA C, and there is no NVRTC to compile it.
+    Nvrtc,
 }
 
 impl fmt::Display for Unmet {
@@ -352,6 +356,7 @@ impl fmt::Display for Unmet {
             Unmet::Memory => "memory",
             Unmet::Capability => "compute capability",
             Unmet::Power => "measured rate",
+            Unmet::Nvrtc => "NVRTC for CUDA C",
         })
     }
 }
@@ -360,6 +365,11 @@ impl Program {
     /// All buffers together.
     pub fn memory(&self) -> Bytes {
         self.buffers.iter().fold(Bytes::ZERO, |sum, buffer| sum.saturating_add(buffer.bytes))
+    }
+
+    /// The first module that NVRTC has to compile.
+    pub fn cuda_c(&self) -> Option<&Module> {
+        self.modules.iter().find(|module| module.source == Source::CudaC)
     }
 
     /// Launches with repeats counted out.

@@ -5,7 +5,7 @@ const MIB: usize = 1024 * KIB;
 const GIB: u64 = 1024 * MIB as u64;
 
 /// Wire version of adverts, orders and receipts. A node refuses any other.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// One request or response on a negotiation stream: an order with its small inputs fits, a flood does not.
 pub const MESSAGE_BYTES_MAX: usize = 256 * KIB;

@@ -18,6 +18,7 @@ fn device(memory: Bytes, product_mops: u64) -> Device {
         engine: Engine::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory,
+        nvrtc: false,
         power: MeasuredPower { f32_mflops: 1, memory_mbps: 1, product_mops, ..MeasuredPower::default() },
     }
 }

@@ -38,6 +38,7 @@ fn advert() -> Advert {
             engine: Engine::CpuInterpreter,
             capability: ComputeCapability { major: 7, minor: 5 },
             memory: Bytes(1 << 30),
+            nvrtc: true,
             power: MeasuredPower::default(),
         }],
         free: 1,

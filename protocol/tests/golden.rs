@@ -109,7 +109,7 @@ fn a_countersignature_and_what_is_signed() {
     };
     let signed = Signed::sign(body, &NetworkId::named("golden"), &key());
     let golden = bytes(
-        "0400                                                              ; version
+        "0500                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; requester
          0202020202020202020202020202020202020202020202020202020202020202  ; provider
          0303030303030303030303030303030303030303030303030303030303030303  ; receipt
@@ -159,7 +159,7 @@ fn what_is_committed_to_and_checked_between_launches() {
 }
 
 /// SHA-256 of `"ION1" || "COUNTERSIGN\0" || network || body`.
-const GOLDEN_HASH: &str = "0d60666485f893c8d7e6ac0cd88bdf4e7999d85dde4939ed7f8bb906c1fb0988";
+const GOLDEN_HASH: &str = "e3a2494b3daabe4653fa12b2ac5203c3727a574d32c8a6e4e074a9f3076b2327";
 
 #[test]
 fn a_signature_is_of_one_network_and_one_kind_of_document() {
@@ -195,6 +195,7 @@ fn a_device_and_what_was_measured_of_it() {
         engine: Engine::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(4_096),
+        nvrtc: true,
         power: MeasuredPower {
             f32_mflops: 1,
             f16_mflops: 2,
@@ -210,6 +211,7 @@ fn a_device_and_what_was_measured_of_it() {
          00000000                          ; Engine::Cuda
          09 00                             ; capability
          0010000000000000                  ; memory
+         01                                ; an NVRTC was found
          0100000000000000                  ; f32, 10^6 a second
          0200000000000000                  ; f16
          0300000000000000                  ; its memory
@@ -255,8 +257,8 @@ fn a_challenge_and_its_commitment() {
     golden_document(
         challenge,
         b"CHALLENGE\0\0\0",
-        "2ad7464f8d08373bd3f4ceb7aa06e2b21de19d5d7e19720a8bd6f0e16eb80b1a",
-        "0400                                                              ; version
+        "d015c12ac065587d8a86f7483e88e474d3c02de2eb88706e71cf0b42783eed9e",
+        "0500                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; challenger
          0202020202020202020202020202020202020202020202020202020202020202  ; provider
          0100                                                              ; device
@@ -278,8 +280,8 @@ fn a_challenge_and_its_commitment() {
     golden_document(
         commitment,
         b"COMMITMENT\0\0",
-        "719f314262a69ef17ec47dcd6b26419270710fff00c8b0c8ed720ee437409c48",
-        "0400                                                              ; version
+        "2ac56ab69824fb1ea1e9839c6bc805567a79b2738ad86962532ab38afd5e9194",
+        "0500                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; provider
          0606060606060606060606060606060606060606060606060606060606060606  ; challenge
          0707070707070707070707070707070707070707070707070707070707070707  ; first root
@@ -298,8 +300,8 @@ fn an_opening_and_its_answer() {
     golden_document(
         opening,
         b"OPENING\0\0\0\0\0",
-        "667a2291c89ddf8eb1ddf09ef74d34f76fe145c07ddeffe7f083dcc89f6dc3ad",
-        "0400                                                              ; version
+        "f7dccbfda1e1ff6f433b96b6fe90595ff0f671bdbf79ddab6926244248a3b740",
+        "0500                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; challenger
          0606060606060606060606060606060606060606060606060606060606060606  ; commitment
          0707070707070707070707070707070707070707070707070707070707070707  ; seed",
@@ -314,8 +316,8 @@ fn an_opening_and_its_answer() {
     golden_document(
         answer,
         b"CH-ANSWER\0\0\0",
-        "87c33a9097e79c950e39665ff39c44294ab732c5df110445988c1409b3552ec1",
-        "0400                                                              ; version
+        "e464942cb631e8770442bf70f8488ee4d524690821462f86bd4f54b50d14e463",
+        "0500                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; provider
          0606060606060606060606060606060606060606060606060606060606060606  ; opening
          0100000000000000                                                  ; rows, how many
@@ -340,8 +342,8 @@ fn a_verdict_and_every_judgement() {
     golden_document(
         verdict,
         b"VERDICT\0\0\0\0\0",
-        "da4c19fd109c3072837f9f3964dd74b304252f4a76fd109c0fec2170f5e1d261",
-        "0400                                                              ; version
+        "a4a0f81f52cda7c5a0475c029f3bcb026921299e10f467ace817e079b4603076",
+        "0500                                                              ; version
          ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c  ; challenger
          0202020202020202020202020202020202020202020202020202020202020202  ; provider
          0606060606060606060606060606060606060606060606060606060606060606  ; challenge

@@ -108,6 +108,7 @@ fn device(model: &str, power: MeasuredPower) -> Device {
         engine: Engine::Cuda,
         capability: ComputeCapability { major: 8, minor: 9 },
         memory: Bytes(23 << 30),
+        nvrtc: false,
         power,
     }
 }

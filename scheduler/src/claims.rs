@@ -234,6 +234,7 @@ mod tests {
             engine: Engine::Cuda,
             capability: ComputeCapability { major: 9, minor: 0 },
             memory: Bytes(1 << 30),
+            nvrtc: false,
             power: MeasuredPower { product_mops, ..MeasuredPower::default() },
         }
     }

@@ -13,7 +13,10 @@ use crate::{
     view::{CandidateView, ClaimView, OfferView, ScoreTerms, Standing},
 };
 use ion_protocol::{
-    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now, advert::Advert, hardware::Device, job::JobSpec,
+    Bytes, DocHash, JobId, Millis, NanoIo, NodeId, Now,
+    advert::Advert,
+    hardware::Device,
+    job::{JobSpec, Unmet},
     limits,
 };
 use std::{cmp::Reverse, collections::BTreeMap};
@@ -305,6 +308,9 @@ fn remedy(reason: &RejectReason, spec: &JobSpec) -> String {
             "patience: a provider that failed or refused rests a while".to_owned()
         }
         RejectReason::Full { .. } => "patience: a provider has no room for more jobs of ours".to_owned(),
+        RejectReason::Unmet { unmet: Unmet::Nvrtc } => {
+            "PTX in place of CUDA C (`nvcc -ptx -arch=compute_75`), which no NVRTC has to compile".to_owned()
+        }
         RejectReason::Unmet { unmet } => format!("another demand on the device's {unmet}"),
         RejectReason::Region { .. } => format!("a wider region than \"{}\"", spec.needs.region),
         RejectReason::Latency { .. } => {

@@ -217,7 +217,11 @@ fn device(ordinal: u32, cards: &[Card], release: &str, known: &[Measured]) -> Lo
     let of = format!("{model}, {uuid}; {release}; {clock} kHz, memory {memory_clock} kHz");
     let found = power::measured(&mut backend, &of, known);
     let power = found.power;
-    Ok((Device { index: 0, model, engine: Engine::Cuda, capability, memory, power }, uuid, found))
+    Ok((
+        Device { index: 0, model, engine: Engine::Cuda, capability, memory, nvrtc: false, power },
+        uuid,
+        found,
+    ))
 }
 
 /// Of what a driver tells of its release, as much as is looked at.

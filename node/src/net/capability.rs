@@ -111,6 +111,7 @@ mod tests {
             engine,
             capability: ComputeCapability::default(),
             memory: Bytes(memory),
+            nvrtc: false,
             power: MeasuredPower::default(),
         }
     }

@@ -45,6 +45,7 @@ fn device() -> Device {
         engine: Engine::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(80 << 30),
+        nvrtc: true,
         power: MeasuredPower {
             f32_mflops: 51_000_000,
             memory_mbps: 3_000_000,

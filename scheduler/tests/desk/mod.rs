@@ -280,6 +280,7 @@ pub fn device(index: u16) -> Device {
         engine: Gpu::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(1 << 30),
+        nvrtc: false,
         power: MeasuredPower {
             f32_mflops: 10_000_000,
             memory_mbps: 500_000,

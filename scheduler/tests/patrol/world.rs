@@ -385,7 +385,7 @@ fn device(kind: Kind) -> Device {
     };
     let (model, memory) = ("NVIDIA H100".to_owned(), Bytes(80 << 30));
     let capability = ComputeCapability { major: 9, minor: 0 };
-    Device { index: 0, model, engine: Gpu::Cuda, capability, memory, power }
+    Device { index: 0, model, engine: Gpu::Cuda, capability, memory, nvrtc: false, power }
 }
 
 fn report(time: u64) -> WorkReport {

@@ -20,6 +20,7 @@ pub fn devices(node: usize) -> Vec<Device> {
         engine: if node < 3 { Gpu::CpuInterpreter } else { Gpu::Cuda },
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(1 << 30),
+        nvrtc: false,
         power: MeasuredPower {
             f32_mflops: 1_000_000 * node as u64,
             memory_mbps: 100_000,

@@ -38,6 +38,7 @@ fn probed() -> ProbeReport {
         engine: Engine::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(1 << 30),
+        nvrtc: true,
         power,
     };
     ProbeReport {

@@ -34,6 +34,7 @@ pub fn device() -> Device {
         engine: Engine::Cuda,
         capability: ComputeCapability { major: 9, minor: 0 },
         memory: Bytes(79 << 30),
+        nvrtc: true,
         power: MeasuredPower::default(),
     }
 }
