@@ -4,6 +4,7 @@ use super::output::{self, printable};
 use crate::{
     control::ControlError,
     driver::NodeError,
+    files,
     identity::IdentityError,
     ledger::{JournalError, LedgerError},
     manifest::{ManifestError, Mistake},
@@ -198,6 +199,9 @@ impl From<IdentityError> for CliError {
         // These messages say the way out themselves.
         let hint = match &error {
             IdentityError::Exists { .. } => "`ion key show` says whose it is",
+            IdentityError::Io { source, .. } if files::is_full(source) => {
+                "make room on its disk, or choose another directory with `--data-dir`"
+            }
             IdentityError::Io { .. } => "choose another directory with `--data-dir`",
             IdentityError::Loose { .. }
             | IdentityError::LooseDir { .. }

@@ -1,6 +1,6 @@
 //! A node in this process: the one place where the CLI meets the driver.
 
-use super::CliError;
+use super::{CliError, node::on};
 use crate::{
     config::NodeConfig,
     control::{ControlClient, api::DevicesView},
@@ -8,7 +8,8 @@ use crate::{
     events::EventLine,
 };
 use ion_protocol::NodeId;
-use tokio::sync::broadcast;
+use rustix::process::Signal;
+use tokio::{signal::unix::SignalKind, sync::broadcast};
 
 /// A node that lives as long as this verb.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Local(Node);
 impl Local {
     /// Starts it; returns once it listens and can be asked.
     pub async fn start(config: NodeConfig) -> Result<Self, CliError> {
+        // Handled, the signal ends nobody: a write beyond a limit on files (`ulimit -f`) fails as on a full disk, and is told.
+        let _handled = on(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         let node = Node::start(config).await?;
         node.stop_on_panic();
         Ok(Self(node))

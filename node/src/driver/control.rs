@@ -1,6 +1,9 @@
 //! Answers to the owner: each request of the control API, from what the engine and the services know.
 
-use super::{Driver, submit::Submitter};
+use super::{
+    Driver,
+    submit::{NOT_TAKEN, Submitter},
+};
 use crate::{
     blobs::BlobStore,
     clock,
@@ -151,7 +154,7 @@ impl Driver {
             Event::JobRefused { job, why } => {
                 let waiting = self.submissions.remove(job).unwrap_or_default();
                 for waiting in waiting {
-                    waiting.reply.error(format!("the job was not taken on: {why}"), "");
+                    waiting.reply.error(format!("the job was not taken on: {why}"), NOT_TAKEN);
                 }
             }
             Event::RecordFailed { why } => {

@@ -2,7 +2,7 @@
 
 use super::{Chore, Driver, control::Reply};
 use crate::{
-    blobs::{BlobStore, Hold},
+    blobs::{BlobStore, BlobStoreError, Hold},
     control::api::FileRef,
 };
 use ion_protocol::{BlobHash, Bytes, JobId, deal::InlineBlob, job::JobSpec, limits::INLINE_BYTES_MAX};
@@ -10,6 +10,9 @@ use ion_scheduler::{Input, input::OwnerInput};
 
 /// The engine's name for a job whose first record is not on disk yet.
 const RECORDING: &str = "recording";
+
+/// The way out where not the job's files are to blame.
+pub(super) const NOT_TAKEN: &str = "nothing was taken on; put that right, then submit again";
 
 /// Somebody who wants a job taken on.
 pub(super) struct Submitter {
@@ -32,14 +35,26 @@ pub(super) struct Imported {
 /// Why a job's files could not be taken over.
 #[derive(Debug, thiserror::Error)]
 enum ImportError {
-    #[error("{file} could not be read into the blob store: {why}")]
-    Store { file: String, why: String },
+    #[error("{file} could not be read into the blob store: {source}")]
+    Store { file: String, source: BlobStoreError },
     #[error("{file} changed while it was submitted")]
     Changed { file: String },
     #[error("the job's files could not be made durable: {0}")]
-    Durable(String),
+    Durable(BlobStoreError),
     #[error("the job names the blob {hash}, but no file with that content was given")]
     Missing { hash: String },
+}
+
+impl ImportError {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Store { source: BlobStoreError::DiskFull { .. } | BlobStoreError::Full { .. }, .. }
+            | Self::Durable(_) => NOT_TAKEN,
+            Self::Store { .. } | Self::Changed { .. } | Self::Missing { .. } => {
+                "check the file, then submit again"
+            }
+        }
+    }
 }
 
 impl Driver {
@@ -83,7 +98,7 @@ impl Driver {
         let inline = match result {
             Ok(inline) => inline,
             Err(error) => {
-                return submitter.reply.error(error.to_string(), "check the file, then submit again");
+                return submitter.reply.error(error.to_string(), error.hint());
             }
         };
         // The same job may have been submitted again while the files of both were taken over.
@@ -140,7 +155,7 @@ fn import(store: &BlobStore, spec: &JobSpec, files: &[FileRef]) -> Result<Vec<In
     }
     // The job is acknowledged next, and must find its files again after a loss of power.
     let hashes: Vec<_> = blobs.into_iter().map(|(hash, _)| hash).collect();
-    store.make_durable(&hashes).map_err(|error| ImportError::Durable(error.to_string()))?;
+    store.make_durable(&hashes).map_err(ImportError::Durable)?;
     // What does not travel in the order is fetched.
     Ok(inline(spec, |hash| store.read(hash).ok()).unwrap_or_default())
 }
@@ -149,7 +164,7 @@ fn take(store: &BlobStore, file: &FileRef, declared: Bytes) -> Result<(), Import
     let name = file.path.display().to_string();
     let (hash, bytes) = store
         .import(&file.path, declared)
-        .map_err(|error| ImportError::Store { file: name.clone(), why: error.to_string() })?;
+        .map_err(|source| ImportError::Store { file: name.clone(), source })?;
     if (hash, bytes) != (file.hash, declared) {
         return Err(ImportError::Changed { file: name });
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use ion_protocol::NodeId;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::{
     fmt,
     fs::{self, File},
@@ -209,10 +209,21 @@ impl Node {
         self.signal(Signal::CONT)
     }
 
+    /// From now on no file of the process may be written beyond `bytes`, as on a disk that is full; `None` makes room again.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(self.pid()?), Resource::Fsize, limit)
+            .with_context(|| format!("limiting the files of {}", self.name()))?;
+        Ok(())
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid()?, signal).with_context(|| format!("signalling {}", self.name()))
+    }
+
+    fn pid(&self) -> Result<Pid> {
         let child = self.child.as_ref().with_context(|| format!("{} does not run", self.name()))?;
-        let pid = Pid::from_raw(child.id().cast_signed()).context("a process number")?;
-        kill_process(pid, signal).with_context(|| format!("signalling {}", self.name()))
+        Pid::from_raw(child.id().cast_signed()).context("a process number")
     }
 
     fn heard_out(&self, from: Mark) -> Result<()> {
