@@ -91,7 +91,9 @@ fn a_light_node_takes_no_job_on_that_it_cannot_write_down() {
     // A job with a new file, for which the blob store has no room; and one whose files it has, for whose record the journal has none.
     for (name, seed) in [("new", 2), ("known", 1)] {
         let manifest = walk(seed).write(&network.cluster.subdir(name).unwrap()).unwrap();
-        let args = ["run".as_ref(), manifest.as_os_str(), "--no-start".as_ref()];
+        let out = manifest.with_file_name("out");
+        let args =
+            ["run".as_ref(), manifest.as_os_str(), "--no-start".as_ref(), "--out".as_ref(), out.as_os_str()];
         let ended = network.cluster.ion.finish(&network.cluster[light].spec.data_dir, args).unwrap();
         assert_eq!(ended.code, Some(NODE_TROUBLE), "{name}: {}", ended.errors);
         for part in ["is full", "make room", "put that right, then submit again"] {
