@@ -140,6 +140,10 @@ impl From<NodeError> for CliError {
                 error.to_string(),
                 "name the network it was made for with `--network` (unless told otherwise, `ion`)",
             ),
+            NodeError::Ledger(LedgerError::Journal(JournalError::Gone { .. })) => Self::node(
+                error.to_string(),
+                "the index of receipts can be made again from the journal, the journal from nothing",
+            ),
             NodeError::Ledger(LedgerError::Journal(_)) => Self::node(
                 error.to_string(),
                 "keep the damaged file; receipts exported before prove themselves with `ion receipts verify`",

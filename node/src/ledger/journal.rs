@@ -2,8 +2,8 @@
 //!
 //! Owns the file. A batch is one write and one `sync_data`. A write that found no room is taken back and the journal
 //! goes on; a failed sync ends it, because after one the kernel may report success for pages it has dropped. Opening
-//! reads everything, cuts off what a crash left half written, and refuses to go on past damage. It never drops a record
-//! that has a later batch behind it. Zeros at the end are room for more: bytes that replace others are durable a third
+//! reads everything, cuts off what a crash left half written, and refuses to go on past damage, or with an empty journal
+//! where there was one. It never drops a record that has a later batch behind it. Zeros at the end are room for more: bytes that replace others are durable a third
 //! sooner than bytes that make a file longer, since where they lie is written down already.
 //! Tests: `tests/bytes.rs` (damage), `tests/append.rs` (a failed sync), `tests/crash.rs` (kill -9, full disk).
 
@@ -34,21 +34,26 @@ pub enum JournalError {
     #[error("cannot {action} the journal {path}: {source}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error(
-        "{path} is no journal: {fault}; restore it from a copy, or move it away to start with an empty one"
+        "{path} is no journal: {fault}; restore it from a copy, or move it and `journal.durable` away to start with an empty one"
     )]
     Header { path: PathBuf, fault: HeaderFault },
+    #[error(
+        "the journal {path} is gone, and this node has written one: {mark} is of it; restore it from a copy, or remove \
+         {mark} to start with an empty one (its receipts are then lost to this node, and jobs it had may be signed anew)"
+    )]
+    Gone { path: PathBuf, mark: PathBuf },
     #[error(
         "the journal {path} is of another network ({}, not {}); choose another `--data-dir` for this network",
         .found.short(), .expected.short()
     )]
     OtherNetwork { path: PathBuf, found: NetworkId, expected: NetworkId },
     #[error(
-        "the journal {path} is of node {found}, but the key is of {expected}; restore that node's key, or move the journal away"
+        "the journal {path} is of node {found}, but the key is of {expected}; restore that node's key, or move the journal and `journal.durable` away"
     )]
     OtherNode { path: PathBuf, found: NodeId, expected: NodeId },
     #[error(
         "the journal {path} is damaged at byte {offset}, after {records} good records, and later records follow at \
-         byte {next}; restore it from a copy, or move it away to start with an empty one (its receipts are then lost \
+         byte {next}; restore it from a copy, or move it and `journal.durable` away to start with an empty one (its receipts are then lost \
          to this node)"
     )]
     Damaged { path: PathBuf, offset: u64, records: u64, next: u64 },
@@ -59,7 +64,7 @@ pub enum JournalError {
     Lost { path: PathBuf, offset: u64, records: u64, durable: u64, mark: PathBuf },
     #[error(
         "record {number} of the journal {path} does not follow from those before it: the file was edited or put \
-         together from several; restore it from a copy, or move it away to start with an empty one"
+         together from several; restore it from a copy, or move it and `journal.durable` away to start with an empty one"
     )]
     Unchained { path: PathBuf, number: u64 },
     #[error(
@@ -136,6 +141,11 @@ impl Journal {
         let path = dir.join(JOURNAL_FILE);
         let fail = |action| io_error(action, &path);
         if !path.try_exists().map_err(fail("look for"))? {
+            let mark = dir.join(MARK_FILE);
+            // The mark is made after the journal: where it is, there was one, and this is no first start.
+            if mark.try_exists().map_err(fail("look for the mark of"))? {
+                return Err(JournalError::Gone { path, mark });
+            }
             create(dir, &path, network, node)?;
         }
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(fail("open"))?;

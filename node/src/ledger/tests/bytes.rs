@@ -274,3 +274,30 @@ fn what_is_no_journal_is_told() {
         }
     }
 }
+
+/// A node that has signed must not begin again with nothing: it would sign a second time.
+#[test]
+fn a_journal_that_is_gone_is_missed_and_a_first_start_and_a_lost_index_are_not() {
+    let written = Written::new(&[2]);
+    fs::remove_file(written.path()).unwrap();
+    for _ in 0..2 {
+        let error = journal(written.dir.path()).unwrap_err();
+        assert!(matches!(error, JournalError::Gone { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("remove {}", written.mark().display())), "{error}");
+        assert!(!written.path().exists(), "nothing is put in its place");
+    }
+    fs::remove_file(written.mark()).unwrap();
+    let (_, records, _) = journal(written.dir.path()).unwrap();
+    assert_eq!(records, [], "who follows the message starts with an empty one");
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bench, _) = open(dir.path()).unwrap();
+    bench.record_all([note(1)]);
+    assert_eq!(
+        block_on(bench.ledger.receipts(ReceiptFilter::default())),
+        Ok(Vec::new()),
+        "there is an index"
+    );
+    drop(bench);
+    fs::remove_dir_all(dir.path().join(INDEX_DIR)).unwrap();
+    assert_eq!(open(dir.path()).unwrap().1, [note(1)]);
+}
