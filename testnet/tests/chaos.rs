@@ -15,10 +15,8 @@ fn two_hundred_kills_lose_nothing_acknowledged() {
     let outcome = chaos::run(ion, &Options { kills: KILLS, seed: unix_ms(), keep: false });
     let outcome = outcome.unwrap_or_else(|error| panic!("{error:#}"));
     outcome.lines().iter().for_each(|line| println!("{line}"));
-    assert_eq!(outcome.network_kills + outcome.provider_kills + outcome.light_kills, KILLS);
-    assert!(
-        outcome.network_kills.min(outcome.provider_kills).min(outcome.light_kills) > 0,
-        "every role dies"
-    );
+    // Five nodes, three of them providers, die in turn.
+    let by_role = [outcome.network_kills, outcome.provider_kills, outcome.light_kills];
+    assert_eq!(by_role, [KILLS / 5, KILLS / 5 * 3, KILLS / 5]);
     assert!(outcome.accepted > 0 && outcome.done > 0, "nothing was at stake");
 }

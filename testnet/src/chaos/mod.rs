@@ -69,7 +69,22 @@ struct Harness {
     /// Orders whose command saw the end and whose result was right.
     checked: u32,
     kills: [u32; 3],
+    turn: Turn,
     looked: Mark,
+}
+
+/// Whose turn it is to die: in each round every node once, in a random order, so that no role is left out by chance.
+#[derive(Debug, Default)]
+struct Turn(Vec<usize>);
+
+impl Turn {
+    fn next(&mut self, nodes: usize, rng: &mut Rng) -> Option<usize> {
+        if self.0.is_empty() {
+            self.0.extend(0..nodes);
+            rng.shuffle(&mut self.0);
+        }
+        self.0.pop()
+    }
 }
 
 /// Runs the harness.
@@ -86,6 +101,7 @@ pub fn run(ion: Ion, options: &Options) -> Result<Outcome> {
         ordered: 0,
         checked: 0,
         kills: [0; 3],
+        turn: Turn::default(),
         looked: Mark::default(),
     };
     if options.keep {
@@ -206,7 +222,8 @@ impl Harness {
     }
 
     fn kill_one(&mut self) -> Result<()> {
-        let victim = self.rng.usize(0..self.network.cluster.nodes().len());
+        let nodes = self.network.cluster.nodes().len();
+        let victim = self.turn.next(nodes, &mut self.rng).context("a network has nodes")?;
         if self.rng.u32(0..LOOK_ONE_IN) == 0 && self.is_ready(victim) {
             self.facts.look(&self.network, victim)?;
         }
@@ -238,5 +255,23 @@ fn role_index(role: Role) -> usize {
         Role::Network => 0,
         Role::Provider => 1,
         Role::Light => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_dies_as_often_as_any_other_and_in_no_fixed_order() {
+        let (mut turn, mut rng) = (Turn::default(), Rng::with_seed(7));
+        let rounds: Vec<Vec<usize>> =
+            (0..40).map(|_| (0..5).filter_map(|_| turn.next(5, &mut rng)).collect()).collect();
+        for round in &rounds {
+            let mut sorted = round.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4]);
+        }
+        assert!(rounds.iter().any(|round| *round != rounds[0]), "{:?}", rounds[0]);
     }
 }
