@@ -116,24 +116,22 @@ fn a_restarted_node_finds_the_network_without_its_bootstrap() {
     network.wait_for_offers(light, mark).unwrap();
 }
 
+/// That it is missed after five seconds of silence is told on virtual time, in the scheduler's `tests/requester.rs`.
 #[test]
-fn a_provider_that_falls_silent_is_lost_within_five_seconds_and_the_job_ends_elsewhere() {
+fn a_provider_that_falls_silent_is_lost_and_the_job_ends_elsewhere() {
     let network = network(2);
     let light = network.lights[0];
     let job = Job::order(&network.cluster, light, "walk", Program::Walk(Walk::long(11))).unwrap();
     let (provider, mark) = job.runs(&network.cluster).unwrap();
-    let frozen = network.cluster[provider].freeze().unwrap();
-    let ((heard, silent), _) = job
-        .wait(&network.cluster, mark, Deadline::seconds(JOB_SECONDS), "the loss", |line, event| match event {
-            Event::AttemptLost { silent, .. } => Ok(Some((line.heard, *silent))),
+    network.cluster[provider].freeze().unwrap();
+    let (lost, _) = job
+        .wait(&network.cluster, mark, Deadline::seconds(JOB_SECONDS), "the loss", |_, event| match event {
+            Event::AttemptLost { provider, .. } => Ok(Some(*provider)),
             Event::JobEnded { .. } => bail!("it ended before its provider was missed"),
             _ => Ok(None),
         })
         .unwrap();
-    let noticed = heard.saturating_duration_since(frozen).as_millis();
-    // Five seconds of silence, and some for a machine that runs other tests.
-    assert!(noticed < 7_000, "noticed after {noticed} ms");
-    assert!(silent.0 <= 6_000, "silent for {silent}");
+    assert_eq!(Some(lost), network.cluster[provider].id);
     let (program, out, _, ended) = job.finish(&network.cluster).unwrap();
     program.check(&out).unwrap();
     assert_ne!(Some(ended.provider), network.cluster[provider].id);

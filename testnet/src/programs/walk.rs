@@ -27,7 +27,7 @@ pub struct Walk {
 impl Walk {
     /// Some seconds on a processor, in many launches: for whoever wants to be there while it runs.
     pub fn long(seed: u32) -> Walk {
-        Walk { threads: 256, steps: 200_000, launches: 300, seed }
+        Walk { threads: 256, steps: 800_000, launches: 300, seed }
     }
 
     fn starts(&self) -> impl Iterator<Item = u32> + '_ {
