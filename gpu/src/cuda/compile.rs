@@ -4,6 +4,7 @@
 //! goes back to the stranger. So text that could include a file is refused before the compiler sees it, and what comes
 //! out goes through our own parser like any PTX.
 
+use super::source;
 use cudarc::nvrtc::{
     safe::{CompileError, CompileOptions, compile_ptx_with_opts},
     sys,
@@ -58,7 +59,7 @@ pub fn compile(name: &str, text: &str) -> Result<String, Fault> {
     if text.contains('\0') {
         return Err(Fault::Program { message: format!("module `{name}` holds a NUL character") });
     }
-    if could_include(text) {
+    if source::could_include(text).is_some() {
         let message = format!(
             "module `{name}` uses `#include`, `#embed` or `import` (or the words, beside a `#`); a provider compiles \
              without access to files: compile it to PTX first (`nvcc -ptx -arch=compute_75`)"
@@ -99,15 +100,6 @@ pub fn compile(name: &str, text: &str) -> Result<String, Fault> {
     }
 }
 
-/// Whether a preprocessor could be made to read a file by this text. On the safe side: spaces and line splices are taken
-/// out first, comments are not, so a comment that says "include" in a text with a `#` is refused as well.
-fn could_include(text: &str) -> bool {
-    let hash = text.contains('#') || text.contains("%:") || text.contains("??=") || text.contains("_Pragma");
-    let squeezed: String = text.chars().filter(|c| !c.is_whitespace() && *c != '\\').collect();
-    let squeezed = squeezed.replace("??/", "");
-    (hash && ["include", "embed"].iter().any(|word| squeezed.contains(word))) || squeezed.contains("import")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,10 +118,13 @@ mod tests {
             "#embed \"/etc/passwd\"",
             "import \"/etc/passwd\";",
         ] {
-            assert!(could_include(text), "{text}");
+            assert!(source::could_include(text).is_some(), "{text}");
             assert!(matches!(compile("m.cu", text), Err(Fault::Program { .. })));
         }
-        assert!(!could_include("#define N 4\nextern \"C\" __global__ void k(float* x) { x[0] = N; }"));
+        assert!(
+            !source::could_include("#define N 4\nextern \"C\" __global__ void k(float* x) { x[0] = N; }")
+                .is_some()
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`CudaBackend`] (`backend.rs`) and what a program does on it (`run.rs`): its kernels (`kernels.rs`), what of them is
 //! on its way (`flight.rs`), rounds that repeat (`repeat.rs`), its buffers (`buffers.rs`), copies (`copies.rs`). Also what the driver says about itself (`survey.rs`), CUDA C to PTX
-//! (`compile.rs`), what a card does without us (`bare.rs`), and the mapping of the driver's codes to faults (`driver.rs`).
+//! (`compile.rs`) and what is known of it before (`source.rs`), what a card does without us (`bare.rs`), and the mapping of the driver's codes to faults (`driver.rs`).
 //! Never: shows the driver foreign text. Modules reach it as the canonical print of a checked module, as PTX text, never
 //! as a binary. Never waits for a device without looking at the deadline. Must only be used in a child process: a driver
 //! can crash or hang, and after a kernel's fault every later call of the process fails. cudarc panics where a library or
@@ -21,6 +21,7 @@ mod flight;
 mod kernels;
 mod repeat;
 mod run;
+pub mod source;
 mod survey;
 
 pub use backend::CudaBackend;

@@ -79,6 +79,11 @@ pub fn named(device: &Device) -> String {
     if device.engine.is_gpu() { device.label() } else { format!("{} ({})", device.label(), device.model) }
 }
 
+/// Whether modules in CUDA C run on it.
+pub fn compiles(device: &Device) -> &'static str {
+    if device.nvrtc { "NVRTC" } else { "-" }
+}
+
 fn table(devices: &[DeviceView]) -> Result<(), CliError> {
     let mut table = output::Table::new(&[
         "DEVICE",
@@ -88,6 +93,7 @@ fn table(devices: &[DeviceView]) -> Result<(), CliError> {
         "GOPS",
         "GB/S",
         "IN, OUT",
+        "CUDA C",
         "DOES",
     ]);
     for view in devices {
@@ -100,6 +106,7 @@ fn table(devices: &[DeviceView]) -> Result<(), CliError> {
             measured_rate(d.power.product_mops),
             measured_rate(d.power.memory_mbps),
             format!("{}, {}", measured_rate(d.power.to_device_mbps), measured_rate(d.power.from_device_mbps)),
+            compiles(d).to_owned(),
             doing(view),
         ]);
     }

@@ -90,6 +90,7 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
         })?;
         let mut progress = Progress::new(common.quiet || common.json);
         let interrupt = on(SignalKind::interrupt())?;
+        compilable(&job, device)?;
         progress.say(&format!("running {} on {}", output::printable(&job.spec.name), device.label()));
         note_unmet(&job, device, &mut progress);
         workers.run(WORK, OWNER, device.index, Box::new(job.spec.clone()), false).map_err(failed)?;
@@ -105,20 +106,37 @@ fn no_room(error: io::Error) -> CliError {
     CliError::node(format!("no temporary directory: {error}"), "set $TMPDIR to a directory with room")
 }
 
+/// CUDA C needs more of this machine than a device.
+fn compilable(job: &Job, device: &Device) -> Result<(), CliError> {
+    match job.spec.program.cuda_c().filter(|_| !device.nvrtc) {
+        None => Ok(()),
+        Some(module) => Err(CliError::node(
+            format!(
+                "module `{}` is CUDA C, and there is no NVRTC for it here",
+                output::printable(&module.name)
+            ),
+            "make PTX of it (`nvcc -ptx -arch=compute_75`), or install CUDA's NVRTC and put the folder of libnvrtc.so \
+             into LD_LIBRARY_PATH; `ion doctor` says whether it is found",
+        )),
+    }
+}
+
 fn failed(fault: Fault) -> CliError {
-    let hint = match fault.blame() {
-        Blame::Job => "correct the program; it would fail so everywhere",
-        Blame::Host => "this machine can't run it now; `ion doctor` says what it lacks",
-        Blame::Limit | Blame::Cancelled => words::fault_hint(&fault),
-    };
-    CliError::failed(output::printable(&fault.to_string()), hint)
+    let message = output::printable(&fault.to_string());
+    match fault.blame() {
+        Blame::Job => CliError::failed(message, "correct the program; it would fail so everywhere"),
+        Blame::Host => {
+            CliError::node(message, "this machine can't run it now; `ion doctor` says what it lacks")
+        }
+        Blame::Limit | Blame::Cancelled => CliError::failed(message, words::fault_hint(&fault)),
+    }
 }
 
 /// Needs choose among providers; on this machine they are only worth a word.
 fn note_unmet(job: &Job, device: &Device, progress: &mut Progress) {
     if let Some(unmet) = job.spec.first_unmet(device) {
         progress.say(&format!(
-            "note: this device would not be chosen in a network: the job's needs exclude it ({unmet:?})"
+            "note: this device would not be chosen in a network: it has not the {unmet} that is asked for"
         ));
     }
 }

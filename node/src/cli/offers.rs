@@ -1,6 +1,6 @@
 //! `ion offers`
 
-use super::{CliError, args::Common, block_on, output, start};
+use super::{CliError, args::Common, block_on, devices::compiles, output, start};
 use crate::control::{
     ControlError,
     api::{ClaimView, ControlRequest, ControlResponse, Standing},
@@ -21,8 +21,10 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
     if offers.is_empty() {
         return output::line("no offers are known yet; `ion status` says whether the node has peers");
     }
-    let headings =
-        ["PROVIDER", "DEVICE", "MEMORY", "GFLOPS", "A SECOND", "FREE", "REGION", "RTT", "DONE", "CLAIM"];
+    let headings = [
+        "PROVIDER", "DEVICE", "MEMORY", "GFLOPS", "CUDA C", "A SECOND", "FREE", "REGION", "RTT", "DONE",
+        "CLAIM",
+    ];
     let mut table = output::Table::new(&headings);
     for offer in &offers {
         for device in &offer.devices {
@@ -31,6 +33,7 @@ pub fn offers(common: &Common) -> Result<(), CliError> {
                 device.label(),
                 device.memory.to_string(),
                 of_sheet(device),
+                compiles(device).to_owned(),
                 offer.price_per_second.to_string(),
                 match offer.queued {
                     0 => offer.free.to_string(),

@@ -23,7 +23,7 @@ fn dir() -> tempfile::TempDir {
         b".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry k()\n{\n\tfrob.u32 %r0;\n}\n",
     );
     write("latin.ptx", b".version 6.5 // \xff\n");
-    write("k.cu", b"__global__ void k() {}\n");
+    write("k.cu", b"extern \"C\" __global__ void anything() {}\n");
     write("x.bin", &[1; 64]);
     write("short.bin", &[1; 63]);
     fs::create_dir(dir.path().join("folder.ptx")).unwrap();

@@ -116,6 +116,31 @@ fn a_dry_run_checks_without_any_node() {
     }
 }
 
+/// A job in CUDA C; where an NVRTC is installed, it runs.
+#[test]
+fn cuda_c_without_an_nvrtc_is_the_machines_trouble() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = "name = \"cu\"\n[[module]]\nfile = \"k.cu\"\n[[buffer]]\nname = \"x\"\nelement = \"f32\"\nshape = 4\n\
+                    output = \"x.npy\"\n[[step]]\nkernel = \"one\"\ngrid = 1\nblock = 4\nargs = [{ buffer = \"x\" }]\n";
+    fs::write(dir.path().join("job.toml"), manifest).unwrap();
+    let source = "extern \"C\" __global__ void one(float* x) { x[threadIdx.x] = 1; }";
+    fs::write(dir.path().join("k.cu"), source).unwrap();
+    let path = dir.path().join("job.toml");
+    let run = |args: &[&str]| {
+        let args = [&["exec", path.to_str().unwrap(), "--backend", "cpu", "--out"], args].concat();
+        Said::of(ion_in(dir.path(), &args).current_dir(dir.path()).output().expect("the binary starts"))
+    };
+    let said = run(&["out"]);
+    if ion_gpu::cuda::nvrtc_present() {
+        return assert_eq!(said.code, 0, "{}", said.err);
+    }
+    said.failed(3, "module `k.cu` is CUDA C, and there is no NVRTC for it here");
+    said.failed(3, "`nvcc -ptx -arch=compute_75`");
+    let error = run(&["out", "--json"]).json_error();
+    assert_eq!((&error["exit"], said.out.as_str()), (&3.into(), ""));
+    assert!(error["hint"].as_str().unwrap().contains("LD_LIBRARY_PATH"), "{error}");
+}
+
 #[test]
 fn without_a_node_the_way_out_is_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -17,12 +17,13 @@ use ion_protocol::{
     check::Check,
     fault::Fault,
     hardware::{ComputeCapability, Device, Engine, MeasuredPower, Withheld},
+    job::Unmet,
     limits,
     message::LeaseState,
     receipt::Countersignature,
     record::JobEnd,
 };
-use ion_scheduler::event::Event;
+use ion_scheduler::event::{Event, RejectReason, Rejection};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -57,7 +58,7 @@ fn device() -> Device {
 
 /// One whose maker's figures are known.
 fn known() -> Device {
-    Device { index: 1, model: "NVIDIA H100 80GB HBM3".to_owned(), ..device() }
+    Device { index: 1, model: "NVIDIA H100 80GB HBM3".to_owned(), nvrtc: false, ..device() }
 }
 
 fn claim(device: u16, doubt: &str) -> ClaimView {
@@ -204,7 +205,10 @@ fn questions_are_answered_in_tables_and_in_json() {
                 job: Some(job),
                 state: "seeking".to_owned(),
                 candidates: Vec::new(),
-                rejections: Vec::new(),
+                rejections: vec![Rejection {
+                    provider: PROVIDER,
+                    reason: RejectReason::Unmet { unmet: Unmet::Nvrtc },
+                }],
                 attempts: Vec::new(),
                 would_change: vec!["a higher price limit".to_owned()],
             })),
@@ -233,7 +237,16 @@ fn questions_are_answered_in_tables_and_in_json() {
     assert_eq!(json(&["offers"])[0]["claims"][0]["standing"], "held");
     assert!(!offers.contains('\u{1b}'), "a peer's text does not reach the terminal raw");
     assert_eq!(json(&["offers"])[0]["devices"][0]["engine"], "cuda");
+    let yes_no = [json!(true), json!(false)];
+    let rows = |table: &str, words: &str| table.lines().filter(|row| row.contains(words)).count();
+    assert_eq!((rows(&offers, "CUDA C"), rows(&offers, " NVRTC ")), (1, 1), "{offers}");
+    let nvrtc = |of: &Value| [of["devices"][0]["nvrtc"].clone(), of["devices"][1]["nvrtc"].clone()];
+    assert_eq!((nvrtc(&json(&["offers"])[0]), nvrtc(&json(&["devices"]))), (yes_no.clone(), yes_no));
     let devices = ask(&["devices"]).out;
+    assert_eq!((rows(&devices, "CUDA C"), rows(&devices, " NVRTC ")), (1, 1), "{devices}");
+    let why = ask(&["why", "ab"]).out;
+    assert!(why.contains("none of its devices has the NVRTC for CUDA C that is asked for"), "{why}");
+    assert_eq!(json(&["why", "ab"])["rejections"][0]["reason"], json!({ "kind": "unmet", "unmet": "nvrtc" }));
     for words in [
         "job 07070707, then not lent: its owner paused it",
         "not offered: CUDA devices: the NVIDIA driver works and sees no GPU",
