@@ -130,6 +130,12 @@ impl Dht {
         nodes.filter(|node| search.found.len() < 2 * ENOUGH && search.found.insert(*node)).collect()
     }
 
+    /// Whether a search is on.
+    #[cfg(test)]
+    pub fn is_searching(&self) -> bool {
+        !self.searches.is_empty()
+    }
+
     /// A query is over; the next shard may follow.
     pub fn ended(&mut self, kad: &mut Kad, query: QueryId) {
         let Some(bucket) = self.queries.remove(&query) else { return };

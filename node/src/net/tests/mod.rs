@@ -2,6 +2,7 @@
 
 mod asking;
 mod finding;
+mod routing;
 pub(super) mod samples;
 
 use super::*;
