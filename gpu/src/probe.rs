@@ -43,7 +43,7 @@ pub enum Question {
 pub struct Answer {
     /// How it stands with CUDA; `NotAsked` where the processor was asked.
     pub cuda: CudaState,
-    /// Whether CUDA C++ can be compiled here.
+    /// Whether CUDA C++ can be compiled here: it was tried.
     pub nvrtc: bool,
     /// Devices with the driver's number for each; the processor is number 0 of its own.
     pub devices: Vec<(u32, Device)>,
@@ -95,8 +95,8 @@ pub fn answer(question: Question, mut known: impl Read, mut frames: File) -> Exi
         }
     };
     let cuda::Found { state: cuda, mut devices, uuids, cards, measured } = found;
-    let nvrtc = cuda::nvrtc_present();
-    devices.iter_mut().for_each(|(_, device)| device.nvrtc = nvrtc);
+    let nvrtc = cuda::nvrtc_works();
+    devices.iter_mut().for_each(|(_, device)| device.nvrtc = nvrtc && cuda::compiled_for(device.capability));
     // Last: afterwards nothing can be looked at any more.
     let told = sandbox::measure(engine).and_then(|isolation| {
         let isolation = Some(isolation);

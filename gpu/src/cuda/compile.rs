@@ -9,7 +9,7 @@ use cudarc::nvrtc::{
     safe::{CompileError, CompileOptions, compile_ptx_with_opts},
     sys,
 };
-use ion_protocol::fault::Fault;
+use ion_protocol::{fault::Fault, hardware::ComputeCapability};
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,6 +18,8 @@ use std::{
 
 /// The oldest architecture that every NVRTC since CUDA 11 compiles for: PTX for it runs on all newer devices.
 const ARCHITECTURE: &str = "compute_75";
+/// The same as a number.
+const CAPABILITY_MIN: ComputeCapability = ComputeCapability { major: 7, minor: 5 };
 /// What NVRTC loads from its own folder when it first compiles.
 const BUILTINS: &str = "libnvrtc-builtins.so";
 
@@ -25,6 +27,18 @@ const BUILTINS: &str = "libnvrtc-builtins.so";
 pub fn nvrtc_present() -> bool {
     // SAFETY: looking for a library loads it, which runs the initialisers of NVIDIA's compiler at most.
     catch_unwind(|| unsafe { sys::is_culib_present() }).unwrap_or(false)
+}
+
+/// Whether what NVRTC makes of the least kernel is PTX that runs here: without its other library it compiles nothing, and
+/// a newer one writes PTX that we do not know.
+pub fn nvrtc_works() -> bool {
+    let compiled = compile("probe.cu", "extern \"C\" __global__ void k() {}");
+    compiled.is_ok_and(|ptx| crate::ptx::parse(&ptx).is_ok())
+}
+
+/// Whether a device takes what is compiled here.
+pub fn compiled_for(capability: ComputeCapability) -> bool {
+    capability >= CAPABILITY_MIN
 }
 
 /// Loads NVRTC, where there is one, with the library it would look for at its first compilation: for a process that will
@@ -128,7 +142,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_compiled_is_for_cards_of_turing_on() {
+        let named = format!("compute_{}{}", CAPABILITY_MIN.major, CAPABILITY_MIN.minor);
+        assert_eq!(named, ARCHITECTURE);
+        let takes = |major, minor| compiled_for(ComputeCapability { major, minor });
+        assert_eq!([takes(7, 0), takes(7, 5), takes(9, 0)], [false, true, true]);
+        assert!(compiled_for(crate::probe::CPU_CAPABILITY));
+    }
+
+    #[test]
     fn without_a_compiler_the_way_out_is_named() {
+        assert!(nvrtc_present() || !nvrtc_works());
         if nvrtc_present() {
             eprintln!("skipped: an NVRTC is installed here");
             return;

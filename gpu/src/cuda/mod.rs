@@ -25,5 +25,5 @@ pub mod source;
 mod survey;
 
 pub use backend::CudaBackend;
-pub use compile::{compile, load_compiler, nvrtc_present};
+pub use compile::{compile, compiled_for, load_compiler, nvrtc_present, nvrtc_works};
 pub use survey::{Found, survey};

@@ -220,9 +220,9 @@ fn nvrtc(probed: &ProbeReport) -> Finding {
     if probed.nvrtc {
         return ok("nvrtc", "CUDA C++ can be compiled here");
     }
-    let hint =
-        "install CUDA's NVRTC and put the folder of libnvrtc.so into LD_LIBRARY_PATH; PTX runs without it";
-    finding("nvrtc", Verdict::Note, "no NVRTC: jobs in CUDA C++ can't run here", hint)
+    let hint = "install CUDA's NVRTC and put the folder of libnvrtc.so, with libnvrtc-builtins.so beside it, into LD_LIBRARY_PATH; \
+         PTX runs without it";
+    finding("nvrtc", Verdict::Note, "no NVRTC that works: jobs in CUDA C++ can't run here", hint)
 }
 
 fn isolation(probed: &ProbeReport) -> Finding {
