@@ -46,6 +46,23 @@ fn a_second_node_on_the_same_data_directory_is_refused() {
     assert_eq!(status["node"], cluster[first].id.unwrap().to_string(), "the first node goes on");
 }
 
+#[test]
+fn a_node_whose_journal_is_gone_says_so_and_how_to_go_on() {
+    let mut cluster = Cluster::new(ion(), "ion-bad-").unwrap();
+    let node = cluster.add("node", Role::Light, "cpu", &[]);
+    cluster.start_ready(node).unwrap();
+    cluster[node].kill().unwrap();
+    let dir = cluster[node].spec.data_dir.clone();
+    fs::remove_file(dir.join("journal")).unwrap();
+    cluster.start(node).unwrap();
+    let code = cluster[node].ended(Deadline::seconds(GIVE_UP_SECONDS)).unwrap();
+    let (told, mark) = (cluster[node].tail(), dir.join("journal.durable"));
+    assert_eq!(code, Some(NODE_TROUBLE), "{told}");
+    assert!(told.contains(&format!("remove {}", mark.display())), "{told}");
+    fs::remove_file(mark).unwrap();
+    cluster.start_ready(node).unwrap();
+}
+
 /// A node that says where it is, and then nothing more.
 const HANGS: &str = "#!/bin/sh\necho 'starting: opening the journal' >&2\nexec 9> \"$(dirname \"$0\")/told\"\nexec tail -f /dev/null\n";
 
