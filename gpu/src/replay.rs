@@ -17,7 +17,9 @@
 //!   device has of its own: where a kernel may have stored an address, or one NaN of f64 stands for another.
 //! * `NotCheckable`: the kernel is not exact; or a chosen block reads what another may have written (a byte of scratch
 //!   that the launch can write, or an output's byte that was delivered changed though the block left it alone), shares
-//!   bytes with another, or faults here; what differs may be the device's own; or what goes before costs too much.
+//!   bytes with another, or faults or does not end here, from the inputs; what differs may be the device's own; or what
+//!   goes before costs too much.
+//! * `Faulted`: of blocks that begin in memory that the provider committed to; see `between`.
 //!
 //! What they do not mean: bytes that no chosen block writes are not looked at (but all that launches before the last
 //! touched and the last cannot change are). A provider can bring about `NotCheckable` for kernels that read outputs
@@ -28,6 +30,7 @@
 //! [`BLOCKS_INSTRUCTIONS_MAX`], [`WITNESS_INSTRUCTIONS_MAX`]. Tests: `gpu/tests/replay.rs`.
 
 mod between;
+mod looked;
 mod stage;
 
 pub use between::replay_between;
@@ -50,6 +53,7 @@ use ion_protocol::{
     job::{Buffer, Init, Launch, Program, Step},
     states::Kept,
 };
+use looked::{Broke, Looked, Most};
 use stage::{Ended, Stage};
 use std::{
     collections::BTreeSet,
@@ -173,14 +177,15 @@ pub fn replay_either(
     read: Read<'_>,
 ) -> Result<Finding, Fault> {
     let (span, stop) = (Span::whole(job.program()), Stop::new(cancel, limits.run));
-    let max = EARLIER_INSTRUCTIONS_BESIDE_STATES_MAX;
+    let most = Most::with(EARLIER_INSTRUCTIONS_BESIDE_STATES_MAX);
     let read = Mutex::new(read);
-    match replay_span(job, &span, blocks, max, limits, stop, &read)? {
+    match replay_span(job, &span, blocks, most, limits, stop, &read)?.blameless() {
         // From the inputs alone nothing is needed that the provider says of the way there.
         Finding::NotCheckable { .. } => between::check(job, kept, picks, limits, stop, &read),
         found @ (Finding::Equal { .. }
         | Finding::EqualBetween { .. }
         | Finding::Withheld { .. }
+        | Finding::Faulted { .. }
         | Finding::Differs(_)) => Ok(found),
     }
 }
@@ -195,31 +200,34 @@ pub fn replay(
     read: Read<'_>,
 ) -> Result<Finding, Fault> {
     let (span, stop) = (Span::whole(job.program()), Stop::new(cancel, limits.run));
-    replay_span(job, &span, blocks, EARLIER_INSTRUCTIONS_MAX, limits, stop, &Mutex::new(read))
+    let most = Most::with(EARLIER_INSTRUCTIONS_MAX);
+    Ok(replay_span(job, &span, blocks, most, limits, stop, &Mutex::new(read))?.blameless())
 }
 
 fn replay_span(
     job: &LoadedProgram,
     span: &Span,
     blocks: &[u64],
-    earlier_max: u64,
+    most: Most,
     limits: &RunLimits,
     stop: Stop<'_>,
     read: &Mutex<Read<'_>>,
-) -> Result<Finding, Fault> {
+) -> Result<Looked, Fault> {
     let Some((earlier, last, after)) = span.steps(job) else {
-        return Ok(not_checkable("the program has no launch"));
+        return Ok(Looked::Found(not_checkable("the program has no launch")));
     };
     if let Some(why) = unfit(job, &earlier, last)? {
-        return Ok(not_checkable(why));
+        return Ok(Looked::Found(not_checkable(why)));
     }
     let mut source =
         |piece, from, into: &mut [u8]| stage::content(job, &span.before, read, piece, from, into);
     let Some(mut stage) = Stage::new(job, limits, stop, &mut source) else {
-        return Ok(not_checkable("the program has more pieces of memory than can be told apart"));
+        return Ok(Looked::Found(not_checkable(
+            "the program has more pieces of memory than can be told apart",
+        )));
     };
-    if let Some(why) = run_earlier(&mut stage, &earlier, earlier_max)? {
-        return Ok(not_checkable(why));
+    if let Some(broke) = run_earlier(&mut stage, &earlier, most.earlier)? {
+        return Ok(Looked::Broke(broke));
     }
     let mut held = stage.held.clone();
     for step in after {
@@ -233,7 +241,7 @@ fn replay_span(
         doubles |= has_doubles(&job.modules()[usize::from(launch.module)].module, job.kernel(launch)?);
     }
     let check = Check { claims, writes, last, launch, launches, doubles, bytes: 0, nans: false };
-    check.sample(&mut stage, blocks)
+    check.sample(&mut stage, blocks, most.blocks)
 }
 
 /// A launch of each kernel.
@@ -279,7 +287,7 @@ fn of_launch(job: &LoadedProgram, launch: &Launch) -> Result<Profile, Fault> {
 }
 
 /// Runs what goes before the last launch; `Some` is why that is not done.
-fn run_earlier<'a>(stage: &mut Stage<'a>, earlier: &[&'a Step], max: u64) -> Result<Option<String>, Fault> {
+fn run_earlier<'a>(stage: &mut Stage<'a>, earlier: &[&'a Step], max: u64) -> Result<Option<Broke>, Fault> {
     let mut left = max;
     let count = earlier.iter().filter(|step| matches!(step, Step::Launch(_))).count();
     for step in earlier {
@@ -292,10 +300,10 @@ fn run_earlier<'a>(stage: &mut Stage<'a>, earlier: &[&'a Step], max: u64) -> Res
             sparse.keep();
             Ok(match ended {
                 Ended::Well => ControlFlow::Continue(()),
-                Ended::Faulted(fault) => ControlFlow::Break(format!("run here it faults: {fault}")),
-                Ended::Spent => ControlFlow::Break(format!(
+                Ended::Faulted(fault) => ControlFlow::Break(Broke::faulted(fault)),
+                Ended::Spent => ControlFlow::Break(Broke::spent(format!(
                     "the {count} launches before the last take more than {max} instructions"
-                )),
+                ))),
             })
         })?;
         if failed.is_some() {
@@ -377,32 +385,39 @@ impl From<Fault> for Halt {
 }
 
 impl<'r> Check<'r, '_> {
-    fn sample<'s>(mut self, stage: &mut Stage<'s>, blocks: &[u64]) -> Result<Finding, Fault>
+    fn sample<'s>(mut self, stage: &mut Stage<'s>, blocks: &[u64], max: u64) -> Result<Looked, Fault>
     where
         'r: 's,
     {
         let total = extents(self.last).blocks();
-        let (last, mut left, mut differs) = (self.last, BLOCKS_INSTRUCTIONS_MAX, None);
+        let (last, mut left, mut differs) = (self.last, max, None);
         let chosen: BTreeSet<u64> = blocks.iter().copied().filter(|n| *n < total).collect();
-        let ended = stage.run(last, chosen.iter().copied(), &mut left, |sparse, number, ended| {
-            self.one(sparse, number, ended, &mut differs)
-        })?;
-        if let Some(finding) = ended {
-            return Ok(finding);
+        let ended =
+            stage.run(last, chosen.iter().copied(), &mut left, |sparse, number, ended| match ended {
+                Ended::Well => self.one(sparse, number, &mut differs).map(|on| on.map_break(Looked::Found)),
+                Ended::Faulted(fault) => Ok(ControlFlow::Break(Looked::Broke(Broke::faulted(fault)))),
+                Ended::Spent => {
+                    let why = format!("the chosen blocks take more than {max} instructions");
+                    Ok(ControlFlow::Break(Looked::Broke(Broke::spent(why))))
+                }
+            })?;
+        if let Some(looked) = ended {
+            return Ok(looked);
         }
         if let Some((number, difference)) = differs {
-            return Ok(self.overlap(stage, number, &chosen).unwrap_or_else(|| self.accused(difference)));
+            let overlap = self.overlap(stage, number, &chosen);
+            return Ok(Looked::Found(overlap.unwrap_or_else(|| self.accused(difference))));
         }
         if let Some(difference) = self.settled(&stage.sparse)? {
-            return Ok(self.accused(difference));
+            return Ok(Looked::Found(self.accused(difference)));
         }
-        Ok(match self.nans {
+        Ok(Looked::Found(match self.nans {
             true => not_checkable(format!(
                 "kernel `{}` gives NaNs of f64, of which every device has its own",
                 last.kernel
             )),
             false => Finding::Equal { bytes: Bytes(self.bytes) },
-        })
+        }))
     }
 
     /// What a difference means: nothing where it may be that of two devices' addresses.
@@ -426,26 +441,15 @@ impl<'r> Check<'r, '_> {
         nans
     }
 
-    /// Judges one chosen block. A difference is noted, and the blocks after it are run all the same: they may show that
+    /// Judges one chosen block that ended well. A difference is noted, and the blocks after it are run all the same: they may show that
     /// it means nothing.
     fn one(
         &mut self,
         sparse: &Sparse<'_>,
         number: u64,
-        ended: Ended,
         differs: &mut Option<(u64, Difference)>,
     ) -> Result<ControlFlow<Finding>, Fault> {
         let at = extents(self.last).block_at(number);
-        match ended {
-            Ended::Well => {}
-            Ended::Faulted(fault) => {
-                return Ok(ControlFlow::Break(not_checkable(format!("run here it faults: {fault}"))));
-            }
-            Ended::Spent => {
-                let why = format!("the chosen blocks take more than {BLOCKS_INSTRUCTIONS_MAX} instructions");
-                return Ok(ControlFlow::Break(not_checkable(why)));
-            }
-        }
         let looked = sparse.each_touched(|page| self.page(page, at));
         match looked {
             Ok(()) => {}

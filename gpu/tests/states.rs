@@ -444,3 +444,100 @@ fn give<'a>(
 ) {
     recorder.launch(launch, |n| Ok(read(n)?.as_slice().into())).unwrap();
 }
+
+/// Each thread traps where the first word is `BAD`, so that one false word makes all blocks of the launches after it fault.
+const GUARDED: &str = "ld.global.u32 %t, [%x0]; setp.eq.u32 %p, %t, 0xbad; @%p trap;\n\
+                       ld.global.u32 %v, [%x]; mad.lo.u32 %v, %v, %v, %i; st.global.u32 [%y], %v;";
+const BAD: u32 = 0xbad;
+
+/// The same after a loop that makes the launch dear.
+fn guarded() -> (Bench, Program) {
+    walk(&format!("mov.u32 %v, 0;\nL: add.u32 %v, %v, 1; setp.lt.u32 %p, %v, {DEAR}; @%p bra L;\n{GUARDED}"))
+}
+
+/// One false word after launch `from`, and not a launch run from then on: what is committed to is made up.
+fn skipped(bench: &Bench, program: &Program, from: usize) -> Claim {
+    claim(program, &start(bench), |launch, x| {
+        if launch >= from {
+            x[0] = BAD;
+        }
+        if launch > from {
+            x[1..].fill(launch as u32);
+        }
+    })
+}
+
+#[test]
+fn memory_that_makes_blocks_fault_is_as_good_as_false() {
+    let at = |launch, block| BlockAt { launch, block };
+    let (bench, program) = guarded();
+    let honest = claim(&program, &start(&bench), |_, _| {});
+    let all = all_blocks(&honest.kept, &program);
+    assert!(matches!(check(&bench, &program, &honest, &all), Finding::EqualBetween { .. }));
+    let lie = skipped(&bench, &program, 9);
+    // The block that lied is of the number that was drawn.
+    match check(&bench, &program, &lie, &[at(11, 0)]) {
+        Finding::Differs(d) => assert_eq!((d.launch, d.block, d.offset), (9, Some([0, 0, 0]), 0)),
+        other => panic!("{other:?}"),
+    }
+    // It is not: the first launch that faults is named, and with what was right before it nobody is proven to have lied.
+    for pick in [at(10, 5), at(11, 7)] {
+        match check(&bench, &program, &lie, &[at(1, 2), pick]) {
+            Finding::Faulted { launch: 10, fault: Fault::Trap { place } } => {
+                assert_eq!(place.kernel, "k");
+            }
+            other => panic!("{pick:?}: {other:?}"),
+        }
+    }
+    // Where the way there is cheap it is run from the inputs, and what comes of it is another than was signed for.
+    let (bench, program) = walk(GUARDED);
+    match check(&bench, &program, &skipped(&bench, &program, 3), &[at(9, 5)]) {
+        Finding::Differs(d) => assert_eq!((d.launch, d.block), (4, Some([5, 0, 0]))),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A provider whose device does not see the fault has run it all the same.
+#[test]
+fn a_program_that_faults_by_itself_accuses_nobody() {
+    let trap = |when: &str| format!("ld.global.u32 %t, [%x0]; {when} @%p trap;\n");
+    // In every launch, dear; and in all but the first, where it is cheap to see.
+    let dear = format!("mov.u32 %v, 0;\nL: add.u32 %v, %v, 1; setp.lt.u32 %p, %v, {DEAR}; @%p bra L;\n");
+    for body in [
+        format!("{dear}{}{SQUARE}", trap("setp.ge.u32 %p, %i, 160;")),
+        format!("{}{SQUARE}", trap("setp.ne.u32 %p, %t, 8;").replace("x0]", "x0+4]")),
+    ] {
+        let (bench, program) = walk(&body);
+        let honest = claim(&program, &start(&bench), |_, _| {});
+        match check(&bench, &program, &honest, &[BlockAt { launch: 8, block: 6 }]) {
+            Finding::NotCheckable { why } => assert!(why.starts_with("run here it faults: trap"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Blocks that do not end are no proof of anything, but no way past the launch before them.
+#[test]
+fn memory_that_keeps_blocks_running_sends_the_draw_to_the_launches_before() {
+    let endless = "ld.global.u32 %t, [%x0];\nL: setp.eq.u32 %p, %t, 0xbad; @%p bra L;\n";
+    let (bench, program) = walk(&format!("{endless}{SQUARE}"));
+    let lie = skipped(&bench, &program, 3);
+    match check(&bench, &program, &lie, &[BlockAt { launch: 9, block: 0 }]) {
+        Finding::Differs(d) => assert_eq!((d.launch, d.block, d.offset), (3, Some([0, 0, 0]), 0)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As above, with launches that were never run: whoever draws one of their blocks is not deceived, as often as if they were
+/// false.
+#[test]
+fn the_catch_rate_of_skipped_launches_is_that_of_false_ones() {
+    let (bench, program) = guarded();
+    let lie = skipped(&bench, &program, 3);
+    let all = all_blocks(&lie.kept, &program);
+    let passed = all
+        .iter()
+        .filter(|at| matches!(check(&bench, &program, &lie, &[**at]), Finding::EqualBetween { .. }));
+    // Three launches were honest, and seven blocks of the fourth.
+    assert_eq!(passed.count(), 3 * BLOCKS + BLOCKS - 1);
+}

@@ -4,6 +4,7 @@
 
 use crate::{
     codec::{Decode, Encode},
+    fault::Fault,
     limits,
     units::Bytes,
 };
@@ -78,6 +79,13 @@ pub enum Finding {
     },
     /// Other bytes: the delivery is false.
     Differs(Difference),
+    /// A fault, in memory that the receipt commits to: the program did not end well as was signed, or not from there.
+    Faulted {
+        /// The first launch that was found to fault, in order of execution, from 0.
+        launch: u64,
+        /// How.
+        fault: Fault,
+    },
     /// Nothing.
     NotCheckable {
         /// Why, for people.

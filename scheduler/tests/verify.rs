@@ -346,23 +346,28 @@ fn blocks_of_all_launches_are_drawn_from_those_that_are_committed_to() {
 }
 
 #[test]
-fn who_does_not_show_what_it_committed_to_is_not_paid_and_the_job_goes_elsewhere() {
-    let (mut desk, order) = leased_repeated(4);
-    desk.pass(1_000).deliver(2, with_states(&order, 1), true).disk_works();
-    let (check, _) = between(&desk);
-    let why = "it does not hold it".to_owned();
-    desk.feed(Input::Checked { check, result: Ok(Finding::Withheld { why }) });
-    match desk.refusal() {
-        RefusalReason::Delivery { message } => assert!(message.ends_with("it does not hold it"), "{message}"),
-        other => panic!("{other:?}"),
+fn who_does_not_show_what_it_committed_to_or_commits_to_faults_is_not_paid_and_the_job_goes_elsewhere() {
+    let withheld = Finding::Withheld { why: "it does not hold it".to_owned() };
+    let fault = Fault::Trap { place: Default::default() };
+    let faulted = Finding::Faulted { launch: 4, fault };
+    for (finding, end) in [(withheld, "it does not hold it"), (faulted, "launch 4 faults: trap in kernel ``")]
+    {
+        let (mut desk, order) = leased_repeated(4);
+        desk.pass(1_000).deliver(2, with_states(&order, 1), true).disk_works();
+        let (check, _) = between(&desk);
+        desk.feed(Input::Checked { check, result: Ok(finding) });
+        match desk.refusal() {
+            RefusalReason::Delivery { message } => assert!(message.ends_with(end), "{message}"),
+            other => panic!("{other:?}"),
+        }
+        desk.disk_works();
+        assert_eq!(desk.order_call().1, id(3));
+        assert!(!desk.journal.iter().any(|record| matches!(record, Record::Countersigned { .. })));
+        assert!(
+            !desk.journal.iter().any(|record| matches!(record, Record::DeliveryFalse { .. })),
+            "nothing is proven"
+        );
     }
-    desk.disk_works();
-    assert_eq!(desk.order_call().1, id(3));
-    assert!(!desk.journal.iter().any(|record| matches!(record, Record::Countersigned { .. })));
-    assert!(
-        !desk.journal.iter().any(|record| matches!(record, Record::DeliveryFalse { .. })),
-        "nothing is proven"
-    );
 }
 
 #[test]

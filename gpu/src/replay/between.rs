@@ -8,11 +8,23 @@
 //! launches, and did not know the choice when it signed, passes s of them with a chance of (1 - share)^s, however
 //! consistently it went on from what it had falsified. `Withheld`: the committed memory is none, or changes a buffer
 //! that no launch in between can write.
+//! `Faulted`: a chosen block faults in memory that the provider committed to, and the program by itself is not seen to
+//! fault so. Whoever signed that the program ended well signed for what does not happen, so that a block that faults
+//! shows as much as one that is false, and is in the share above. It is no proof against the provider, since the program
+//! may be to blame, so the draw goes on in the launches before (see `search`): the first launch that faults is sought by
+//! halving, with as many blocks of each launch on the way as were drawn, and where the launch before it is false in a
+//! share of them it passes with a chance of (1 - share)^s again, and else is found out: `Differs`. Where a launch
+//! faults from the inputs, or with all before it run from them, the program is to blame, and that is `NotCheckable`.
+//! A block that does not end here may end elsewhere: it begins the same search, but is `NotCheckable` where that finds
+//! nothing.
 //! What it does not say: bytes of a buffer that a launch can write, and none of the chosen blocks did, may be changed
 //! between launches unseen.
 //! Limits: those of the module above, for each launch. Tests: `gpu/tests/states.rs`.
 
-use super::{EARLIER_INSTRUCTIONS_MAX, Known, Origin, Read, Span, lock, not_checkable, replay_span, swap};
+use super::{
+    BLOCKS_INSTRUCTIONS_MAX, Broke, EARLIER_INSTRUCTIONS_MAX, Known, Looked, Most, Origin, Read, Span, lock,
+    not_checkable, replay_span, swap,
+};
 use crate::{
     backend::{RunLimits, Stop},
     cpu::{
@@ -24,13 +36,21 @@ use crate::{
 use ion_protocol::{
     check::{BlockAt, Finding, bounded_why},
     fault::Fault,
-    job::{Program, Step},
+    job::{Launch, Program, Step},
     states::{Kept, Place, decode_row, row_at},
 };
 use std::{
     collections::BTreeMap,
     sync::{Mutex, atomic::AtomicBool},
 };
+
+/// The chosen blocks of each launch that is looked at in a search: with one for each halving no more than are allowed
+/// for a launch.
+const SEARCH: Most =
+    Most { earlier: EARLIER_INSTRUCTIONS_MAX, blocks: BLOCKS_INSTRUCTIONS_MAX / u32::BITS as u64 };
+
+/// Those of a launch, before any search.
+const SOON: Most = Most { earlier: EARLIER_INSTRUCTIONS_MAX, blocks: BLOCKS_INSTRUCTIONS_MAX / 8 };
 
 /// Where each buffer's content is.
 type Row = Vec<Place>;
@@ -60,19 +80,21 @@ pub(super) fn check(
     for at in blocks.iter().filter(|at| at.launch < job.program().launches()) {
         launches.entry(at.launch).or_default().push(at.block);
     }
+    let replay = Replay { job, kept, limits, stop, read };
     let (mut equal, mut compared, mut why) = (Vec::new(), ion_protocol::Bytes::ZERO, None);
-    for (launch, blocks) in launches {
-        let span = match span(job, kept, launch, read)? {
-            Ok(span) => span,
-            Err(why) => return Ok(Finding::Withheld { why: bounded_why(&why) }),
-        };
-        match replay_span(job, &span, &blocks, EARLIER_INSTRUCTIONS_MAX, limits, stop, read) {
+    for (launch, numbers) in launches {
+        match replay.judge(launch, &numbers, blocks) {
             Ok(Finding::Equal { bytes }) => {
                 compared = compared.saturating_add(bytes);
-                equal.extend(blocks.into_iter().map(|block| BlockAt { launch, block }));
+                equal.extend(numbers.into_iter().map(|block| BlockAt { launch, block }));
             }
             Ok(Finding::NotCheckable { why: reason }) => drop(why.get_or_insert(reason)),
-            Ok(found @ (Finding::Differs(_) | Finding::Withheld { .. } | Finding::EqualBetween { .. })) => {
+            Ok(
+                found @ (Finding::Differs(_)
+                | Finding::Withheld { .. }
+                | Finding::Faulted { .. }
+                | Finding::EqualBetween { .. }),
+            ) => {
                 return Ok(found);
             }
             // What was found until then holds.
@@ -85,6 +107,105 @@ pub(super) fn check(
         None if equal.is_empty() => not_checkable("no block of a launch was drawn"),
         Some(_) | None => Finding::EqualBetween { blocks: equal, bytes: compared },
     })
+}
+
+/// What all blocks of a check have in common.
+struct Replay<'r, 'a> {
+    job: &'r LoadedProgram,
+    kept: &'r Kept,
+    limits: &'r RunLimits,
+    stop: Stop<'r>,
+    read: &'r Mutex<Read<'a>>,
+}
+
+impl Replay<'_, '_> {
+    /// Blocks of one launch, by number.
+    fn launch(&self, launch: u64, numbers: &[u64], most: Most) -> Result<Looked, Fault> {
+        Ok(match span(self.job, self.kept, launch, self.read)? {
+            Ok(span) => self.span(&span, numbers, most)?,
+            Err(why) => Looked::Found(Finding::Withheld { why: bounded_why(&why) }),
+        })
+    }
+
+    fn span(&self, span: &Span, numbers: &[u64], most: Most) -> Result<Looked, Fault> {
+        replay_span(self.job, span, numbers, most, self.limits, self.stop, self.read)
+    }
+
+    /// The chosen blocks of one launch. Those that do not end soon are run on only when a search has found nothing: its
+    /// time would be theirs.
+    fn judge(&self, launch: u64, numbers: &[u64], drawn: &[BlockAt]) -> Result<Finding, Fault> {
+        let mut why = String::new();
+        for most in [SOON, Most::with(EARLIER_INSTRUCTIONS_MAX)] {
+            let broke = match self.launch(launch, numbers, most)? {
+                Looked::Found(found) => return Ok(found),
+                Looked::Broke(broke) => broke,
+            };
+            let faulted = broke.fault.is_some();
+            match self.search(launch, broke, drawn)? {
+                Finding::NotCheckable { why: reason } if !faulted => why = reason,
+                found => return Ok(found),
+            }
+        }
+        Ok(Finding::NotCheckable { why })
+    }
+
+    /// A chosen block of a launch did not come to its end: who is to blame? See the module. Which blocks are looked at
+    /// follows from those that were drawn, which the provider did not know.
+    fn search(&self, launch: u64, mut broke: Broke, drawn: &[BlockAt]) -> Result<Finding, Fault> {
+        let (program, every) = (self.job.program(), self.kept.every);
+        // Launches by which row of the memory ends them.
+        let number = |row: u64| ((row + 1) * every).min(program.launches()) - 1;
+        let numbers = |launch: u64| -> Vec<u64> {
+            let blocks = program.launched().nth(launch as usize).map_or(1, Launch::blocks).max(1);
+            drawn.iter().map(|at| at.block % blocks).collect()
+        };
+        let (mut well, mut broken) = (0, launch / every);
+        while well < broken {
+            let middle = well + (broken - well) / 2;
+            match self.launch(number(middle), &numbers(number(middle)), SEARCH) {
+                // That one takes long says nothing of one that faults.
+                Ok(Looked::Broke(earlier)) if earlier.fault.is_some() || broke.fault.is_none() => {
+                    (broken, broke) = (middle, earlier);
+                }
+                Ok(Looked::Found(found @ (Finding::Differs(_) | Finding::Withheld { .. }))) => {
+                    return Ok(found);
+                }
+                Ok(
+                    Looked::Found(
+                        Finding::Equal { .. }
+                        | Finding::EqualBetween { .. }
+                        | Finding::Faulted { .. }
+                        | Finding::NotCheckable { .. },
+                    )
+                    | Looked::Broke(_),
+                ) => well = middle + 1,
+                // There is no time to look for more.
+                Err(Fault::RunTime { .. }) => break,
+                Err(fault) => return Err(fault),
+            }
+        }
+        if broken == 0 {
+            return Ok(not_checkable(broke.why));
+        }
+        let first = number(broken);
+        if well == broken
+            && let Ok(Ok(span)) = span(self.job, self.kept, first, self.read)
+        {
+            let span = Span { launches: 0..first + 1, before: Span::inputs(program), ..span };
+            match self.span(&span, &numbers(first), SEARCH) {
+                Ok(Looked::Found(found @ Finding::Differs(_))) => return Ok(found),
+                // With what goes before run whole: no provider had a part in it.
+                Ok(Looked::Broke(Broke { fault: Some(_), why })) => return Ok(not_checkable(why)),
+                Ok(Looked::Found(_) | Looked::Broke(Broke { fault: None, .. })) => {}
+                Err(Fault::RunTime { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(match broke.fault {
+            Some(fault) => Finding::Faulted { launch: first, fault: fault.bounded() },
+            None => not_checkable(broke.why),
+        })
+    }
 }
 
 /// The launches up to one after which the memory is known, from the last such before; `Err` is why the committed memory is

@@ -138,14 +138,13 @@ pub(super) fn found(
         Ok(Finding::EqualBetween { blocks, bytes }) => equal_between(blocks, bytes, between),
         Ok(Finding::Withheld { why }) => {
             let why = format!("it does not show the memory between launches that it signed for: {why}");
-            match inbound {
-                Some(inbound) => {
-                    let message = bounded_why(&why);
-                    cx.out.refuse(inbound, RefusalReason::Delivery { message });
-                }
-                None => seek::call_off(head.id, live.attempt(), live.provider(), cx),
-            }
-            return seek::lose(head, live, Lost::wrong(why), cx);
+            return wrong(head, live, inbound, Lost::wrong(why), cx);
+        }
+        // A job that faults is paid to nobody, whether its provider says so or only commits to it.
+        Ok(Finding::Faulted { launch, fault }) => {
+            let why = format!("in the memory that it committed to, launch {launch} faults: {fault}");
+            let lost = Lost { fault: Some(fault), ..Lost::wrong(why) };
+            return wrong(head, live, inbound, lost, cx);
         }
         Ok(Finding::NotCheckable { why }) => {
             let between = match &receipt.states {
@@ -171,6 +170,17 @@ pub(super) fn found(
     cx.out.event(Event::Checked { job: head.id, attempt, provider, check: check.clone() });
     let settled = Settled { receipt, outputs, check };
     delivery::countersign(head, live, settled, inbound.into_iter().collect(), cx)
+}
+
+/// Refuses a delivery that nothing proves to be false, and goes elsewhere.
+fn wrong(head: &mut Head, live: Live, inbound: Option<InboundId>, lost: Lost, cx: &mut Cx<'_>) -> State {
+    match inbound {
+        Some(inbound) => {
+            cx.out.refuse(inbound, RefusalReason::Delivery { message: bounded_why(&lost.why) });
+        }
+        None => seek::call_off(head.id, live.attempt(), live.provider(), cx),
+    }
+    seek::lose(head, live, lost, cx)
 }
 
 /// What is written down of blocks between launches that were found equal.
