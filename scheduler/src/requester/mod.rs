@@ -4,6 +4,7 @@
 //! `Seeking` or to an end. Owns the jobs and the countersignatures; never fetches, signs twice or speaks of what is not
 //! durable. Tests: `tests/requester.rs` and `tests/monkey.rs` of the crate.
 
+mod blame;
 mod delivery;
 mod handover;
 pub(crate) mod job;

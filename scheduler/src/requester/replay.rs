@@ -2,7 +2,8 @@
 
 use super::{
     Cx, Half, Requester,
-    job::{BLAMERS, Head, Job, Leased, Live, Seeking, State, Summary},
+    blame::{self, Judged},
+    job::{Head, Job, Leased, Live, Seeking, State, Summary},
     seek,
 };
 use crate::{deadline::Topic, matching::Rest, reputation::Outcome, view::AttemptView};
@@ -11,9 +12,9 @@ use ion_protocol::{
     check::{Check, Difference},
     codec,
     deal::Order,
-    fault::{Blame, Fault},
+    fault::Fault,
     job::JobSpec,
-    receipt::{Countersignature, Output, Receipt, Status},
+    receipt::{Countersignature, Output, Receipt},
     record::{JobEnd, Record},
     signed::{Document, Signed},
 };
@@ -160,36 +161,18 @@ impl Replay {
         }
         let Some(past) = self.jobs.get_mut(&receipt.job) else { return };
         past.live.take_if(|(order, _)| order.attempt == receipt.attempt);
-        let (shown, outcome, end) = match &receipt.status {
-            Status::Done => ("done", Some(Outcome::Done), Some(JobEnd::Done { attempt: receipt.attempt })),
-            Status::Failed(fault) => match fault.blame() {
-                Blame::Job | Blame::Limit => {
-                    past.blamed_by.insert(receipt.provider);
-                    past.lost += 1;
-                    past.last_fault = Some(fault.clone());
-                    let proven = past.blamed_by.len() >= BLAMERS;
-                    ("failed", None, proven.then(|| JobEnd::Failed { fault: fault.clone() }))
-                }
-                Blame::Host | Blame::Cancelled => {
-                    past.lost += 1;
-                    past.last_fault = Some(fault.clone());
-                    ("failed", Some(Outcome::Failed), None)
-                }
-            },
-        };
+        let Judged { end, fault, .. } =
+            blame::judge(&receipt, &mut past.blamed_by, &mut cx.market.reputation, receipt.finished);
         if let Some(tried) = past.attempts.iter_mut().find(|tried| tried.attempt == receipt.attempt) {
+            let shown = if fault.is_some() { "failed" } else { "done" };
             (tried.state, tried.model) = (shown.to_owned(), receipt.device.clone());
-            if let Status::Failed(fault) = &receipt.status {
+            if let Some(fault) = &fault {
                 tried.why = fault.to_string();
             }
         }
-        if let Some(outcome) = outcome {
-            cx.market.reputation.note(receipt.provider, outcome, receipt.finished);
-        }
-        if receipt.status == Status::Done {
-            for liar in &past.blamed_by {
-                cx.market.reputation.note(*liar, Outcome::Failed, receipt.finished);
-            }
+        if fault.is_some() {
+            past.lost += 1;
+            past.last_fault = fault;
         }
         let body = countersignature.body_bytes();
         let half = codec::decode::<Countersignature>(body, Countersignature::BYTES_MAX).ok();

@@ -2,21 +2,21 @@
 
 use super::{
     Cx,
+    blame::{self, Judged},
     delivery::Settled,
-    job::{BLAMERS, Head, Leased, Live, Ordered, State, Summary},
+    job::{Head, Leased, Live, Ordered, State, Summary},
     seek::{self, Lost},
 };
 use crate::{
     event::Event,
     input::{Answer, CallError},
     outbox::Fact,
-    reputation::Outcome,
 };
 use ion_protocol::{
     Attempt, Millis, NodeId, Verified,
-    fault::{Blame, Fault},
+    fault::Fault,
     message::LeaseState,
-    receipt::{Receipt, Status},
+    receipt::Receipt,
     record::{JobEnd, Record},
 };
 
@@ -156,36 +156,14 @@ pub(super) fn on_lease_due(head: &mut Head, mut leased: Leased, cx: &mut Cx<'_>)
 /// A receipt is countersigned: is the job over?
 pub(super) fn judged(head: &mut Head, attempt: Attempt, settled: Settled, cx: &mut Cx<'_>) -> State {
     let Settled { receipt, outputs, check } = settled;
-    let (outcome, end) = match &receipt.status {
-        Status::Done => (Some(Outcome::Done), Some(JobEnd::Done { attempt })),
-        Status::Failed(fault) => match fault.blame() {
-            Blame::Job | Blame::Limit => {
-                head.last_fault = Some(fault.clone());
-                head.blamed_by.insert(receipt.provider);
-                let proven = head.blamed_by.len() >= BLAMERS;
-                (None, proven.then(|| JobEnd::Failed { fault: fault.clone() }))
-            }
-            Blame::Host | Blame::Cancelled => {
-                head.last_fault = Some(fault.clone());
-                (Some(Outcome::Failed), None)
-            }
-        },
-    };
-    if let Some(outcome) = outcome {
-        cx.market.reputation.note(receipt.provider, outcome, cx.now.wall);
-    }
-    if receipt.status == Status::Done {
-        // It was not the job.
-        for liar in &head.blamed_by {
-            cx.market.reputation.note(*liar, Outcome::Failed, cx.now.wall);
-        }
-    }
+    let Judged { end, fault, blames_job } =
+        blame::judge(&receipt, &mut head.blamed_by, &mut cx.market.reputation, cx.now.wall);
+    head.last_fault = fault.or(head.last_fault.take());
     let Some(end) = end else {
         let why = head.last_fault.as_ref().map(Fault::to_string).unwrap_or_default();
         head.close(attempt, "failed", &why);
         seek::rest_failed(head, receipt.provider, cx);
-        let blamed = head.blamed_by.contains(&receipt.provider) && outcome.is_none();
-        if let Some(fault) = head.last_fault.clone().filter(|_| blamed && !seek::is_wanted(head, cx)) {
+        if let Some(fault) = head.last_fault.clone().filter(|_| blames_job && !seek::is_wanted(head, cx)) {
             // Nobody else is there to say whether that is so. This end does not follow from the countersignature.
             let outputs = head.output_views(&outputs);
             let summary = Summary { receipt: Some(receipt), check: Some(check), outputs };
