@@ -348,6 +348,28 @@ fn a_fault_of_the_job_ends_it_and_a_fault_of_the_machine_does_not() {
 }
 
 #[test]
+fn a_job_is_to_blame_when_two_say_so_and_not_before() {
+    let mut desk = Desk::requester();
+    desk.offer(2, |_| {}).offer(3, |_| {}).offer(4, |_| {});
+    desk.submit(spec(), Vec::new()).disk_works();
+    for ends in [false, true] {
+        let order = desk.accepted();
+        let by = (2..5).find(|n| id(*n) == order.provider).expect("one of three");
+        let mut failed = receipt(&order);
+        (failed.price, failed.device_time) = (NanoIo(0), Nanos(0));
+        failed.status = Status::Failed(Fault::Trap { place: Place::default() });
+        failed.output_root = ion_protocol::receipt::output_root(&[]);
+        let inbound = desk.inbound();
+        let receipt = Box::new(desk::sign(by, failed));
+        desk.peer(by, PeerInput::Deliver { inbound, receipt, outputs: vec![], inline: vec![] }).disk_works();
+        assert_eq!(desk.engine.job(&JOB).expect("known").end.is_some(), ends, "with others there");
+    }
+    desk.restart(Config::default());
+    let end = desk.engine.job(&JOB).expect("known").end;
+    assert!(matches!(end, Some(JobEnd::Failed { fault: Fault::Trap { .. } })), "{end:?}");
+}
+
+#[test]
 fn attempts_are_bounded_and_the_last_fault_is_told() {
     let (mut desk, _) = Desk::leased();
     for _ in 0..200 {
