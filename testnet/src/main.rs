@@ -95,11 +95,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if let Verb::LyingWorker { lie, program, args } = &cli.verb {
         return liar::run(*lie, program, args);
     }
-    cleanup::on_interrupt(match cli.verb {
-        Verb::Demo { .. } | Verb::Chaos { .. } => cleanup::INTERRUPTED,
-        // Ctrl-C is how it is meant to end.
-        Verb::Up { .. } | Verb::LyingWorker { .. } => 0,
-    })?;
+    // Ctrl-C is how `up` is meant to end.
+    cleanup::on_interrupt(matches!(cli.verb, Verb::Up { .. }))?;
     let ion = Ion::new(binary::find(cli.ion)?);
     match cli.verb {
         Verb::Demo { small, keep, json, out, backend } => {

@@ -68,13 +68,15 @@ fn wait_until_gone(mut alive: File) {
 }
 
 #[test]
-fn ctrl_c_ends_the_nodes_and_removes_their_files() {
-    let (mut up, alive) = up(WITH_CHILD);
-    signal(&up, Signal::INT);
-    wait_until_gone(alive);
-    assert_eq!(up.process.wait().unwrap().code(), Some(0), "Ctrl-C is how it is meant to end");
-    assert!(!up.dir.exists(), "{} is left", up.dir.display());
-    drop(up.files);
+fn a_signal_ends_the_nodes_and_removes_their_files() {
+    for ending in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let (mut up, alive) = up(WITH_CHILD);
+        signal(&up, ending);
+        wait_until_gone(alive);
+        assert_eq!(up.process.wait().unwrap().code(), Some(0), "it is meant to end so: {ending:?}");
+        assert!(!up.dir.exists(), "{} is left", up.dir.display());
+        drop(up.files);
+    }
 }
 
 #[test]

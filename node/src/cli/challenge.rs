@@ -8,7 +8,7 @@ use super::{
 use crate::{
     control::{
         ControlClient, ControlError,
-        api::{ChallengeRef, ChallengedView, ControlRequest, ControlResponse},
+        api::{ChallengeRef, ChallengedView, ControlRequest, ControlResponse, OfferView},
     },
     show::TranscriptFile,
 };
@@ -65,13 +65,27 @@ async fn find(
     };
     let find = |peer: &String| {
         let digits = peer.to_lowercase();
-        let found: Vec<NodeId> = offers
-            .iter()
-            .map(|offer| offer.provider)
-            .filter(|id| id.to_string().starts_with(&digits))
-            .collect();
+        let found: Vec<&OfferView> =
+            offers.iter().filter(|offer| offer.provider.to_string().starts_with(&digits)).collect();
         match found[..] {
-            [provider] => Ok(ChallengeRef { provider, device }),
+            [offer] if offer.devices.iter().any(|known| known.index == device) => {
+                Ok(ChallengeRef { provider: offer.provider, device })
+            }
+            [offer] => {
+                let known: Vec<String> = offer
+                    .devices
+                    .iter()
+                    .map(|known| format!("{} ({})", known.index, known.label()))
+                    .collect();
+                Err(CliError::usage(
+                    format!(
+                        "{} offers no device {device}; it offers {}",
+                        offer.provider.short(),
+                        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                    ),
+                    "give one of these numbers with `--device`",
+                ))
+            }
             [] => {
                 let shown: String = peer.chars().take(64).collect();
                 Err(CliError::usage(

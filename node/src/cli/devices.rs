@@ -6,7 +6,7 @@ use super::{
     block_on, output, start,
 };
 use crate::control::{
-    ControlError,
+    ControlClient, ControlError,
     api::{ControlRequest, ControlResponse, DeviceView, DevicesView},
 };
 use ion_protocol::{
@@ -44,7 +44,9 @@ struct Changed {
 
 fn change(common: &Common, request: ControlRequest, to: Changed, said: &str) -> Result<(), CliError> {
     block_on(async {
-        match start::connect(common).await?.ask(request).await? {
+        let mut client = start::connect(common).await?;
+        there_is(to.device, &view(&mut client).await?)?;
+        match client.ask(request).await? {
             ControlResponse::Noted if common.json => output::json(&to),
             ControlResponse::Noted => output::line(&format!("device {} is {said}", to.device)),
             other => Err(ControlError::unexpected("a note", &other).into()),
@@ -52,13 +54,34 @@ fn change(common: &Common, request: ControlRequest, to: Changed, said: &str) -> 
     })
 }
 
+async fn view(client: &mut ControlClient) -> Result<DevicesView, CliError> {
+    match client.ask(ControlRequest::Devices).await? {
+        ControlResponse::Devices(view) => Ok(*view),
+        other => Err(ControlError::unexpected("devices", &other).into()),
+    }
+}
+
+/// A number that is no device's was mistyped; where the machine has not been looked at, the node says so itself.
+fn there_is(device: u16, view: &DevicesView) -> Result<(), CliError> {
+    if !view.probed || view.devices.iter().any(|known| known.device.index == device) {
+        return Ok(());
+    }
+    let known: Vec<String> =
+        view.devices.iter().map(|v| format!("{} ({})", v.device.index, named(&v.device))).collect();
+    Err(match known.is_empty() {
+        true => CliError::usage(
+            format!("this node has no device {device}, nor any other"),
+            "`ion devices` says why, and what to do about it",
+        ),
+        false => CliError::usage(
+            format!("this node has no device {device}; it has {}", known.join(", ")),
+            "give one of these numbers",
+        ),
+    })
+}
+
 fn list(common: &Common) -> Result<(), CliError> {
-    let view = block_on(async {
-        match start::connect(common).await?.ask(ControlRequest::Devices).await? {
-            ControlResponse::Devices(view) => Ok(*view),
-            other => Err(ControlError::unexpected("devices", &other).into()),
-        }
-    })?;
+    let view = block_on(async { view(&mut start::connect(common).await?).await })?;
     if common.json {
         return output::json(&view);
     }

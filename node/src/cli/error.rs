@@ -234,9 +234,8 @@ impl From<ReceiptFileError> for CliError {
                 Self::usage(error.to_string(), "use the release that wrote the file")
             }
             ReceiptFileError::Hex { .. }
-            | ReceiptFileError::Receipt(_)
-            | ReceiptFileError::Settled(_)
-            | ReceiptFileError::Shown => Self::failed(
+            | ReceiptFileError::Unproven { .. }
+            | ReceiptFileError::Shown { .. } => Self::failed(
                 format!("the receipt proves nothing: {error}"),
                 "ask whoever gave it to you for the original",
             ),

@@ -3,11 +3,10 @@
 use super::{
     CliError,
     args::{Common, ExecArgs},
-    block_on_all,
-    node::on,
-    output,
+    block_on_all, output,
     progress::Progress,
     run::Written,
+    signals::Endings,
     start, words,
 };
 use crate::{
@@ -31,10 +30,7 @@ use std::{
     sync::Arc,
 };
 use tempfile::{NamedTempFile, TempDir};
-use tokio::{
-    signal::unix::{Signal, SignalKind},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
 /// The one tenant of this process: its owner, who needs no key for it.
 const OWNER: NodeId = NodeId([0; 32]);
@@ -66,6 +62,8 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
     let blobs = LocalBlobs::of(&job).map_err(no_room)?;
     let results = blobs.dir.path().to_owned();
     block_on_all(async {
+        // Before there are children that a signal would leave behind.
+        let endings = Endings::listen()?;
         let exe = std::env::current_exe().map_err(|e| {
             CliError::node(
                 format!("this program's own file can't be found: {e}"),
@@ -89,12 +87,11 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
             CliError::node(format!("no device to run it on (CUDA: {})", report.cuda), hint)
         })?;
         let mut progress = Progress::new(common.quiet || common.json);
-        let interrupt = on(SignalKind::interrupt())?;
         compilable(&job, device)?;
         progress.say(&format!("running {} on {}", output::printable(&job.spec.name), device.label()));
         note_unmet(&job, device, &mut progress);
         workers.run(WORK, OWNER, device.index, Box::new(job.spec.clone()), false).map_err(failed)?;
-        let done = follow(&workers, inputs, interrupt, &mut progress).await;
+        let done = follow(&workers, inputs, endings, &mut progress).await;
         progress.clear();
         let done = done?;
         let files = write(&args.out, &job, &done, &results)?;
@@ -144,7 +141,7 @@ fn note_unmet(job: &Job, device: &Device, progress: &mut Progress) {
 async fn follow(
     workers: &WorkersHandle,
     mut inputs: mpsc::Receiver<Input>,
-    mut interrupt: Signal,
+    mut endings: Endings,
     progress: &mut Progress,
 ) -> Result<WorkReport, CliError> {
     let mut cancelled = false;
@@ -158,7 +155,7 @@ async fn follow(
                 Some(_) => {}
                 None => return Err(CliError::node("the worker is gone", "this is a fault of the program, please report it")),
             },
-            _ = interrupt.recv() => {
+            () = endings.next() => {
                 if cancelled {
                     return Err(CliError::failed("left while the program was being stopped", "nothing was written"));
                 }

@@ -1,6 +1,6 @@
 //! A node in this process: the one place where the CLI meets the driver.
 
-use super::{CliError, node::on};
+use super::{CliError, signals::on};
 use crate::{
     config::NodeConfig,
     control::{ControlClient, api::DevicesView},

@@ -28,6 +28,7 @@ mod progress;
 mod ptx;
 mod receipts;
 mod run;
+mod signals;
 mod start;
 mod status;
 mod stop;

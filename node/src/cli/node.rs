@@ -5,7 +5,9 @@ use super::{
     args::{Common, NodeArgs},
     block_on_all, devices,
     local::Local,
-    output, start, words,
+    output,
+    signals::Endings,
+    start, words,
 };
 use crate::{
     config::{NodeConfig, PRICE_PER_SECOND_DEFAULT, Role},
@@ -16,10 +18,7 @@ use crate::{
 use ion_protocol::{NanoIo, NodeId, units::measured_rate};
 use serde::Serialize;
 use std::path::PathBuf;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::broadcast::error::{RecvError, TryRecvError},
-};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// The first line of `ion node --json`; after it comes one line an event.
 #[derive(Serialize)]
@@ -36,8 +35,7 @@ struct Listening {
 pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
     let config = settle(common, args)?;
     block_on_all(async {
-        let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
-        let mut hangup = if outlives_its_terminal() { None } else { Some(on(SignalKind::hangup())?) };
+        let mut endings = Endings::listen()?;
         let (role, network, data_dir) = (config.role, config.network.clone(), config.data_dir.clone());
         let (listens, price) = (!config.listen.is_empty(), config.price_per_second);
         let local = Local::start(config).await?;
@@ -80,27 +78,12 @@ pub fn node(common: &Common, args: NodeArgs) -> Result<(), CliError> {
                 }
                 // The node is going down; why is for `finished` to say.
                 () = local.stopping() => break,
-                _ = interrupt.recv() => asked = stop(&local, asked),
-                _ = terminate.recv() => asked = stop(&local, asked),
-                Some(_) = async { hangup.as_mut()?.recv().await } => asked = stop(&local, asked),
+                () = endings.next() => asked = stop(&local, asked),
             }
         }
         local.finished().await?;
         told
     })
-}
-
-/// Signals of this kind from now on; none is lost between two looks.
-pub fn on(kind: SignalKind) -> Result<Signal, CliError> {
-    signal(kind)
-        .map_err(|e| CliError::node(format!("signals can't be awaited: {e}"), super::error::SYSTEM_HINT))
-}
-
-/// Whether whoever started this process, as `nohup` does, has it ignore the end of its terminal.
-fn outlives_its_terminal() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// The first wish finishes what runs, the second does not.

@@ -5,9 +5,9 @@ use super::{
     args::{Common, RunArgs},
     block_on_all, jobs,
     local::Local,
-    node::on,
     output,
     progress::Progress,
+    signals::Endings,
     start, why, words,
 };
 use crate::{
@@ -23,10 +23,7 @@ use ion_protocol::{BlobHash, Bytes, JobId, fault::Blame, job::JobSpec, record::J
 use ion_scheduler::event::Event;
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
-use tokio::{
-    signal::unix::{Signal, SignalKind},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 /// How long a dry run with a node of its own waits for the first offer.
 const OFFERS_WAIT: Duration = Duration::from_secs(5);
@@ -84,8 +81,10 @@ struct DryRunJson<'a> {
 pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
     let job = manifest::load(&args.manifest)?;
     block_on_all(async {
+        // Before there is a node to take down, or an order to cancel.
+        let mut endings = Endings::listen()?;
         if args.dry_run {
-            return dry_run(common, &args, &job).await;
+            return dry_run(common, &args, &job, &mut endings).await;
         }
         start::prepare(&args.out, &job)?;
         let (client, local) = if args.no_start || args.detach {
@@ -94,7 +93,9 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
             start::connect_or_start(common, &args.join).await?
         };
         let mut at_once = false;
-        let result = submit_and_follow(common, &args, &job, client, local.is_some(), &mut at_once).await;
+        let result =
+            submit_and_follow(common, &args, &job, client, local.is_some(), (&mut endings, &mut at_once))
+                .await;
         end(local, at_once).await?;
         result
     })
@@ -113,10 +114,8 @@ async fn submit_and_follow(
     job: &Job,
     mut client: ControlClient,
     alone: bool,
-    at_once: &mut bool,
+    (endings, at_once): (&mut Endings, &mut bool),
 ) -> Result<(), CliError> {
-    // Listened to from before the order on: a signal between two looks at it must not be lost.
-    let mut interrupt = on(SignalKind::interrupt())?;
     let id = draw()?;
     let request = ControlRequest::Submit {
         job: id,
@@ -141,7 +140,7 @@ async fn submit_and_follow(
         ));
     }
     progress.say(&format!("job {id} ({})", output::printable(&job.spec.name)));
-    let view = follow(common, id, &mut client, &mut progress, &mut interrupt, at_once).await?;
+    let view = follow(common, id, &mut client, &mut progress, endings, at_once).await?;
     progress.clear();
     let mut files = Vec::new();
     if matches!(view.end, Some(JobEnd::Done { .. })) {
@@ -159,13 +158,13 @@ fn draw() -> Result<JobId, CliError> {
     Ok(JobId(id))
 }
 
-/// Shows how the job comes along until it ends. The first Ctrl-C cancels it; the second leaves.
+/// Shows how the job comes along until it ends. The first Ctrl-C, or another [`Endings`], cancels it; the second leaves.
 async fn follow(
     common: &Common,
     job: JobId,
     client: &mut ControlClient,
     progress: &mut Progress,
-    interrupt: &mut Signal,
+    endings: &mut Endings,
     at_once: &mut bool,
 ) -> Result<JobView, CliError> {
     let mut cancelled = false;
@@ -192,7 +191,7 @@ async fn follow(
                     }
                     Err(error) => return Err(error.into()),
                 },
-                _ = interrupt.recv() => {
+                () = endings.next() => {
                     if cancelled {
                         *at_once = true;
                         let message = format!("left while job {job} is being cancelled");
@@ -264,14 +263,17 @@ fn report(common: &Common, view: &JobView, files: &[Written], alone: bool) -> Re
     }
 }
 
-async fn dry_run(common: &Common, args: &RunArgs, job: &Job) -> Result<(), CliError> {
+async fn dry_run(common: &Common, args: &RunArgs, job: &Job, endings: &mut Endings) -> Result<(), CliError> {
     let running = start::connect_if_running(common).await?;
     let explanation = match running {
         Some(mut client) => Some(explain(&mut client, &job.spec).await?),
         None if args.join.bootstrap.is_empty() => None,
         None => {
             let (mut client, local) = start::connect_or_start(common, &args.join).await?;
-            let explained = first_offers(common, &mut client, &job.spec).await;
+            let explained = tokio::select! {
+                explained = first_offers(common, &mut client, &job.spec) => explained,
+                () = endings.next() => Err(CliError::failed("left while offers were awaited", "nothing was sent")),
+            };
             end(local, true).await?;
             Some(explained?)
         }

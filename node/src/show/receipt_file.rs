@@ -8,7 +8,7 @@ use crate::{
     files,
 };
 use ion_protocol::{
-    DocHash, NetworkId, Signed,
+    DocHash, NetworkId, Signed, codec,
     receipt::{Countersignature, Receipt, ReceiptError, SettledReceipt},
     signed::{Document, SignedError, Verified},
 };
@@ -85,15 +85,20 @@ pub enum ReceiptFileError {
         /// What it should be.
         expected: &'static str,
     },
-    /// The provider's half alone fails.
-    #[error("the provider's half: {0}")]
-    Receipt(SignedError),
-    /// Both halves, or how they belong together, fail.
-    #[error(transparent)]
-    Settled(#[from] ReceiptError),
+    /// A half, or how the two belong together, fails.
+    #[error("{why}; what does not fit: {part}")]
+    Unproven {
+        /// How.
+        why: ReceiptError,
+        /// Which part of the file the others speak against.
+        part: String,
+    },
     /// The words are not what was signed.
-    #[error("`shown` is not what the provider signed: the file was edited")]
-    Shown,
+    #[error("{fields} not what the provider signed: the file was edited")]
+    Shown {
+        /// Which of them, with the verb.
+        fields: String,
+    },
 }
 
 /// What a file proves.
@@ -124,13 +129,17 @@ impl ReceiptFile {
     /// The file of a receipt the node holds; verified before it is given away.
     pub fn of(view: SignedReceiptView) -> Result<Self, ReceiptFileError> {
         let signed: Signed<Receipt> = parts(&view.receipt, PROVIDER)?;
-        let receipt = signed.verify(&NetworkId::named(&view.network)).map_err(ReceiptFileError::Receipt)?;
+        let shown = decode(&signed).ok_or(ReceiptFileError::Hex {
+            half: PROVIDER,
+            what: "body",
+            expected: "a receipt",
+        })?;
         let file = Self {
             ion_receipt: RECEIPT_FILE_VERSION,
             network: view.network,
             receipt: view.receipt,
             countersignature: view.countersignature,
-            shown: receipt.body().clone(),
+            shown,
         };
         file.verify()?;
         Ok(file)
@@ -152,22 +161,92 @@ impl ReceiptFile {
     pub fn verify(&self) -> Result<Proof, ReceiptFileError> {
         let network = NetworkId::named(&self.network);
         let receipt: Signed<Receipt> = parts(&self.receipt, PROVIDER)?;
-        let proof = match &self.countersignature {
+        let half = self.countersignature.as_ref().map(|half| parts(half, REQUESTER)).transpose()?;
+        let halves = Halves { network, receipt, half };
+        let proof = halves
+            .prove()
+            .map_err(|why| ReceiptFileError::Unproven { part: halves.misfit(&why, &self.shown), why })?;
+        match differing(proof.receipt().body(), &self.shown) {
+            None => Ok(proof),
+            Some(fields) => Err(ReceiptFileError::Shown { fields }),
+        }
+    }
+}
+
+/// What is signed in a file.
+struct Halves {
+    network: NetworkId,
+    receipt: Signed<Receipt>,
+    half: Option<Signed<Countersignature>>,
+}
+
+impl Halves {
+    fn prove(&self) -> Result<Proof, ReceiptError> {
+        let receipt = self.receipt.clone();
+        match &self.half {
             Some(half) => {
-                let half: Signed<Countersignature> = parts(half, REQUESTER)?;
-                Proof::Settled(Box::new(SettledReceipt::verify(&network, receipt, half)?))
+                let settled = SettledReceipt::verify(&self.network, receipt, half.clone())?;
+                Ok(Proof::Settled(Box::new(settled)))
             }
             None => {
-                let receipt = receipt.verify(&network).map_err(ReceiptFileError::Receipt)?;
+                let receipt = receipt.verify(&self.network).map_err(ReceiptError::Receipt)?;
                 receipt.check_price()?;
-                Proof::ProviderOnly(Box::new(receipt))
+                Ok(Proof::ProviderOnly(Box::new(receipt)))
             }
-        };
-        if *proof.receipt().body() != self.shown {
-            return Err(ReceiptFileError::Shown);
         }
-        Ok(proof)
     }
+
+    /// Which part the others speak against. A signature tells only that something it covers was changed, but the file
+    /// says most of it twice: in words, and by the hash in the requester's half, which is of one network.
+    fn misfit(&self, why: &ReceiptError, shown: &Receipt) -> String {
+        let named = self.half.as_ref().and_then(decode).map(|half| half.receipt);
+        let named_here = named.map(|hash| hash == self.receipt.hash(&self.network));
+        match why {
+            ReceiptError::Receipt(SignedError::Key(_)) => match decode(&self.receipt) {
+                Some(said) if said != *shown => "`receipt.body`, or `shown` with it: they differ",
+                Some(_) | None => match (named_here, &self.half) {
+                    (Some(true), _) => "`receipt.signature`; the requester's half names this receipt",
+                    (Some(false), Some(half)) if half.clone().verify(&self.network).is_ok() => {
+                        "`receipt`; the requester's half is of another one"
+                    }
+                    (Some(false), _) => "`network`; neither half was signed for the one it names",
+                    (None, _) => "`network` or `receipt.signature`",
+                },
+            },
+            ReceiptError::Receipt(_) => "`receipt.body`",
+            ReceiptError::Countersignature(SignedError::Key(_)) if named_here == Some(true) => {
+                "`countersignature.signature` or what its body says of the check; the provider's half holds"
+            }
+            ReceiptError::Countersignature(_) => "`countersignature.body`; the provider's half holds",
+            ReceiptError::Disagree(_) => "`countersignature`: it was signed, for another receipt",
+            ReceiptError::Price { .. } => "`receipt`: it was signed so, and owes nothing",
+        }
+        .to_owned()
+    }
+}
+
+/// The fields in which `shown` differs from what was signed, with the verb; `None` where it does not.
+fn differing(signed: &Receipt, shown: &Receipt) -> Option<String> {
+    if signed == shown {
+        return None;
+    }
+    let fields = |receipt| match serde_json::to_value(receipt) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    let (signed, shown) = (fields(signed), fields(shown));
+    let names = signed.iter().filter(|(name, value)| shown.get(*name) != Some(value));
+    let names: Vec<String> = names.map(|(name, _)| format!("`shown.{name}`")).collect();
+    Some(match &names[..] {
+        [] => "`shown` is".to_owned(),
+        [one] => format!("{one} is"),
+        _ => format!("{} are", names.join(", ")),
+    })
+}
+
+/// What a document says, whoever signed it.
+fn decode<T: Document>(signed: &Signed<T>) -> Option<T> {
+    codec::decode(signed.body_bytes(), T::BYTES_MAX).ok()
 }
 
 const PROVIDER: &str = "provider";

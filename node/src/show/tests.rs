@@ -175,15 +175,33 @@ type Tampering = fn(&mut ReceiptFile);
 #[test]
 fn a_tampered_receipt_says_why_it_proves_nothing() {
     let good = ReceiptFile::of(settled("ion")).unwrap();
-    let cases: [(Tampering, &str); 11] = [
+    let cases: [(Tampering, &str); 14] = [
         (|f| f.receipt.body.replace_range(200..202, "ff"), "the provider's half"),
-        (|f| f.receipt.signature.replace_range(0..2, "00"), "the provider's half"),
+        (
+            |f| f.receipt.signature.replace_range(0..2, "00"),
+            "the provider's half: the signature does not match; what does not fit: `receipt.signature`;",
+        ),
         (
             |f| f.countersignature.as_mut().unwrap().signature.replace_range(0..2, "00"),
-            "the requester's half",
+            "the requester's half: the signature does not match; what does not fit: `countersignature.signature`",
         ),
-        (|f| f.network = "other".to_owned(), "signature does not match"),
-        (|f| f.shown.price = NanoIo(1), "the file was edited"),
+        (|f| f.network = "other".to_owned(), "what does not fit: `network`; neither half was signed for"),
+        (
+            |f| (f.network, f.countersignature) = ("other".to_owned(), None),
+            "what does not fit: `network` or `receipt.signature`",
+        ),
+        (
+            |f| f.shown.price = NanoIo(1),
+            "`shown.price_nano_io` is not what the provider signed: the file was edited",
+        ),
+        (
+            |f| (f.shown.price, f.shown.ran) = (NanoIo(1), Millis(99)),
+            "`shown.price_nano_io`, `shown.ran_ms` are not what the provider signed",
+        ),
+        (
+            |f| f.receipt.body = f.receipt.body.replacen("03030303", "03030304", 1),
+            "what does not fit: `receipt.body`, or `shown` with it",
+        ),
         (|f| f.receipt.body.push_str("00"), "trailing"),
         (|f| f.receipt.body.push('x'), "the body of the provider's half is not bytes in hexadecimal"),
         (|f| f.receipt.signature.truncate(10), "the signature of the provider's half is not 64 bytes"),

@@ -268,6 +268,11 @@ fn questions_are_answered_in_tables_and_in_json() {
     assert_eq!(json(&["devices", "pause", "0", "--now"]), json!({ "device": 0, "paused": true }));
     ask(&["devices", "pause", "1"]).failed(3, "no Pause");
     ask(&["devices", "pause"]).failed(2, "DEVICE");
+    for verb in ["pause", "resume"] {
+        let said = ask(&["devices", verb, "7"]);
+        said.failed(2, "this node has no device 7; it has 0 (CUDA: NVIDIA H100");
+        said.failed(2, ", 1 (CUDA: NVIDIA H100 80GB HBM3)");
+    }
     let jobs = ask(&["jobs"]).out;
     assert!(jobs.contains("abababab  saxpy  leased") && jobs.contains("cancelled"), "{jobs}");
     assert_eq!(json(&["jobs"]).as_array().unwrap().len(), 2);

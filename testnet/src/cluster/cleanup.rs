@@ -1,14 +1,14 @@
 //! Nothing outlives us: every child is killed when this process ends, however it ends.
 //!
-//! Three nets, each for what the one before can't catch: `Drop` of a child's owner; a thread that waits for Ctrl-C and
-//! SIGTERM, kills what is registered, removes the temporary directories and exits; and the kernel's parent-death
+//! Three nets, each for what the one before can't catch: `Drop` of a child's owner; a thread that waits for Ctrl-C,
+//! SIGTERM and SIGHUP, kills what is registered, removes the temporary directories and exits; and the kernel's parent-death
 //! signal, for when we are killed outright. Children run in process groups of their own, so that Ctrl-C reaches them
 //! through us and nobody else.
 
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use std::{
     collections::BTreeSet,
-    io,
+    io::{self, Write as _},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -19,6 +19,7 @@ use std::{
     },
     thread,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What must go when we go.
 #[derive(Default)]
@@ -40,9 +41,6 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry { groups: BTreeSet::new()
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
-pub const INTERRUPTED: i32 = 130;
 
 /// A start order for the thread that starts all children.
 type Order = (Command, SyncSender<io::Result<Child>>);
@@ -113,34 +111,35 @@ pub fn forget_dir(dir: &Path) {
     registry().dirs.remove(dir);
 }
 
-/// From now on Ctrl-C and SIGTERM clean up and end this process with `code`.
-pub fn on_interrupt(code: i32) -> io::Result<()> {
+/// From now on Ctrl-C, SIGTERM and the end of the terminal clean up and end this process: with code 0 if that is how it
+/// is `meant` to end, else with 128 and the signal's number, as shells have it.
+pub fn on_interrupt(meant: bool) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let mut terminate = {
+    let on = |kind| {
         let _inside = runtime.enter();
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?
+        signal(kind)
     };
-    let mut interrupt = {
-        let _inside = runtime.enter();
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?
-    };
+    let (int, term, hup) = (SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup());
+    let (mut interrupt, mut terminate, mut hangup) = (on(int)?, on(term)?, on(hup)?);
     thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
-        runtime.block_on(async {
+        let caught = runtime.block_on(async {
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+                _ = interrupt.recv() => int,
+                _ = terminate.recv() => term,
+                _ = hangup.recv() => hup,
             }
         });
         STOPPING.store(true, Ordering::Relaxed);
-        eprintln!("\nstopped: ending all processes");
+        // A terminal that is gone takes no words.
+        let _ = writeln!(io::stderr(), "\nstopped: ending all processes");
         let registry = registry();
         registry.groups.iter().for_each(|group| kill_group(*group));
         for dir in &registry.dirs {
             if let Err(error) = std::fs::remove_dir_all(dir) {
-                eprintln!("could not remove {}: {error}", dir.display());
+                let _ = writeln!(io::stderr(), "could not remove {}: {error}", dir.display());
             }
         }
-        std::process::exit(code);
+        std::process::exit(if meant { 0 } else { 128 + caught.as_raw_value() });
     })?;
     Ok(())
 }
