@@ -451,3 +451,85 @@ fn warps_that_part_for_a_short_way_agree() {
         agree(&bench.buffer(bytes_of_u32(&input)).buffer(vec![0; 160 * 24]), &format!("seed {seed}"));
     }
 }
+
+/// Loops whose rounds may be looked at ahead (`cpu/jit/build/ahead.rs`): they only load, at addresses that grow by the same
+/// every round, until a number meets its bound. Some are entered again for another buffer, some come to where numbers wrap
+/// around, some leave their buffer a few rounds before the end, and for some the budget ends first.
+#[test]
+fn loops_that_only_load_agree() {
+    let mut faults = 0;
+    for seed in 10_000..10_000 + 8 * PROGRAMS {
+        let mut rng = Rng::with_seed(seed);
+        let mut pick = |from: &[&'static str]| from[rng.usize(0..from.len())];
+        let lanes: u32 = pick(&["0", "1", "1", "2"]).parse().expect("a number");
+        let (sign, order) = (pick(&["u", "s"]), pick(&["lt", "le", "ne"]));
+        let down = pick(&["", "", "down"]) == "down";
+        // Elements of the step: each is read by the lanes that have it.
+        let (kind, size) = match pick(&["1", "2", "4", "8", "16"]) {
+            "1" => ("u8 %x", 1),
+            "2" => ("u16 %h", 2),
+            "4" => ("u32 %x", 4),
+            "8" => ("v2.u32 {%x, %z}", 8),
+            _ => ("v4.u32 {%x, %z, %w, %w}", 16),
+        };
+        let guard = pick(&["", "", "", "@%q "]);
+        let address = match pick(&["wide", "mul", "convert", "pointer", "shift", "other"]) {
+            "wide" => format!("mad.wide.{sign}32 %a, %j, {size}, %in;"),
+            "mul" => format!("mul.wide.{sign}32 %a, %j, %size; add.u64 %a, %a, %in;"),
+            "convert" => format!("cvt.u64.{sign}32 %a, %j; mad.lo.u64 %a, %a, {size}, %in;"),
+            "shift" => format!(
+                "mul.wide.{sign}32 %a, %j, 1; mul.lo.s64 %a, %a, {size}; sub.u64 %a, %in, %a; sub.u64 %a, %in, %a; add.u64 %a, %a, %in;"
+            ),
+            "other" => format!(
+                "sub.u32 %k, %k, %by; sub.u32 %z, %from, %k; mad.lo.u32 %z, %t, {lanes}, %z; sub.u32 %z, %z, %by; mad.wide.{sign}32 %a, %z, {size}, %in;"
+            ),
+            _ => "add.u64 %p0, %p0, %grow; mov.u64 %a, %p0;".to_owned(),
+        };
+        let sides = if down { "%bound, %i" } else { "%i, %bound" };
+        let (before, after) =
+            if pick(&["", "after"]).is_empty() { (address.as_str(), "") } else { ("", address.as_str()) };
+        let load = format!("{guard}ld.global.{kind}, [%a]; add.u32 %s, %s, %x; xor.b32 %s, %s, %z;");
+        let first = if before.is_empty() { "mov.u64 %a, %at0;" } else { "" };
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u32 from, .param .u32 bound, .param .u32 by, .param .u64 back,\n\
+             .param .u64 x, .param .u64 y, .param .u64 out)\n{{\n\
+             .reg .pred %p, %q; .reg .b16 %h; .reg .b32 %t, %i, %j, %k, %x, %z, %w, %s, %c, %from, %bound, %by, %size;\n\
+             .reg .b64 %a, %p0, %at0, %grow, %in, %other, %back, %o;\n\
+             mov.u32 %t, %tid.x; ld.param.u32 %from, [from]; ld.param.u32 %bound, [bound]; ld.param.u32 %by, [by];\n\
+             ld.param.u64 %back, [back]; ld.param.u64 %in, [x]; ld.param.u64 %other, [y];\n\
+             mov.u32 %s, 0; mov.u32 %x, 0; mov.u32 %z, 0; mov.u32 %c, 0; mov.u32 %size, {size}; setp.lt.u32 %q, %t, 40;\n\
+             add.u64 %at0, %in, 0; add.u64 %in, %in, %back; add.u64 %other, %other, %back;\n\
+             AGAIN: mov.u32 %i, %from; mov.u32 %k, 0; mad.lo.u32 %j, %t, {lanes}, %from;\n\
+             cvt.u64.{sign}32 %p0, %j; mad.lo.u64 %p0, %p0, {size}, %in; cvt.s64.s32 %grow, %by; mul.lo.s64 %grow, %grow, {size};\n\
+             sub.u64 %p0, %p0, %grow; {first}\n\
+             LOOP: {before} {load} add.u32 %j, %j, %by; add.u32 %i, %i, %by; {after} setp.{order}.{sign}32 %p, {sides}; @%p bra LOOP;\n\
+             mov.u64 %in, %other; add.u32 %c, %c, 1; setp.lt.u32 %p, %c, 3; @%p bra AGAIN;\n\
+             ld.param.u64 %o, [out]; mad.wide.u32 %o, %t, 8, %o; st.global.v2.u32 [%o], {{%s, %i}}; ret;\n}}\n"
+        );
+        let (rounds, threads) = (rng.u32(1..70), [1, 7, 32, 64, 80][rng.usize(0..5)]);
+        // Some go far from one round to the next, where nothing is.
+        let far = rng.u8(0..8) == 0;
+        let step = if far { 1 << 22 } else { rng.u32(1..5).max(if rng.bool() { threads } else { 1 }) };
+        let by = if down { step.wrapping_neg() } else { step };
+        // From near where numbers wrap around, or from somewhere else.
+        let edge = [0, 0, 1 << 31, 1 << 12][rng.usize(0..4)];
+        let from = if down { edge + rounds * step + 4 } else { edge - edge.min(rng.u32(0..rounds * step)) };
+        let bound = from.wrapping_add(by.wrapping_mul(rounds));
+        let least = i64::from(if down { bound } else { from });
+        let signed_least = if sign == "s" { i64::from(least as u32 as i32) } else { least };
+        let back = (-signed_least * size as i64) as u64;
+        // Room for all that is read, or for a few rounds less.
+        let elements = if far { 2 } else { (rounds + 1) * step } + threads * lanes + 1;
+        let short = if rng.u8(0..4) == 0 { rng.u32(0..elements) } else { 0 };
+        let bytes = (elements - short) as usize * size;
+        let [x, y] = [0, 1].map(|_| (0..bytes).map(|_| rng.u8(..)).collect::<Vec<_>>());
+        let bench = Bench::new(&text, "k").grid([1; 3], [threads, 1, 1]);
+        let bench = bench.arg(u32_arg(from)).arg(u32_arg(bound)).arg(u32_arg(by)).arg(u64_arg(back));
+        let mut bench = bench.buffer(x).buffer(y).buffer(vec![0; threads as usize * 8]);
+        bench.limits.fuel = Some(if rng.u8(0..4) == 0 { rng.u64(1..20_000) } else { 10_000_000 });
+        agree(&bench, &format!("seed {seed}"));
+        faults += u64::from(result(&bench, Engine::CpuJit).is_err());
+    }
+    assert!(faults > PROGRAMS && faults < 4 * PROGRAMS, "{faults}");
+}

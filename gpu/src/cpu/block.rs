@@ -20,9 +20,9 @@ use crate::{pages::AlignedBytes, ptx::words::Special};
 /// Instructions of a warp's turn: long enough to forget the cost of switching, short enough to see a stop at once.
 const TURN: u32 = 4096;
 /// The same at the head of a loop that strides through memory (`decode/strides.rs`), where the block has other warps: some
-/// twelve rounds of a short loop. What they fetch beside what they need stays cached for the next warp, even where
-/// all of it shares two sets of eight places; with a third more rounds it does not.
-const STRIDING_TURN: u32 = 96;
+/// eighteen rounds of a short loop. What they fetch beside what they need mostly stays cached for the next warp, even where
+/// all of it shares two sets of eight places; a sum takes as long with a third less, and a twentieth longer with half more.
+const STRIDING_TURN: u32 = 128;
 /// Barriers of a block.
 const BARRIERS: usize = 16;
 

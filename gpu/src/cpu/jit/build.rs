@@ -15,6 +15,7 @@
 //! Never: translates an instruction; that is `emit/`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
+mod ahead;
 mod back;
 mod detour;
 mod exits;
@@ -23,7 +24,7 @@ mod results;
 mod settle;
 mod turns;
 
-use self::back::WayBack;
+use self::{ahead::Noted, back::WayBack};
 use super::{
     class::Classes,
     context::{Field, Turn},
@@ -68,6 +69,8 @@ struct Builder<'a, 'f> {
     exits: Vec<(Exit, Block, Block)>,
     /// Ways back on which the turn may be over.
     checks: Vec<WayBack>,
+    /// What instructions of loops began with, where rounds may be looked at ahead.
+    noted: HashMap<u32, Noted>,
     /// Registers that the region writes, and those of all it touches that it finds live.
     written: BTreeSet<Reg>,
     found: BTreeSet<Reg>,
@@ -132,6 +135,8 @@ pub fn build(
         bail,
         reach: unit.reach,
         scratch: None,
+        skip: None,
+        unwrapped: false,
         sites: unit.sites,
     };
     let live = flow.live_at(plan.entry, flow.blocks[plan.entry].start);
@@ -156,6 +161,7 @@ pub fn build(
         bodies: HashMap::new(),
         exits: Vec::new(),
         checks: Vec::new(),
+        noted: HashMap::new(),
         written,
         found,
         entered: HashMap::new(),
@@ -363,12 +369,15 @@ impl Builder<'_, '_> {
         self.e.ops.b.def_var(self.shared.count, count);
         let is_way = matches!(last.kind, Kind::Branch(_) | Kind::Exit);
         let body_end = if is_way { block.end - 1 } else { stores };
-        let mut acted = false;
+        let (mut acted, repeats) = (false, self.repeats(b));
         for n in block.start..body_end {
             let i = &kernel.codes[n as usize];
             if acted && self.bails(i) {
                 self.settle(b, n, len);
                 acted = false;
+            }
+            if repeats {
+                self.note(n, i);
             }
             self.e.instruction(i)?;
             acted |= matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. });

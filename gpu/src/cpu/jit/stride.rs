@@ -130,15 +130,14 @@ impl Strides {
         }
         let get = |slot| self.operand(slot, classes);
         let words = |ty| matches!(ty, IntTy::U32 | IntTy::S32);
-        let plain = |ty| !matches!(ty, IntTy::U16 | IntTy::S16);
         let out = match i.kind {
-            Kind::Int(IntOp::Add, ty) if plain(ty) => join(get(i.a), get(i.b), i64::checked_add),
-            Kind::Int(IntOp::Sub, ty) if plain(ty) => join(get(i.a), get(i.b), i64::checked_sub),
-            Kind::Int(IntOp::MulLo, ty) if plain(ty) => self.product(i, classes, wide_int(ty)),
-            Kind::Int(IntOp::MadLo, ty) if plain(ty) => {
+            Kind::Int(IntOp::Add, ty) if is_plain(ty) => join(get(i.a), get(i.b), i64::checked_add),
+            Kind::Int(IntOp::Sub, ty) if is_plain(ty) => join(get(i.a), get(i.b), i64::checked_sub),
+            Kind::Int(IntOp::MulLo, ty) if is_plain(ty) => self.product(i, classes, wide_int(ty)),
+            Kind::Int(IntOp::MadLo, ty) if is_plain(ty) => {
                 join(self.product(i, classes, wide_int(ty)), get(i.c), i64::checked_add)
             }
-            Kind::Int(IntOp::Shl, ty) if plain(ty) => match (get(i.a), classes.constant(i.b)) {
+            Kind::Int(IntOp::Shl, ty) if is_plain(ty) => match (get(i.a), classes.constant(i.b)) {
                 (Stride::Even(by), Some(bits @ 0..32)) => even(by.checked_mul(1 << bits)),
                 (Stride::Even(0), _) if get(i.b) == Stride::Even(0) => Stride::Even(0),
                 (Stride::Open, _) => Stride::Open,
@@ -179,6 +178,11 @@ impl Strides {
             _ => Stride::Uneven,
         }
     }
+}
+
+/// Numbers of 32 bits or 64, not of 16 in a register of more.
+pub fn is_plain(ty: IntTy) -> bool {
+    !matches!(ty, IntTy::U16 | IntTy::S16)
 }
 
 /// Larger strides are of no use and could overflow what is computed with them.

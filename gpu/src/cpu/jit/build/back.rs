@@ -75,6 +75,9 @@ impl Builder<'_, '_> {
         let rounds_until = self.rounds_until(branch);
         let short = self.e.ops.b.ins().icmp(IntCC::UnsignedLessThan, count, rounds_until);
         let free = self.e.ops.b.ins().band(agreed, short);
+        if self.repeats(from) {
+            self.look_ahead(from, branch, free, rounds_until);
+        }
         let (body, look) = (self.body(to), self.e.ops.b.create_block());
         self.e.ops.b.ins().brif(free, body, &[], look, &[]);
         self.e.ops.b.switch_to_block(look);

@@ -55,6 +55,9 @@ impl Emitter<'_, '_> {
         if !is_global(area) {
             return self.within(area, &row, None);
         }
+        if let Some(skip) = self.skip {
+            return self.ops.b.ins().iadd(first, skip);
+        }
         let (look, missed, done) =
             (self.ops.b.create_block(), self.ops.b.create_block(), self.ops.b.create_block());
         let at = self.ops.b.append_block_param(done, I64);

@@ -25,6 +25,7 @@ mod stores;
 mod stride;
 
 pub use approx::may_be_large;
+pub use memory::is_global;
 pub use ops::{NARROW, Ops, Val, WIDE, scalar, vector};
 pub use stride::may_wrap;
 
@@ -150,6 +151,10 @@ pub struct Emitter<'a, 'f> {
     pub reach: FuncRef,
     /// Room on the stack, once it is needed.
     pub scratch: Option<each::Scratch>,
+    /// What leads from the addresses of the access at hand to the bytes, if it is known beforehand that they are there.
+    pub skip: Option<Value>,
+    /// Whether it is known beforehand that no lane wraps around in the instruction at hand.
+    pub unwrapped: bool,
     /// Accesses of the unit so far that remember where they found their bytes.
     pub sites: &'a mut u32,
 }

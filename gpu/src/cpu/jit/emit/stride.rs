@@ -138,7 +138,7 @@ impl Emitter<'_, '_> {
     /// A base of 32 bits in 64, after seeing that no lane of the pass wraps around.
     fn extended(&mut self, x: Value, stride: i64, signed: bool) -> Value {
         let wide = if signed { self.ops.b.ins().sextend(I64, x) } else { self.ops.b.ins().uextend(I64, x) };
-        if stride == 0 {
+        if stride == 0 || self.unwrapped {
             return wide;
         }
         // The first lane's number must leave room for what the others add, or take away.
