@@ -427,11 +427,16 @@ impl Builder<'_, '_> {
             Val::One(taken) => return Some(taken),
             Val::Many(masks) => masks,
         };
+        let on = self.e.ops.b.create_block();
+        let taken = self.e.ops.b.append_block_param(on, I8);
         if let Some(ends) = self.e.ends.get(&(self.e.kernel.slots + guard)).copied() {
+            // Lanes that are not active may be those that make it look mixed.
             let mixed = self.e.ops.b.ins().bxor(ends.first, ends.last);
             let mixed = self.e.ops.b.ins().bor(mixed, ends.wraps);
-            self.part(b, branch, target, mixed)?;
-            return Some(ends.first);
+            let look = self.e.ops.b.create_block();
+            self.e.ops.b.ins().brif(mixed, look, &[], on, &[ends.first.into()]);
+            self.e.ops.b.switch_to_block(look);
+            self.e.ops.b.set_cold_block(look);
         }
         let held = self.e.ops.bits_of(masks);
         let active = self.e.pass().bits;
@@ -439,9 +444,13 @@ impl Builder<'_, '_> {
         let all = self.e.ops.b.ins().icmp(IntCC::Equal, held, active);
         let none = self.e.ops.b.ins().icmp_imm_u(IntCC::Equal, held, 0);
         let agreed = self.e.ops.b.ins().bor(all, none);
-        let mixed = self.e.ops.b.ins().bxor_imm_u(agreed, 1);
-        self.part(b, branch, target, mixed)?;
-        Some(all)
+        let apart = self.e.ops.b.create_block();
+        self.e.ops.b.ins().brif(agreed, on, &[all.into()], apart, &[]);
+        self.e.ops.b.switch_to_block(apart);
+        self.e.ops.b.set_cold_block(apart);
+        self.part(b, branch, target)?;
+        self.e.ops.b.switch_to_block(on);
+        Some(taken)
     }
 
     /// What is written here and live at an exit.

@@ -2,8 +2,8 @@
 //!
 //! Owns: a branch over one block, on which lanes differ, in a wide region. The block is translated once more, for those
 //! that do not skip it, and where it ends all are together again, as the interpreter has it.
-//! Never: leaves a register that is one for all lanes different in some, or settles while lanes are apart; a branch where
-//! that would be so is left to the interpreter.
+//! Never: leaves a register that is one for all lanes different in some, or settles while lanes are apart; at a branch where
+//! that would be so, or that skips more, the region ends.
 //! Limits: [`DETOUR_CODES_MAX`]. Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{
@@ -14,26 +14,24 @@ use super::{
     Builder,
 };
 use crate::cpu::code::{Code, Kind};
-use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
+use cranelift_codegen::ir::InstBuilder;
 
 /// Instructions of a way that some lanes skip: it is translated twice, and most are short.
 const DETOUR_CODES_MAX: u32 = 32;
 
 impl Builder<'_, '_> {
-    /// Goes on where lanes agree on a branch; where they are `mixed` takes the detour, or bails if it is none.
-    pub(super) fn part(&mut self, b: usize, branch: &Code, target: u32, mixed: Value) -> Option<()> {
-        let Some((way, changed)) = self.detour(b, target) else {
-            self.e.bail_if(mixed);
-            return Some(());
-        };
-        let (apart, on) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
-        self.e.ops.b.ins().brif(mixed, apart, &[], on, &[]);
-        self.e.ops.b.switch_to_block(apart);
-        self.e.ops.b.set_cold_block(apart);
-        self.take(way, branch, &changed)?;
-        let join = self.edge(way, target, false)?;
-        self.e.ops.b.ins().jump(join, &[]);
-        self.e.ops.b.switch_to_block(on);
+    /// Where lanes differ on a branch: takes the detour, if it is one. Else the region ends at the branch; but in passes of
+    /// a few lanes, of which others may agree, it bails.
+    pub(super) fn part(&mut self, b: usize, branch: &Code, target: u32) -> Option<()> {
+        if let Some((way, changed)) = self.detour(b, target) {
+            self.take(way, branch, &changed)?;
+            let join = self.edge(way, target, false)?;
+            self.e.ops.b.ins().jump(join, &[]);
+        } else if self.plan.wide {
+            self.leave_at_end(b);
+        } else {
+            self.e.ops.b.ins().jump(self.e.bail, &[]);
+        }
         Some(())
     }
 
@@ -71,11 +69,6 @@ impl Builder<'_, '_> {
         let skipping = self.e.guard_bits(branch);
         let active = self.e.pass().bits;
         let taking = self.e.ops.b.ins().band_not(active, skipping);
-        // Lanes that are not active may be those that made it look mixed.
-        for lanes in [skipping, taking] {
-            let none = self.e.ops.b.ins().icmp_imm_u(IntCC::Equal, lanes, 0);
-            self.e.bail_if(none);
-        }
         let (flow, kernel) = (self.e.flow, self.e.kernel);
         let block = &flow.blocks[way];
         let len = block.end - block.start;

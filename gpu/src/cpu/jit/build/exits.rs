@@ -1,8 +1,9 @@
-//! Exits on the way.
+//! Exits and branches on the way.
 //!
 //! Owns: what a region does at an exit that lanes may take: it goes past where none does. Where some do it ends there, and
-//! they leave once it has; but in passes of a few lanes, of which others may have gone past, it bails.
-//! Never: takes a lane out of a warp.
+//! they leave once it has; but in passes of a few lanes, of which others may have gone past, it bails. So it is with
+//! branches that only some take (`detour`).
+//! Never: takes a lane out of a warp, or one way and another the other.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{super::region::Exit, Builder};
@@ -20,12 +21,16 @@ impl Builder<'_, '_> {
         self.e.ops.b.ins().brif(leaving, ends, &[], on, &[]);
         self.e.ops.b.switch_to_block(ends);
         self.e.ops.b.set_cold_block(ends);
-        // The exit itself is counted by whoever executes it.
+        self.leave_at_end(b);
+        self.e.ops.b.switch_to_block(on);
+    }
+
+    /// Leaves the region at the branch or the exit that ends a block. Whoever executes that counts it.
+    pub(super) fn leave_at_end(&mut self, b: usize) {
         let count = self.e.ops.b.use_var(self.shared.count);
         let count = self.e.ops.b.ins().iadd_imm_s(count, -1);
         self.e.ops.b.def_var(self.shared.count, count);
         let stub = self.exit(Exit::to(self.e.flow.blocks[b].end - 1, b));
         self.e.ops.b.ins().jump(stub, &[]);
-        self.e.ops.b.switch_to_block(on);
     }
 }
