@@ -12,6 +12,7 @@ pub mod adversary;
 pub mod chaos;
 pub mod cluster;
 pub mod demo;
+pub mod fit;
 pub mod jobs;
 pub mod programs;
 pub mod receipts;

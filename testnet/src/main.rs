@@ -2,12 +2,20 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, builder::TypedValueParser};
-use ion_testnet::{adversary::liar, chaos, cluster::binary, cluster::cleanup, cluster::ion::Ion, demo, up};
+use ion_testnet::{
+    adversary::liar, chaos, cluster::binary, cluster::cleanup, cluster::ion::Ion, demo, fit, up,
+};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 something failed or was lost, 2 usage, 3 this machine can't do it, 128 and the signal's number when interrupted (`up` is meant to be: 0)";
+/// As `ion node --backend` takes them.
+const BACKENDS: [&str; 3] = ["auto", "cuda", "cpu"];
+/// Exit code of [`fit::Unfit`].
+const UNFIT: u8 = 3;
 
 /// Starts Ion networks of real processes on this machine: to see one, to use one, to break one.
 #[derive(Debug, Parser)]
-#[command(name = "ion-testnet", version)]
+#[command(name = "ion-testnet", version, after_help = EXIT_CODES)]
 struct Cli {
     /// The `ion` program to start; by default the one of the same build.
     #[arg(long, global = true, value_name = "PATH")]
@@ -32,8 +40,8 @@ enum Verb {
         /// Where the picture goes; by default a directory among the temporary files.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Which devices providers offer: auto, cuda or cpu.
-        #[arg(long, default_value = "auto")]
+        /// Which devices providers offer.
+        #[arg(long, default_value = "auto", value_parser = BACKENDS)]
         backend: String,
     },
     /// Kills nodes at random under load, then proves that nothing acknowledged was lost.
@@ -70,8 +78,8 @@ enum Verb {
         /// Nodes that only order.
         #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_most_nodes())]
         light: usize,
-        /// Which devices providers offer: auto, cuda or cpu.
-        #[arg(long, default_value = "auto")]
+        /// Which devices providers offer.
+        #[arg(long, default_value = "auto", value_parser = BACKENDS)]
         backend: String,
     },
 }
@@ -86,7 +94,18 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("\nfailed: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<fit::Unfit>() {
+                Some(unfit) => {
+                    eprintln!("hint: {}", unfit.hint);
+                    UNFIT.into()
+                }
+                None => {
+                    eprintln!(
+                        "hint: the nodes' own logs say more; `--keep` of `demo` and `chaos` leaves them in place"
+                    );
+                    ExitCode::FAILURE
+                }
+            }
         }
     }
 }
@@ -100,6 +119,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let ion = Ion::new(binary::find(cli.ion)?);
     match cli.verb {
         Verb::Demo { small, keep, json, out, backend } => {
+            fit::lends(&ion, &backend)?;
             let outcome = demo::run(ion, &demo::Options { small, keep, out, backend })?;
             print(json, &outcome, demo::Outcome::lines)?;
         }
@@ -108,7 +128,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let outcome = chaos::run(ion, &chaos::Options { kills, seed, keep })?;
             print(json, &outcome, chaos::Outcome::lines)?;
         }
-        Verb::Up { providers, light, backend } => up::run(ion, providers, light, &backend)?,
+        Verb::Up { providers, light, backend } => {
+            fit::lends(&ion, &backend)?;
+            up::run(ion, providers, light, &backend)?;
+        }
         Verb::LyingWorker { .. } => {}
     }
     Ok(ExitCode::SUCCESS)

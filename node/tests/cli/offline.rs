@@ -10,7 +10,7 @@ use std::{
     process::Stdio,
 };
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 19] = [
     "doctor",
     "fetch",
     "node",
@@ -27,6 +27,8 @@ const VERBS: [&str; 17] = [
     "exec",
     "ptx",
     "stop",
+    "challenge",
+    "bench",
     "completions",
 ];
 
