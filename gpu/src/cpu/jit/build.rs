@@ -179,6 +179,11 @@ pub fn build(
     region
 }
 
+/// Whether what an instruction does lasts beyond the warp's registers.
+fn acts(i: &Code) -> bool {
+    matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. })
+}
+
 impl Builder<'_, '_> {
     fn varying(&self, reg: Reg) -> bool {
         self.e.classes.varying(reg)
@@ -380,7 +385,7 @@ impl Builder<'_, '_> {
                 self.note(n, i);
             }
             self.e.instruction(i)?;
-            acted |= matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. });
+            acted |= acts(i);
         }
         if acted && (is_way || self.goes_on(b)) {
             self.settle(b, body_end, len);

@@ -2,7 +2,7 @@
 //!
 //! Owns: looking ahead. In a loop of one block that stores nothing, what a round looks at often grows by the same every
 //! round: the addresses of its loads, the numbers they are made of, the number that is compared with a bound. What holds
-//! now and would hold [`ROUNDS`] rounds from now holds in between. So many rounds run in a copy of the block without these
+//! now and would hold a number of rounds from now ([`ROUNDS_LOG2`]) holds in between. So many rounds run in a copy of the block without these
 //! checks; the round after them looks at all again, and makes way, leaves or goes on as any other.
 //! Never: changes what is counted, or where a turn ends. A check that is not known to be good stays in the copy.
 //! Tests: `gpu/tests/cpu_engines.rs`.
@@ -14,7 +14,7 @@ use super::{
         emit::{is_global, own},
         stride::is_plain,
     },
-    Builder,
+    Builder, acts,
 };
 use crate::cpu::{
     code::{BitOp, Cmp, CmpTy, Code, IntOp, IntTy, Kind, NONE, Number},
@@ -56,7 +56,6 @@ impl Builder<'_, '_> {
     pub(super) fn repeats(&self, b: usize) -> bool {
         let block = &self.e.flow.blocks[b];
         let codes = &self.e.kernel.codes[block.start as usize..block.end as usize];
-        let acts = |i: &Code| matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. });
         let itself = codes.last().is_some_and(|i| i.kind == Kind::Branch(block.start));
         itself && block.end - block.start <= COPIED_MAX && !codes.iter().any(acts)
     }
@@ -203,12 +202,7 @@ impl Builder<'_, '_> {
 
     /// Of a number that grows and one that stays as it is.
     fn product(&mut self, i: &Code, x: Growth, y: Growth, wide: bool) -> Option<Growth> {
-        let (by, factor) = match (x, y) {
-            (None, None) => return Some(None),
-            (Some(x), None) => (x, i.b),
-            (None, Some(y)) => (y, i.a),
-            (Some(_), Some(_)) => return None,
-        };
+        let Some((by, factor)) = factors(i, x, y)? else { return Some(None) };
         let factor = self.steady_factor(factor, wide)?;
         Some(Some(self.e.ops.b.ins().imul(by, factor)))
     }
@@ -222,12 +216,7 @@ impl Builder<'_, '_> {
     fn wide_product(&mut self, ahead: &mut Ahead, i: &Code, n: u32, signed: bool) -> Option<Growth> {
         let x = self.widened(ahead, n, 0, i.a, signed)?;
         let y = self.widened(ahead, n, 1, i.b, signed)?;
-        let (by, factor) = match (x, y) {
-            (None, None) => return Some(None),
-            (Some(x), None) => (x, i.b),
-            (None, Some(y)) => (y, i.a),
-            (Some(_), Some(_)) => return None,
-        };
+        let Some((by, factor)) = factors(i, x, y)? else { return Some(None) };
         let factor = self.steady_factor(factor, false)?;
         let factor = self.extend(factor, signed);
         Some(Some(self.e.ops.b.ins().imul(by, factor)))
@@ -393,6 +382,16 @@ struct Row {
     now: Value,
     by: Growth,
     size: i64,
+}
+
+/// By how much the one of two factors grows that does, if one does, and the other; `None` if both grow.
+fn factors(i: &Code, x: Growth, y: Growth) -> Option<Option<(Value, u32)>> {
+    match (x, y) {
+        (None, None) => Some(None),
+        (Some(by), None) => Some(Some((by, i.b))),
+        (None, Some(by)) => Some(Some((by, i.a))),
+        (Some(_), Some(_)) => None,
+    }
 }
 
 /// Whether an instruction extends a number of 32 bits to 64.
