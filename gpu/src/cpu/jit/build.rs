@@ -8,13 +8,15 @@
 //!     then once: what had to wait (shadow, uniform registers, predicates), stores
 //! ```
 //!
-//! All passes must leave by the same exit after the same number of instructions, or the region bails. Results that
+//! All passes must leave by the same exit after the same number of instructions, or the region bails, or begins again
+//! (`build/again`). Results that
 //! overwrite what the region began with wait in the shadow as long as it may bail. A wide region has one pass, so nothing
 //! waits in it: it writes back where it ends and where it settles. After a warp that has come to the end of its turn the next one
 //! follows; one that has not goes on elsewhere before any other may run.
 //! Never: translates an instruction; that is `emit/`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
+mod again;
 mod ahead;
 mod back;
 mod detour;
@@ -24,10 +26,10 @@ mod results;
 mod settle;
 mod turns;
 
-use self::{ahead::Noted, back::WayBack};
+use self::{again::Again, ahead::Noted, back::WayBack};
 use super::{
     class::Classes,
-    context::{Field, Turn},
+    context::Field,
     effects::{Effects, Reg},
     emit::{Emitter, NARROW, Ops, Val, WIDE, may_be_large, may_wrap, own, scalar},
     flow::Flow,
@@ -39,7 +41,7 @@ use crate::cpu::{
 };
 use cranelift_codegen::{
     ir::{
-        Block, FuncRef, InstBuilder, Value,
+        Block, FuncRef, InstBuilder, Type, Value,
         condcodes::IntCC,
         types::{I8, I32, I64},
     },
@@ -67,6 +69,9 @@ struct Builder<'a, 'f> {
     /// Cranelift's block for each of ours, for the way to each exit, and for what comes after all passes.
     bodies: HashMap<usize, Block>,
     exits: Vec<(Exit, Block, Block)>,
+    /// Where other lanes of the warp may wait: behind loops that lanes leave one before the other.
+    joins: BTreeSet<u32>,
+    again: Option<Again>,
     /// Ways back on which the turn may be over.
     checks: Vec<WayBack>,
     /// What instructions of loops began with, where rounds may be looked at ahead.
@@ -160,6 +165,8 @@ pub fn build(
         shared,
         bodies: HashMap::new(),
         exits: Vec::new(),
+        joins: joins(kernel, flow, classes, plan),
+        again: None,
         checks: Vec::new(),
         noted: HashMap::new(),
         written,
@@ -184,6 +191,18 @@ fn acts(i: &Code) -> bool {
     matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. })
 }
 
+/// Where lanes wait that have left a loop of the region before others: behind the branches that close such loops.
+fn joins(kernel: &Kernel, flow: &Flow, classes: &Classes, plan: &Plan) -> BTreeSet<u32> {
+    let ends = plan.blocks.iter().map(|b| &flow.blocks[*b]);
+    let parts = |n: u32| is_varying(kernel, classes, n) && !diverges(kernel, classes, n);
+    ends.filter(|block| {
+        let Kind::Branch(target) = kernel.codes[block.end as usize - 1].kind else { return false };
+        parts(block.end - 1) && target <= block.start && flow.at(target).is_some_and(|to| plan.has(to))
+    })
+    .map(|block| block.end)
+    .collect()
+}
+
 impl Builder<'_, '_> {
     fn varying(&self, reg: Reg) -> bool {
         self.e.classes.varying(reg)
@@ -202,6 +221,8 @@ impl Builder<'_, '_> {
         self.e.ops.b.ins().jump(turn, &[seats.into()]);
         self.e.ops.b.switch_to_block(turn);
         self.enter();
+        self.begin();
+        self.clear_left();
         let head = self.e.ops.b.create_block();
         let (zero, none) = (self.e.ops.b.ins().iconst(I32, 0), self.e.ops.b.ins().iconst(I32, -1));
         self.e.ops.b.def_var(self.shared.pass, zero);
@@ -225,8 +246,7 @@ impl Builder<'_, '_> {
             self.finish(n)?;
         }
         self.e.ops.b.switch_to_block(self.e.bail);
-        let [resume, executed] = self.shared.settled.map(|var| self.e.ops.b.use_var(var));
-        self.give(executed, resume, Turn::On);
+        self.bailed();
         self.turns(turn);
         let even = self.found.iter().filter(|reg| !self.e.classes.fixed(**reg));
         let even_slots =
@@ -263,19 +283,29 @@ impl Builder<'_, '_> {
         }
         for reg in self.written.clone() {
             if self.is_pred(reg) || !self.varying(reg) {
-                let ty = match (self.varying(reg), self.is_pred(reg)) {
-                    (true, _) => I32,
-                    (false, true) => I8,
-                    (false, false) => scalar(self.wide(reg)),
-                };
-                let var = self.e.ops.b.declare_var(ty);
-                let zero = self.e.ops.b.ins().iconst(ty, 0);
-                self.e.ops.b.def_var(var, zero);
+                let var = self.e.ops.b.declare_var(self.left_type(reg));
                 self.left.insert(reg, var);
             } else if self.loads && self.found.contains(&reg) {
                 self.shadows.insert(reg, self.shadow);
                 self.shadow += 1 + u32::from(self.wide(reg));
             }
+        }
+    }
+
+    fn left_type(&self, reg: Reg) -> Type {
+        match (self.varying(reg), self.is_pred(reg)) {
+            (true, _) => I32,
+            (false, true) => I8,
+            (false, false) => scalar(self.wide(reg)),
+        }
+    }
+
+    /// No pass has left anything yet.
+    fn clear_left(&mut self) {
+        for (reg, var) in self.left.clone() {
+            let ty = self.left_type(reg);
+            let zero = self.e.ops.b.ins().iconst(ty, 0);
+            self.e.ops.b.def_var(var, zero);
         }
     }
 
@@ -341,6 +371,7 @@ impl Builder<'_, '_> {
         }
         let zero = self.e.ops.b.ins().iconst(I32, 0);
         self.e.ops.b.def_var(self.shared.count, zero);
+        self.begin_counts();
         let body = self.body(self.plan.entry);
         self.e.ops.b.ins().jump(body, &[]);
     }
@@ -402,7 +433,9 @@ impl Builder<'_, '_> {
         }
         match last.kind {
             Kind::Branch(target) if last.guard != NONE => {
+                self.count_branch(b);
                 self.back_at_once(b, last, target);
+                self.stop_at_branch(b);
                 let taken = self.taken(b, last, target)?;
                 let (to, on) = (self.edge(b, target, last.strides())?, self.edge(b, block.end, false)?);
                 let (yes, no) = if last.negated { (on, to) } else { (to, on) };
@@ -481,6 +514,7 @@ impl Builder<'_, '_> {
             let good = self.e.ops.b.ins().bor(first, same);
             let bad = self.e.ops.b.ins().bxor_imm_u(good, 1);
             self.e.bail_if(bad);
+            self.end_counts();
         }
         self.e.ops.b.def_var(self.shared.exit, number);
         self.e.ops.b.def_var(self.shared.executed, count);

@@ -72,7 +72,7 @@ impl Builder<'_, '_> {
         }
         let Some(agreed) = self.agreed(branch) else { return };
         let count = self.e.ops.b.use_var(self.shared.count);
-        let rounds_until = self.rounds_until(branch);
+        let rounds_until = self.rounds_until(from, branch);
         let short = self.e.ops.b.ins().icmp(IntCC::UnsignedLessThan, count, rounds_until);
         let free = self.e.ops.b.ins().band(agreed, short);
         if self.repeats(from) {
@@ -85,10 +85,13 @@ impl Builder<'_, '_> {
     }
 
     /// The count of instructions from which on there may be no other round.
-    fn rounds_until(&mut self, branch: &Code) -> Value {
+    fn rounds_until(&mut self, from: usize, branch: &Code) -> Value {
         // A region is entered only if one way through it fits, so this is not below zero.
         let budget = self.e.field(Field::Budget);
-        let spare = self.e.ops.b.ins().iadd_imm_s(budget, 1 - i64::from(self.plan.total));
+        let mut spare = self.e.ops.b.ins().iadd_imm_s(budget, 1 - i64::from(self.plan.total));
+        if let Some(stop) = self.stop(from) {
+            spare = self.e.ops.b.ins().umin(spare, stop);
+        }
         if !branch.strides() {
             return spare;
         }
