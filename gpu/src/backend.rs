@@ -48,6 +48,8 @@ pub struct Report {
     pub device_time: Nanos,
     /// Warp instructions executed; only the CPU engine counts them.
     pub instructions: Option<u64>,
+    /// Those of them that no machine code executed: the interpreter did, one by one.
+    pub interpreted: Option<u64>,
     /// What the kernels printed, bounded by `cpu::PRINTED_BYTES_MAX`; only the CPU engine hears it, a driver prints by
     /// itself.
     pub printed: String,

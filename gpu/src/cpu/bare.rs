@@ -78,7 +78,8 @@ impl Bare {
         params: &[u8],
     ) -> Result<String, Fault> {
         let cancel = AtomicBool::new(false);
-        let (spent, printed) = (AtomicU64::new(0), Mutex::new(Printed::default()));
+        let [spent, interpreted] = [0; 2].map(AtomicU64::new);
+        let printed = Mutex::new(Printed::default());
         let launch = grid::Launch {
             kernel: &self.0,
             tier: None,
@@ -89,6 +90,7 @@ impl Bare {
             stop: Stop::new(&cancel, Millis(u64::MAX)),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             spent: &spent,
+            interpreted: &interpreted,
             fuel: None,
             printed: &printed,
         };

@@ -89,6 +89,7 @@ pub struct Block<'a, 'g> {
     private: Private,
     warps: Vec<Warp>,
     executed: u64,
+    interpreted: u64,
     /// What a turn has left when it may end at the head of a loop that strides.
     makes_way: u32,
     /// How much of that `on` was told of.
@@ -164,6 +165,7 @@ impl<'a, 'g> Block<'a, 'g> {
             makes_way: if warps.len() > 1 { TURN - STRIDING_TURN } else { 0 },
             warps,
             executed: 0,
+            interpreted: 0,
             reported: 0,
             tier,
             room: Room::default(),
@@ -255,6 +257,7 @@ impl<'a, 'g> Block<'a, 'g> {
                 global: self.global,
                 private: &mut self.private,
                 executed: &mut self.executed,
+                interpreted: &mut self.interpreted,
                 makes_way: self.makes_way,
                 native: unit.map(|unit| Machine { unit, context }),
             };
@@ -313,6 +316,11 @@ impl<'a, 'g> Block<'a, 'g> {
     /// What the last block printed; leaves nothing.
     pub fn take_printed(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.private.printed)
+    }
+
+    /// Instructions of the blocks so far that were not machine code; begins anew.
+    pub fn take_interpreted(&mut self) -> u64 {
+        std::mem::take(&mut self.interpreted)
     }
 
     /// Whether the last block printed, which takes time that its instructions do not show.

@@ -53,6 +53,8 @@ pub struct Launch<'a, 'g> {
     /// Instructions executed by the program so far, and how many it may.
     pub spent: &'a AtomicU64,
     pub fuel: Option<u64>,
+    /// Those of them that were interpreted.
+    pub interpreted: &'a AtomicU64,
     pub printed: &'a Mutex<Printed>,
 }
 
@@ -139,6 +141,7 @@ impl Launch<'_, '_> {
             }
             if number >= self.extents.blocks() || number > failure.first.load(Relaxed) {
                 self.spent.fetch_add(unreported, Relaxed);
+                self.interpreted.fetch_add(block.take_interpreted(), Relaxed);
                 return;
             }
             since_clock += clearing;

@@ -79,8 +79,9 @@ pub struct Surroundings<'a, 'g> {
     pub kernel: &'a Kernel,
     pub global: &'a Global<'g>,
     pub private: &'a mut Private,
-    /// Instructions that the block has executed.
+    /// Instructions that the block has executed, and those of them that were not machine code.
     pub executed: &'a mut u64,
+    pub interpreted: &'a mut u64,
     /// What a turn has left when it may end at the head of a loop that strides through memory.
     pub makes_way: u32,
     pub native: Option<Machine<'a>>,
@@ -144,6 +145,7 @@ impl Warp {
             self.patience = self.patience.saturating_sub(1);
             let i = &codes[self.pc as usize];
             *s.executed += 1;
+            *s.interpreted += 1;
             let mut mask = self.mask;
             if i.guard != NONE {
                 let guard = self.frame.preds[i.guard as usize];

@@ -258,6 +258,7 @@ impl Backend for CudaBackend {
                     launches,
                     device_time,
                     instructions: None,
+                    interpreted: None,
                     engine: Engine::Cuda,
                     label: self.label(),
                 })

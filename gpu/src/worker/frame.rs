@@ -160,6 +160,8 @@ pub struct Summary {
     pub load: Nanos,
     /// Warp instructions, where the engine counts them.
     pub instructions: Option<u64>,
+    /// Those of them that were interpreted, not translated to machine code.
+    pub interpreted: Option<u64>,
     /// One row a kernel.
     pub kernels: Vec<KernelTime>,
     /// Why there is no memory between launches, where it was wanted; else empty.

@@ -239,8 +239,16 @@ impl Job<'_> {
             send(output, out)?;
         }
         let states_missing = send_states(report.states, out)?;
-        let (device_time, instructions, printed) = (report.device_time, report.instructions, report.printed);
-        Ok(Summary { device_time, ran, load, instructions, kernels, states_missing, printed })
+        Ok(Summary {
+            device_time: report.device_time,
+            ran,
+            load,
+            instructions: report.instructions,
+            interpreted: report.interpreted,
+            kernels,
+            states_missing,
+            printed: report.printed,
+        })
     }
 }
 
