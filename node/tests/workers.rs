@@ -8,7 +8,7 @@ mod workers {
 
 use ion_gpu::{nvml::Readings, worker::isolation::Wall};
 use ion_node::owner::Facts;
-use ion_node::workers::{BackendChoice, CudaState, Patience, exec};
+use ion_node::workers::{BackendChoice, CudaState, Here, Patience};
 use ion_protocol::{BlobHash, Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits, states::States};
 use ion_scheduler::input::WorkId;
 use rustix::process::{Pid, Signal};
@@ -480,14 +480,13 @@ async fn exec_tells_every_figure() {
     let (spec, expected) = scale(&rig.blobs, 100_000);
     let mut heard = Vec::new();
     let stop = tokio_util::sync::CancellationToken::new();
-    let report = exec(rig.config.clone(), rig.blobs.clone(), spec, stop, &mut |done, total| {
-        heard.push((done, total));
-    })
-    .await
-    .unwrap();
+    let here = Here::find(&rig.config, rig.blobs.clone()).await.unwrap();
+    let report = here.run(spec, stop, &mut |done, total| heard.push((done, total))).await.unwrap();
     assert_eq!(rig.blobs.read(&report.outputs[0].hash), expected);
     assert_eq!(report.bytes_out, Bytes(400_000));
     assert!(report.bytes_in > Bytes(400_000));
+    let summary = &report.summary;
+    assert!(summary.interpreted <= summary.instructions && summary.instructions > Some(0), "{summary:?}");
     let [kernel] = &report.summary.kernels[..] else { panic!("{report:?}") };
     assert_eq!(
         (kernel.kernel.as_str(), kernel.launches, kernel.total),

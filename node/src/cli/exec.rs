@@ -3,7 +3,8 @@
 use super::{
     CliError,
     args::{Common, ExecArgs},
-    block_on_all, output,
+    block_on_all,
+    output::{self, Table},
     progress::Progress,
     run::Written,
     signals::Endings,
@@ -12,15 +13,16 @@ use super::{
 use crate::{
     manifest::{self, Job},
     show,
-    workers::{self, KeepFree, NewBlob, WorkersConfig, WorkersHandle},
+    workers::{self, ExecReport, Here, KeepFree, NewBlob, WorkersConfig},
 };
+use ion_gpu::{meter::KernelTime, probe::ProbeReport};
 use ion_protocol::{
-    BlobHash, Bytes, Millis, Nanos, NodeId,
+    BlobHash, Bytes, Millis, Nanos,
     fault::{Blame, Fault},
     hardware::{Device, Engine},
+    job::JobSpec,
     message::LeaseState,
 };
-use ion_scheduler::input::{Input, WorkId, WorkReport};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -28,17 +30,10 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tempfile::{NamedTempFile, TempDir};
-use tokio::sync::mpsc;
-
-/// The one tenant of this process: its owner, who needs no key for it.
-const OWNER: NodeId = NodeId([0; 32]);
-
-/// Words of the one worker that may wait to be shown.
-const INPUTS_CAPACITY: usize = 256;
-/// The only program there is.
-const WORK: WorkId = WorkId(1);
+use tokio_util::sync::CancellationToken;
 
 #[derive(Serialize)]
 struct ExecJson<'a> {
@@ -51,16 +46,41 @@ struct ExecJson<'a> {
     device_time: Nanos,
     #[serde(rename = "ran_ms")]
     ran: Millis,
+    #[serde(rename = "starting_ms")]
+    starting: Millis,
+    #[serde(rename = "loading_ns")]
+    loading: Nanos,
+    #[serde(rename = "moving_in_ns")]
+    moving_in: Nanos,
+    #[serde(rename = "moving_out_ns")]
+    moving_out: Nanos,
+    moved_in_bytes: Bytes,
+    moved_out_bytes: Bytes,
+    warp_instructions: Option<u64>,
+    interpreted_warp_instructions: Option<u64>,
+    kernels: Vec<KernelJson<'a>>,
     printed: &'a str,
     files: &'a [Written],
+}
+
+#[derive(Serialize)]
+struct KernelJson<'a> {
+    kernel: &'a str,
+    launches: u64,
+    #[serde(rename = "total_ns")]
+    total: Nanos,
+    #[serde(rename = "shortest_ns")]
+    shortest: Nanos,
+    #[serde(rename = "longest_ns")]
+    longest: Nanos,
 }
 
 /// Runs a job here.
 pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
     let job = manifest::load(&args.manifest)?;
     start::prepare(&args.out, &job)?;
-    let blobs = LocalBlobs::of(&job).map_err(no_room)?;
-    let results = blobs.dir.path().to_owned();
+    // Held until the results are written from it.
+    let blobs = Arc::new(LocalBlobs::of(&job).map_err(no_room)?);
     block_on_all(async {
         // Before there are children that a signal would leave behind.
         let endings = Endings::listen()?;
@@ -77,30 +97,28 @@ pub fn exec(common: &Common, args: ExecArgs) -> Result<(), CliError> {
             keep_free: KeepFree::NOTHING,
             measured: None,
         };
-        let (tell, inputs) = mpsc::channel(INPUTS_CAPACITY);
-        let (workers, report) = workers::start(config, Arc::new(blobs), tell).await;
-        let device = report.devices.first().ok_or_else(|| {
-            let hint = report
-                .cuda
-                .hint()
-                .unwrap_or("the processor should always do; please report this with `ion exec -vv`");
-            CliError::node(format!("no device to run it on (CUDA: {})", report.cuda), hint)
-        })?;
+        let here = Here::find(&config, blobs.clone()).await.map_err(|report| no_device(&report))?;
+        let device = here.device().clone();
         let mut progress = Progress::new(common.quiet || common.json);
-        compilable(&job, device)?;
+        compilable(&job, &device)?;
         progress.say(&format!("running {} on {}", output::printable(&job.spec.name), device.label()));
-        note_unmet(&job, device, &mut progress);
-        workers.run(WORK, OWNER, device.index, Box::new(job.spec.clone()), false).map_err(failed)?;
-        let done = follow(&workers, inputs, endings, &mut progress).await;
+        note_unmet(&job, &device, &mut progress);
+        let done = follow(here, job.spec.clone(), endings, &mut progress).await;
         progress.clear();
         let done = done?;
-        let files = write(&args.out, &job, &done, &results)?;
-        tell_result(common, &job, &done, &files)
+        let files = write(&args.out, &job, &done, blobs.dir.path())?;
+        tell_result(common, &job, &device, &done, &files)
     })
 }
 
 fn no_room(error: io::Error) -> CliError {
     CliError::node(format!("no temporary directory: {error}"), "set $TMPDIR to a directory with room")
+}
+
+fn no_device(report: &ProbeReport) -> CliError {
+    let hint = report.cuda.hint();
+    let hint = hint.unwrap_or("the processor should always do; please report this with `ion exec -vv`");
+    CliError::node(format!("no device to run it on (CUDA: {})", report.cuda), hint)
 }
 
 /// CUDA C needs more of this machine than a device.
@@ -139,34 +157,29 @@ fn note_unmet(job: &Job, device: &Device, progress: &mut Progress) {
 }
 
 async fn follow(
-    workers: &WorkersHandle,
-    mut inputs: mpsc::Receiver<Input>,
+    here: Here,
+    spec: JobSpec,
     mut endings: Endings,
     progress: &mut Progress,
-) -> Result<WorkReport, CliError> {
-    let mut cancelled = false;
+) -> Result<ExecReport, CliError> {
+    let stop = CancellationToken::new();
+    let mut tell = |done, total| progress.state(&LeaseState::Running { done, total });
+    let run = here.run(spec, stop.clone(), &mut tell);
+    tokio::pin!(run);
     loop {
         tokio::select! {
-            input = inputs.recv() => match input {
-                Some(Input::WorkProgress { done, total, .. }) => {
-                    progress.state(&LeaseState::Running { done, total });
-                }
-                Some(Input::WorkDone { result, .. }) => return result.map_err(failed),
-                Some(_) => {}
-                None => return Err(CliError::node("the worker is gone", "this is a fault of the program, please report it")),
-            },
+            result = &mut run => return result.map_err(failed),
             () = endings.next() => {
-                if cancelled {
+                if stop.is_cancelled() {
                     return Err(CliError::failed("left while the program was being stopped", "nothing was written"));
                 }
-                cancelled = true;
-                workers.stop(WORK);
+                stop.cancel();
             }
         }
     }
 }
 
-fn write(out: &Path, job: &Job, done: &WorkReport, results: &Path) -> Result<Vec<Written>, CliError> {
+fn write(out: &Path, job: &Job, done: &ExecReport, results: &Path) -> Result<Vec<Written>, CliError> {
     let mut files = Vec::new();
     for wanted in &job.outputs {
         let buffer = &job.spec.program.buffers[usize::from(wanted.buffer)];
@@ -184,28 +197,88 @@ fn write(out: &Path, job: &Job, done: &WorkReport, results: &Path) -> Result<Vec
     Ok(files)
 }
 
-fn tell_result(common: &Common, job: &Job, done: &WorkReport, files: &[Written]) -> Result<(), CliError> {
-    let device = done.engine.label(&done.device);
+fn tell_result(
+    common: &Common,
+    job: &Job,
+    device: &Device,
+    done: &ExecReport,
+    files: &[Written],
+) -> Result<(), CliError> {
+    let summary = &done.summary;
     if common.json {
         return output::json(&ExecJson {
             state: "done",
             name: &job.spec.name,
-            device,
-            model: &done.device,
-            engine: done.engine,
-            device_time: done.device_time,
+            device: device.label(),
+            model: &device.model,
+            engine: device.engine,
+            device_time: summary.device_time,
             ran: done.ran,
-            printed: &done.printed,
+            starting: done.starting,
+            loading: summary.load,
+            moving_in: nanos(done.feeding),
+            moving_out: nanos(done.sending),
+            moved_in_bytes: done.bytes_in,
+            moved_out_bytes: done.bytes_out,
+            warp_instructions: summary.instructions,
+            interpreted_warp_instructions: summary.interpreted,
+            kernels: summary.kernels.iter().map(KernelJson::of).collect(),
+            printed: &summary.printed,
             files,
         });
     }
     output::line(&format!("name      {}", output::printable(&job.spec.name)))?;
-    output::line(&format!("device    {}", output::printable(&device)))?;
-    output::line(&format!("times     ran {} ({} on the device)", done.ran, done.device_time))?;
-    for line in done.printed.lines() {
+    output::line(&format!("device    {}", output::printable(&device.label())))?;
+    output::line(&format!(
+        "times     ran {} ({} on the device, {} loading); its process started in {}",
+        done.ran, summary.device_time, summary.load, done.starting
+    ))?;
+    output::line(&format!(
+        "moved     {} in{}, {} out{}",
+        done.bytes_in,
+        rate(done.bytes_in, done.feeding),
+        done.bytes_out,
+        rate(done.bytes_out, done.sending)
+    ))?;
+    if let (Some(all), Some(interpreted)) = (summary.instructions, summary.interpreted) {
+        let per_second = all as f64 / Duration::from_nanos(summary.device_time.0).as_secs_f64().max(1e-9);
+        output::line(&format!(
+            "code      {all} warp instructions, {:.1} million a second, {:.1} % of them interpreted",
+            per_second / 1e6,
+            100.0 * interpreted as f64 / all.max(1) as f64
+        ))?;
+    }
+    for line in summary.printed.lines() {
         output::line(&format!("printed   {}", output::printable(line)))?;
     }
-    files.iter().try_for_each(|f| output::line(&format!("wrote     {} ({})", f.path.display(), f.bytes)))
+    files.iter().try_for_each(|f| output::line(&format!("wrote     {} ({})", f.path.display(), f.bytes)))?;
+    let mut table = Table::new(&["KERNEL", "LAUNCHES", "TOTAL", "SHORTEST", "MEAN", "LONGEST"]);
+    for row in &summary.kernels {
+        let mean = Nanos(row.total.0 / row.launches.max(1));
+        let times = [row.total, row.shortest, mean, row.longest].map(|time| time.to_string());
+        table.row([row.kernel.clone(), row.launches.to_string()].into_iter().chain(times));
+    }
+    table.print()
+}
+
+impl<'a> KernelJson<'a> {
+    fn of(row: &'a KernelTime) -> Self {
+        let KernelTime { kernel, launches, total, shortest, longest } = row;
+        Self { kernel, launches: *launches, total: *total, shortest: *shortest, longest: *longest }
+    }
+}
+
+fn nanos(time: Duration) -> Nanos {
+    Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// How fast bytes moved; nothing where there were none.
+fn rate(bytes: Bytes, time: Duration) -> String {
+    if bytes == Bytes::ZERO {
+        return String::new();
+    }
+    let per_second = bytes.0 as f64 / time.as_secs_f64().max(1e-9);
+    format!(" ({}/s)", Bytes(per_second as u64))
 }
 
 /// The job's own files, and a temporary directory for what comes out.

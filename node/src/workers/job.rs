@@ -47,6 +47,8 @@ pub struct Finished {
     pub ran: Millis,
     /// Until the child had all inputs.
     pub fed: Duration,
+    /// From the first byte of output to the end.
+    pub sent: Duration,
 }
 
 /// A job that did not, and whether the child had it at all: one that died before may have died of something else.
@@ -315,9 +317,13 @@ impl Watch<'_> {
 
     fn finish(self, summary: Summary) -> Result<Finished, Ended> {
         let ran = millis(self.began.elapsed());
+        let sent = match self.phase {
+            Phase::Sending(since) => since.elapsed(),
+            _ => Duration::ZERO,
+        };
         let all = self.outputs.all(&summary.states_missing);
         let (outputs, inline, states) = all.map_err(|fault| Ended { fault, begun: true, turn: None })?;
-        Ok(Finished { outputs, inline, states, summary, ran, fed: self.fed })
+        Ok(Finished { outputs, inline, states, summary, ran, fed: self.fed, sent })
     }
 }
 

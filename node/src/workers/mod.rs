@@ -28,7 +28,7 @@ mod watch;
 
 pub use crate::config::{Backend as BackendChoice, KeepFree};
 pub use check::{CheckerHandle, Shown, start_checker};
-pub use exec::{ExecReport, exec};
+pub use exec::{ExecReport, Here};
 pub use ion_gpu::probe::{CudaState, ProbeReport};
 pub use watch::Sights;
 

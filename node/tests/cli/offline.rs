@@ -118,6 +118,34 @@ fn a_dry_run_checks_without_any_node() {
     }
 }
 
+#[test]
+fn exec_shows_what_was_moved_and_what_each_kernel_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let run = |args: &[&str]| {
+        let here = ["exec", &example("heat"), "--backend", "cpu", "--out", out.to_str().unwrap()];
+        ion(dir.path(), &[&here[..], args].concat())
+    };
+    let said = run(&[]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for word in ["on the device", "KiB out (", "warp instructions", "heat    1000 "] {
+        assert!(said.out.contains(word), "{word} in {}", said.out);
+    }
+    let json = &run(&["--json"]).json()[0];
+    let number = |name: &str| json[name].as_u64().unwrap_or_else(|| panic!("{name} in {json}"));
+    let [kernel] = &json["kernels"].as_array().unwrap()[..] else { panic!("{json}") };
+    assert_eq!((&kernel["kernel"], &kernel["launches"]), (&"heat".into(), &1000.into()));
+    assert_eq!(
+        (kernel["total_ns"].as_u64(), number("moved_out_bytes")),
+        (Some(number("device_time_ns")), 16_384)
+    );
+    assert!(
+        number("moved_in_bytes") > 0 && number("moving_in_ns") > 0 && number("moving_out_ns") > 0,
+        "{json}"
+    );
+    assert!(number("warp_instructions") > number("interpreted_warp_instructions"), "{json}");
+}
+
 /// A job in CUDA C; where an NVRTC is installed, it runs.
 #[test]
 fn cuda_c_without_an_nvrtc_is_the_machines_trouble() {
