@@ -15,14 +15,14 @@ use ion_scheduler::view::AttemptView;
 /// All jobs, or one.
 pub fn jobs(common: &Common, args: JobsArgs) -> Result<(), CliError> {
     block_on(async {
-        let mut client = start::connect(common).await?;
+        let mut source = start::connect_or_read(common).await?;
         let Some(prefix) = args.job else {
-            let jobs = job_ref::all(&mut client).await?;
-            return if common.json { output::json(&jobs) } else { list(&jobs) };
+            let jobs = job_ref::all(&mut source.client).await?;
+            return if common.json { output::json(&source.told_all(&jobs)) } else { list(&jobs) };
         };
-        let job = job_ref::find(&mut client, &prefix).await?;
-        let view = view(&mut client, job).await?;
-        if common.json { output::json(&view) } else { output::line(&text(&view)) }
+        let job = job_ref::find(&mut source.client, &prefix).await?;
+        let view = view(&mut source.client, job).await?;
+        if common.json { output::json(&source.told(&view)) } else { output::line(&text(&view)) }
     })
 }
 

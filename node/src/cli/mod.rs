@@ -2,8 +2,9 @@
 //!
 //! Words for people: data goes to stdout, everything else to stderr, and every error ends with a way out. With `--json`
 //! stdout holds JSON only, with stable field names, and an error is one JSON object on stderr. Exit codes are those of
-//! [`Exit`]. Nothing here decides what a node does: verbs ask the running node over [`crate::control`].
-//! Tests: `node/tests/cli.rs`, with the real binary.
+//! [`Exit`]. Nothing here decides what a node does: verbs ask the running node over [`crate::control`]; what only looks back
+//! is answered from the journal where none runs.
+//! Tests: `node/tests/cli/`, with the real binary.
 
 mod args;
 mod bench;

@@ -24,19 +24,19 @@ pub fn receipts(common: &Common, args: ReceiptsArgs) -> Result<(), CliError> {
     match args.verb {
         ReceiptsVerb::List { job, side, limit } => list(common, job, side, limit),
         ReceiptsVerb::Show { prefix } => {
-            let file = fetch(common, prefix)?;
-            report(common, &file.verify()?)
+            let (file, node_runs) = fetch(common, prefix)?;
+            report(common, &file.verify()?, Some(node_runs))
         }
-        ReceiptsVerb::Verify { file } => report(common, &ReceiptFile::read(&file)?.verify()?),
+        ReceiptsVerb::Verify { file } => report(common, &ReceiptFile::read(&file)?.verify()?, None),
         ReceiptsVerb::Export { prefix, out } => export(common, prefix, out.as_deref()),
     }
 }
 
 fn list(common: &Common, job: Option<String>, side: Option<args::Side>, limit: u32) -> Result<(), CliError> {
-    let receipts = block_on(async {
-        let mut client = start::connect(common).await?;
+    block_on(async {
+        let mut source = start::connect_or_read(common).await?;
         let job = match job {
-            Some(prefix) => Some(job_ref::find(&mut client, &prefix).await?),
+            Some(prefix) => Some(job_ref::find(&mut source.client, &prefix).await?),
             None => None,
         };
         let side = side.map(|side| match side {
@@ -44,12 +44,12 @@ fn list(common: &Common, job: Option<String>, side: Option<args::Side>, limit: u
             args::Side::Requester => Side::Requester,
         });
         let filter = ReceiptFilter { job, side, limit };
-        match client.ask(ControlRequest::Receipts { filter }).await? {
-            ControlResponse::Receipts(receipts) => Ok(receipts),
+        match source.client.ask(ControlRequest::Receipts { filter }).await? {
+            ControlResponse::Receipts(receipts) if common.json => output::json(&source.told_all(&receipts)),
+            ControlResponse::Receipts(receipts) => table(&receipts),
             other => Err(ControlError::unexpected("receipts", &other).into()),
         }
-    })?;
-    if common.json { output::json(&receipts) } else { table(&receipts) }
+    })
 }
 
 fn table(receipts: &[ReceiptView]) -> Result<(), CliError> {
@@ -102,17 +102,18 @@ fn short_status(view: &ReceiptView) -> String {
     }
 }
 
-fn fetch(common: &Common, prefix: String) -> Result<ReceiptFile, CliError> {
-    let view = block_on(async {
-        match start::connect(common).await?.ask(ControlRequest::Receipt { prefix }).await? {
-            ControlResponse::Receipt(view) => Ok(*view),
+/// The receipt, and whether a running node gave it.
+fn fetch(common: &Common, prefix: String) -> Result<(ReceiptFile, bool), CliError> {
+    block_on(async {
+        let mut source = start::connect_or_read(common).await?;
+        match source.client.ask(ControlRequest::Receipt { prefix }).await? {
+            ControlResponse::Receipt(view) => Ok((ReceiptFile::of(*view)?, source.node_runs)),
             ControlResponse::NoReceipt { message } => {
                 Err(CliError::usage(message, "`ion receipts list` shows all there are"))
             }
             other => Err(ControlError::unexpected("a receipt", &other).into()),
         }
-    })?;
-    Ok(ReceiptFile::of(view)?)
+    })
 }
 
 #[derive(Serialize)]
@@ -123,10 +124,12 @@ struct ProofJson<'a> {
     #[serde(flatten)]
     body: &'a Receipt,
     countersignature: Option<&'a Countersignature>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_runs: Option<bool>,
 }
 
-/// Says what a receipt proves.
-fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
+/// Says what a receipt proves; `node_runs` where a node was asked for it.
+fn report(common: &Common, proof: &Proof, node_runs: Option<bool>) -> Result<(), CliError> {
     let receipt = proof.receipt().body();
     let (signed_by, countersignature) = match proof {
         Proof::Settled(settled) => ("both", Some(settled.countersignature.body())),
@@ -139,6 +142,7 @@ fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
             receipt: proof.hash(),
             body: receipt,
             countersignature,
+            node_runs,
         });
     }
     let r = receipt;
@@ -170,7 +174,7 @@ fn report(common: &Common, proof: &Proof) -> Result<(), CliError> {
 }
 
 fn export(common: &Common, prefix: String, out: Option<&Path>) -> Result<(), CliError> {
-    let file = fetch(common, prefix)?;
+    let (file, node_runs) = fetch(common, prefix)?;
     let text =
         serde_json::to_string_pretty(&file).map_err(|e| CliError::node(format!("no JSON: {e}"), ""))?;
     let Some(path) = out else { return output::line(&text) };
@@ -179,7 +183,10 @@ fn export(common: &Common, prefix: String, out: Option<&Path>) -> Result<(), Cli
         CliError::usage(message, "name a file in a directory you may write to with `--out`")
     })?;
     if common.json {
-        return output::json(&serde_json::json!({ "file": path, "receipt": file.verify()?.hash() }));
+        let receipt = file.verify()?.hash();
+        return output::json(
+            &serde_json::json!({ "file": path, "receipt": receipt, "node_runs": node_runs }),
+        );
     }
     output::note(&format!("wrote {}; anybody can check it with `ion receipts verify`", path.display()));
     Ok(())

@@ -284,7 +284,7 @@ async fn dry_run(common: &Common, args: &RunArgs, job: &Job, endings: &mut Endin
     }
     output::line(&summary(&job.spec))?;
     match explanation {
-        Some(explanation) => output::line(&why::text(&explanation, None)),
+        Some(explanation) => output::line(&why::text(&explanation, None, why::NOBODY_FITS)),
         None => output::line(
             "nobody was asked who would run it: no node is running here and no --bootstrap was given",
         ),

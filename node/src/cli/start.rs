@@ -9,9 +9,12 @@ use super::{
 use crate::{
     config::{NodeConfig, Role},
     control::{ControlClient, ControlError},
+    driver::{NodeError, at_rest},
+    ledger::LedgerError,
     manifest::Job,
     show,
 };
+use serde::Serialize;
 use std::{
     env,
     path::{Path, PathBuf},
@@ -47,6 +50,56 @@ pub async fn connect_if_running(common: &Common) -> Result<Option<ControlClient>
         Err(ControlError::NotRunning { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Who answers a verb that can do without a running node.
+#[derive(Debug)]
+pub struct Source {
+    /// Asks it.
+    pub client: ControlClient,
+    /// Whether it is the running node; else it is what the journal of one that stopped holds.
+    pub node_runs: bool,
+}
+
+/// What it answered, as JSON.
+#[derive(Serialize)]
+pub struct Told<'a, T> {
+    #[serde(flatten)]
+    body: &'a T,
+    node_runs: bool,
+}
+
+impl Source {
+    /// One document.
+    pub fn told<'a, T>(&self, body: &'a T) -> Told<'a, T> {
+        Told { body, node_runs: self.node_runs }
+    }
+
+    /// A list of them.
+    pub fn told_all<'a, T>(&self, bodies: &'a [T]) -> Vec<Told<'a, T>> {
+        bodies.iter().map(|body| self.told(body)).collect()
+    }
+}
+
+/// The running node; or, if there is none, its journal.
+pub async fn connect_or_read(common: &Common) -> Result<Source, CliError> {
+    if let Some(client) = connect_if_running(common).await? {
+        return Ok(Source { client, node_runs: true });
+    }
+    let dir = data_dir(common)?;
+    let client = at_rest(&dir).map_err(|error| match error {
+        LedgerError::InUse { .. } => CliError::node(
+            format!("{} is in use, and no node answers there: one is starting or stopping", dir.display()),
+            "ask again in a moment",
+        ),
+        other => NodeError::from(other).into(),
+    })?;
+    let client = client.ok_or(ControlError::NotRunning { data_dir: dir.clone() })?;
+    if !common.quiet && !common.json {
+        let dir = dir.display();
+        output::note(&format!("note: no node is running on {dir}; this is what its journal holds"));
+    }
+    Ok(Source { client, node_runs: false })
 }
 
 /// The file in the data directory where the node remembers peers it met.

@@ -11,24 +11,30 @@ use crate::control::{
 };
 use ion_protocol::record::JobEnd;
 
+/// What is said where there is no candidate: by a node that looked, and by one that does not run.
+pub const NOBODY_FITS: &str = "nobody known fits";
+const NOBODY_LOOKS: &str =
+    "nobody looks for a provider while no node runs; `ion node --light` goes on with it";
+
 /// Why a job is where it is.
 pub fn why(common: &Common, args: JobArgs) -> Result<(), CliError> {
     block_on(async {
-        let mut client = start::connect(common).await?;
-        let job = job_ref::find(&mut client, &args.job).await?;
-        match client.ask(ControlRequest::Why { job }).await? {
-            ControlResponse::Explanation(view) if common.json => output::json(&view),
+        let mut source = start::connect_or_read(common).await?;
+        let job = job_ref::find(&mut source.client, &args.job).await?;
+        match source.client.ask(ControlRequest::Why { job }).await? {
+            ControlResponse::Explanation(view) if common.json => output::json(&source.told(&*view)),
             ControlResponse::Explanation(view) => {
-                let end = jobs::view(&mut client, job).await?.end;
-                output::line(&text(&view, end.as_ref()))
+                let end = jobs::view(&mut source.client, job).await?.end;
+                let nobody = if source.node_runs { NOBODY_FITS } else { NOBODY_LOOKS };
+                output::line(&text(&view, end.as_ref(), nobody))
             }
             other => Err(ControlError::unexpected("an explanation", &other).into()),
         }
     })
 }
 
-/// An explanation for people, of a job that may be over.
-pub fn text(view: &Explanation, end: Option<&JobEnd>) -> String {
+/// An explanation for people, of a job that may be over; `nobody` is said where there is no candidate.
+pub fn text(view: &Explanation, end: Option<&JobEnd>, nobody: &str) -> String {
     let mut lines = Vec::new();
     let state = end.map_or(view.state.clone(), words::end_of_job);
     lines.extend(view.job.map(|job| format!("job {job} is {state}")));
@@ -49,7 +55,7 @@ pub fn text(view: &Explanation, end: Option<&JobEnd>) -> String {
         ));
     }
     if view.candidates.is_empty() && end.is_none() {
-        lines.push("nobody known fits".to_owned());
+        lines.push(nobody.to_owned());
     }
     lines.extend(view.rejections.iter().map(|r| format!("not {}", r.sentence())));
     lines.extend(view.attempts.iter().map(jobs::attempt));

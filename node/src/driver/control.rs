@@ -92,32 +92,12 @@ impl Driver {
             ControlRequest::Receipts { filter } => {
                 let ledger = self.ledger.clone();
                 tokio::spawn(async move {
-                    match ledger.receipts(filter).await {
-                        Ok(receipts) => {
-                            reply
-                                .send(ControlResponse::Receipts(receipts.iter().map(receipt_view).collect()));
-                        }
-                        Err(error) => reply.error(error.to_string(), INDEX_HINT),
-                    }
+                    reply.send(receipts(ledger.receipts(filter).await));
                 });
             }
             ControlRequest::Receipt { prefix } => {
                 let (ledger, network) = (self.ledger.clone(), self.config.network.clone());
-                tokio::spawn(async move {
-                    match ledger.receipt(&prefix).await {
-                        Ok(stored) => {
-                            reply.send(ControlResponse::Receipt(Box::new(signed_view(&stored, network))))
-                        }
-                        Err(
-                            error @ (LookupError::NotFound { .. }
-                            | LookupError::Ambiguous { .. }
-                            | LookupError::NotHex { .. }),
-                        ) => reply.send(ControlResponse::NoReceipt { message: error.to_string() }),
-                        Err(error @ (LookupError::Broken(_) | LookupError::Busy)) => {
-                            reply.error(error.to_string(), INDEX_HINT)
-                        }
-                    }
-                });
+                tokio::spawn(async move { reply.send(receipt(ledger.receipt(&prefix).await, network)) });
             }
             ControlRequest::Outputs { job } => match self.engine.job(&job) {
                 Some(view) => {
@@ -256,7 +236,32 @@ impl Driver {
 }
 
 fn unknown_job(reply: &Reply, job: &JobId) {
-    reply.error(format!("no job {job} is known here"), "list them with `ion jobs`");
+    reply.send(no_job(job));
+}
+
+pub(super) fn no_job(job: &JobId) -> ControlResponse {
+    control::refusal(format!("no job {job} is known here"), "list them with `ion jobs`")
+}
+
+pub(super) fn receipts(found: Result<Vec<StoredReceipt>, LookupError>) -> ControlResponse {
+    match found {
+        Ok(receipts) => ControlResponse::Receipts(receipts.iter().map(receipt_view).collect()),
+        Err(error) => control::refusal(error.to_string(), INDEX_HINT),
+    }
+}
+
+pub(super) fn receipt(found: Result<StoredReceipt, LookupError>, network: String) -> ControlResponse {
+    match found {
+        Ok(stored) => ControlResponse::Receipt(Box::new(signed_view(&stored, network))),
+        Err(
+            error @ (LookupError::NotFound { .. }
+            | LookupError::Ambiguous { .. }
+            | LookupError::NotHex { .. }),
+        ) => ControlResponse::NoReceipt { message: error.to_string() },
+        Err(error @ (LookupError::Broken(_) | LookupError::Busy)) => {
+            control::refusal(error.to_string(), INDEX_HINT)
+        }
+    }
 }
 
 fn outputs(store: &BlobStore, outputs: &[view::OutputView]) -> ControlResponse {

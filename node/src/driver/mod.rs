@@ -5,6 +5,7 @@
 //! do and the disk is known to be quick (`ledger`). Tests: `driver/tests.rs` (who is heard first, what is durable at the end), and
 //! `testnet/tests`, with real nodes.
 
+mod at_rest;
 mod challenge;
 mod control;
 mod effects;
@@ -15,6 +16,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
+pub use at_rest::at_rest;
 pub use error::NodeError;
 
 use crate::{

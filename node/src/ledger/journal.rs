@@ -150,29 +150,16 @@ impl Journal {
         }
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(fail("open"))?;
         let file = Arc::new(file);
-        let header = read_header(&file, &path, network, node)?;
-        let mut reader = Reader::new(file.clone(), &path, &header);
-        let mut last_batch = HEADER_BYTES as u64;
-        let length = file.metadata().map_err(fail("read"))?.len();
-        while let Some((record, batch)) = reader.next_in(length)? {
-            last_batch = batch;
-            each(record);
+        let header = read_header(&file, &path)?;
+        if header.network != *network {
+            return Err(JournalError::OtherNetwork { path, found: header.network, expected: *network });
         }
-        let end = reader.place();
-        let used = last_used(&file, end.offset, length).map_err(fail("read"))?;
-        let cut_bytes = used - end.offset;
+        if header.node != *node {
+            return Err(JournalError::OtherNode { path, found: header.node, expected: *node });
+        }
         let mark = Mark::open(dir).map_err(fail("open the mark of"))?;
-        let durable = mark.read(&header.salt).map_err(fail("read the mark of"))?;
-        // Up to the end of the file: a frame may end in zeros.
-        if cut_bytes > 0
-            && let Some(next) = reader.later_batch(length).map_err(fail("read"))?
-        {
-            return Err(JournalError::Damaged { path, offset: end.offset, records: end.records, next });
-        }
-        if durable > end.offset {
-            let (offset, records, mark) = (end.offset, end.records, dir.join(MARK_FILE));
-            return Err(JournalError::Lost { path, offset, records, durable, mark });
-        }
+        let reader = Reader::new(file.clone(), &path, &header);
+        let Seen { end, last_batch, cut_bytes, length } = read_all(reader, dir, Some(&mark), &mut each)?;
         if cut_bytes > 0 {
             file.set_len(end.offset).map_err(fail("cut the end off"))?;
         }
@@ -322,19 +309,91 @@ fn create(dir: &Path, path: &Path, network: &NetworkId, node: &NodeId) -> Result
     write().map_err(io_error("create", path))
 }
 
-fn read_header(file: &File, path: &Path, network: &NetworkId, node: &NodeId) -> Result<Header, JournalError> {
+fn read_header(file: &File, path: &Path) -> Result<Header, JournalError> {
     let mut bytes = Vec::new();
     read_at(file, 0, HEADER_BYTES, &mut bytes).map_err(io_error("read", path))?;
-    let path = || path.to_owned();
-    let header = Header::decode(&bytes).map_err(|fault| JournalError::Header { path: path(), fault })?;
-    if header.network != *network {
-        let (found, expected) = (header.network, *network);
-        return Err(JournalError::OtherNetwork { path: path(), found, expected });
+    Header::decode(&bytes).map_err(|fault| JournalError::Header { path: path.to_owned(), fault })
+}
+
+/// What is in a journal.
+struct Seen {
+    end: Place,
+    last_batch: u64,
+    cut_bytes: u64,
+    length: u64,
+}
+
+/// Hands every record to `each`, oldest first, and sees that none is missing that was durable.
+fn read_all(
+    mut reader: Reader,
+    dir: &Path,
+    mark: Option<&Mark>,
+    each: &mut impl FnMut(Record),
+) -> Result<Seen, JournalError> {
+    let (file, path) = (reader.file.clone(), reader.path.clone());
+    let fail = |action| io_error(action, &path);
+    let mut last_batch = HEADER_BYTES as u64;
+    let length = file.metadata().map_err(fail("read"))?.len();
+    while let Some((record, batch)) = reader.next_in(length)? {
+        last_batch = batch;
+        each(record);
     }
-    if header.node != *node {
-        return Err(JournalError::OtherNode { path: path(), found: header.node, expected: *node });
+    let end = reader.place();
+    let used = last_used(&file, end.offset, length).map_err(fail("read"))?;
+    let cut_bytes = used - end.offset;
+    let durable = match mark {
+        Some(mark) => mark.read(&reader.salt).map_err(fail("read the mark of"))?,
+        None => 0,
+    };
+    // Up to the end of the file: a frame may end in zeros.
+    if cut_bytes > 0
+        && let Some(next) = reader.later_batch(length).map_err(fail("read"))?
+    {
+        return Err(JournalError::Damaged { path, offset: end.offset, records: end.records, next });
     }
-    Ok(header)
+    if durable > end.offset {
+        let (offset, records, mark) = (end.offset, end.records, dir.join(MARK_FILE));
+        return Err(JournalError::Lost { path, offset, records, durable, mark });
+    }
+    Ok(Seen { end, last_batch, cut_bytes, length })
+}
+
+/// A journal that nobody writes, with all that is in it looked at; nothing is changed.
+#[derive(Debug)]
+pub struct Rest {
+    /// What it says of itself.
+    pub header: Header,
+    /// From the beginning.
+    pub reader: Reader,
+    dir: PathBuf,
+    mark: Option<Mark>,
+}
+
+impl Rest {
+    /// The journal in `dir`; `None` where no node ever wrote one.
+    pub fn open(dir: &Path) -> Result<Option<Self>, JournalError> {
+        let (path, mark) = (dir.join(JOURNAL_FILE), dir.join(MARK_FILE));
+        let there = |path: &Path, file: io::Result<File>| match file {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("open", path)(error)),
+        };
+        let mark = there(&mark, File::open(&mark))?.map(Mark);
+        let Some(file) = there(&path, File::open(&path))? else {
+            return match mark {
+                Some(_) => Err(JournalError::Gone { path, mark: dir.join(MARK_FILE) }),
+                None => Ok(None),
+            };
+        };
+        let header = read_header(&file, &path)?;
+        let reader = Reader::new(Arc::new(file), &path, &header);
+        Ok(Some(Self { header, reader, dir: dir.to_owned(), mark }))
+    }
+
+    /// Hands every record to `each`, oldest first; returns where the last ends.
+    pub fn read(&self, mut each: impl FnMut(Record)) -> Result<u64, JournalError> {
+        Ok(read_all(self.reader.again(), &self.dir, self.mark.as_ref(), &mut each)?.end.offset)
+    }
 }
 
 /// Reads records in order and checks the chain. May run beside the writer, up to what is durable.

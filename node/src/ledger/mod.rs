@@ -11,6 +11,7 @@
 //! ```
 //! One node owns a data directory: `lock` in it says which. Tests: `tests/`.
 
+mod at_rest;
 mod bench;
 mod commit;
 mod frame;
@@ -24,6 +25,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use at_rest::AtRest;
 pub use bench::{BenchAppends, BenchError, RawSync, bench_appends};
 pub use frame::HeaderFault;
 pub use index::{LookupError, RECEIPTS_PER_ANSWER_MAX};
@@ -261,32 +263,38 @@ fn index_gone() -> LookupError {
     LookupError::Broken("its thread ended".to_owned())
 }
 
+/// Asks for the lock a few times, see [`LOCK_TRIES`].
+fn take(file: &File, ask: fn(&File) -> Result<(), fs::TryLockError>) -> Result<(), fs::TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match ask(file) {
+            Err(fs::TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            told => return told,
+        }
+    }
+    ask(file)
+}
+
 /// Holds `dir` for this process, until dropped.
 fn lock(dir: &Path) -> Result<File, LedgerError> {
     let fail = |source| LedgerError::Io { action: "take the lock", dir: dir.to_owned(), source };
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(files::FILE_MODE);
     let mut file = options.open(dir.join(LOCK_FILE)).map_err(fail)?;
-    let mut taken = file.try_lock();
-    for _ in 0..LOCK_TRIES {
-        if !matches!(taken, Err(fs::TryLockError::WouldBlock)) {
-            break;
-        }
-        thread::sleep(LOCK_PAUSE);
-        taken = file.try_lock();
-    }
+    let taken = take(&file, File::try_lock);
     match taken {
         Ok(()) => {
             // For people; a full disk must not keep the node from starting.
             let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
             Ok(file)
         }
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let _ = file.take(20).read_to_string(&mut text);
-            let holder = text.trim().parse::<u32>().map_or(String::new(), |pid| format!(" (process {pid})"));
-            Err(LedgerError::InUse { dir: dir.to_owned(), holder })
-        }
+        Err(fs::TryLockError::WouldBlock) => Err(in_use(dir, file)),
         Err(fs::TryLockError::Error(source)) => Err(fail(source)),
     }
+}
+
+fn in_use(dir: &Path, lock: File) -> LedgerError {
+    let mut text = String::new();
+    let _ = lock.take(20).read_to_string(&mut text);
+    let holder = text.trim().parse::<u32>().map_or(String::new(), |pid| format!(" (process {pid})"));
+    LedgerError::InUse { dir: dir.to_owned(), holder }
 }

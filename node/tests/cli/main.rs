@@ -1,5 +1,6 @@
 //! The real binary, asked as a person or a script asks it: exit codes, words, JSON.
 
+mod at_rest;
 mod doctor;
 mod node_stub;
 mod offline;
@@ -7,7 +8,7 @@ mod online;
 
 use ion_node::control::api::{SignedParts, SignedReceiptView};
 use ion_protocol::{
-    Attempt, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, Signed, UnixMillis,
+    Attempt, DocHash, JobId, Millis, NanoIo, Nanos, NetworkId, Signed, UnixMillis, Verified,
     check::Check,
     hardware::Engine,
     key::SecretKey,
@@ -70,8 +71,8 @@ fn example(name: &str) -> String {
     format!("{}/jobs/{name}/job.toml", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A receipt both have signed, as a node gives it away.
-fn signed_receipt() -> SignedReceiptView {
+/// A receipt and the requester's half of it.
+fn signed_halves() -> (Verified<Receipt>, Verified<Countersignature>) {
     let (provider, requester) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
     let network = NetworkId::named("ion");
     let receipt = Receipt {
@@ -106,6 +107,12 @@ fn signed_receipt() -> SignedReceiptView {
         signed: UnixMillis(5),
     };
     let half = Signed::sign(half, &network, &requester);
+    (receipt, half)
+}
+
+/// A receipt both have signed, as a node gives it away.
+fn signed_receipt() -> SignedReceiptView {
+    let (receipt, half) = signed_halves();
     SignedReceiptView {
         network: "ion".to_owned(),
         receipt: SignedParts::of(receipt.signed()),
