@@ -3,7 +3,7 @@
 
 mod cpu_bench;
 
-use cpu_bench::{Bench, LIMITS, u64_arg};
+use cpu_bench::{Bench, LIMITS, u32_arg, u64_arg};
 use ion_protocol::{Bytes, fault::Fault};
 
 const HOSTILE: &str = include_str!("../kernels/hostile.ptx");
@@ -77,6 +77,43 @@ fn the_first_fault_is_told_every_time() {
             match fault(&bench) {
                 Fault::Trap { place } => assert_eq!(place.block, [7, 0, 0], "{cores} cores"),
                 other => panic!("{other}"),
+            }
+        }
+    }
+}
+
+/// A program that faults and also overspends its budget ends with what came first as if its blocks ran one after the other:
+/// on both engines, on any number of cores, whatever blocks behind the fault have spent meanwhile.
+#[test]
+fn what_comes_first_of_a_fault_and_the_budget_is_told() {
+    // Block n runs n * 2654435761 mod 1024 rounds, so that later blocks are often done before earlier ones.
+    let text = ".version 6.5\n.target sm_75\n.address_size 64\n.visible .entry k(.param .u32 who) {\n\
+                .reg .pred %p; .reg .b32 %b, %n, %who;\n\
+                mov.u32 %b, %ctaid.x; ld.param.u32 %who, [who]; mul.lo.u32 %n, %b, 2654435761; shr.u32 %n, %n, 22;\n\
+                LOOP: setp.eq.u32 %p, %n, 0; @%p bra END; sub.u32 %n, %n, 1; bra LOOP;\n\
+                END: setp.eq.u32 %p, %b, %who; @%p trap; ret;\n}";
+    let run = |who: u32, blocks: u32, fuel: Option<u64>, cores: usize| {
+        let mut bench = Bench::new(text, "k").grid([blocks, 1, 1], [32, 1, 1]).arg(u32_arg(who));
+        (bench.limits.fuel, bench.cores) = (fuel, Some(cores));
+        bench.run().map(|report| report.instructions.expect("they are counted"))
+    };
+    for who in [0, 1, 7, 30, 99] {
+        // Without the exit of the last block.
+        let before = run(u32::MAX, who + 1, None, 1).expect("nobody faults") - 1;
+        let mut rng = fastrand::Rng::with_seed(who.into());
+        let budgets = (0..20).map(|_| rng.u64(1..2 * before)).chain([before - 1, before, before + 1]);
+        for (fuel, cores) in budgets.flat_map(|fuel| [1, 2, 5].map(|cores| (fuel, cores))) {
+            match run(who, 100, Some(fuel), cores) {
+                Err(Fault::Trap { place }) => {
+                    assert!(
+                        fuel >= before && place.block == [who, 0, 0],
+                        "{fuel} of {before}, {cores} cores"
+                    );
+                }
+                Err(Fault::Fuel { limit }) => {
+                    assert!(fuel < before && limit == fuel, "{fuel} of {before}, {cores} cores");
+                }
+                other => panic!("{other:?}"),
             }
         }
     }

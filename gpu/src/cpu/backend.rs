@@ -29,7 +29,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64},
     },
     time::Instant,
 };
@@ -159,7 +159,8 @@ struct Run<'a> {
     cores: usize,
     engine: Engine,
     at_once: bool,
-    spent: AtomicU64,
+    /// Instructions of all launches so far, and those of them that were interpreted.
+    spent: u64,
     interpreted: AtomicU64,
     report: Vec<Nanos>,
     device_time: Nanos,
@@ -207,12 +208,12 @@ impl<'a> Run<'a> {
             params: &params,
             stop: self.stop,
             cores: self.cores,
-            spent: &self.spent,
+            spent: self.spent,
             interpreted: &self.interpreted,
             fuel: self.limits.fuel,
             printed: &printed,
         };
-        grid.run(&mut beat)?;
+        self.spent = grid.run(&mut beat)?;
         printed.into_inner().unwrap_or_else(PoisonError::into_inner).append_to(&mut self.printed);
         let took = Nanos(started.elapsed().as_nanos() as u64);
         self.report.push(took);
@@ -254,7 +255,7 @@ impl Backend for CpuBackend {
             cores: self.cores,
             engine: self.engine,
             at_once: self.at_once,
-            spent: AtomicU64::new(0),
+            spent: 0,
             interpreted: AtomicU64::new(0),
             report: Vec::new(),
             device_time: Nanos::ZERO,
@@ -287,8 +288,8 @@ impl Backend for CpuBackend {
             outputs,
             launches: run.report,
             device_time: run.device_time,
-            instructions: Some(run.spent.load(Relaxed)),
-            interpreted: Some(run.interpreted.load(Relaxed)),
+            instructions: Some(run.spent),
+            interpreted: Some(run.interpreted.into_inner()),
             printed: run.printed,
             states: recorder.map_or(Recorded::NotAsked, Recorder::finish),
             engine: self.engine,

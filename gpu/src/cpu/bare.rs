@@ -78,8 +78,7 @@ impl Bare {
         params: &[u8],
     ) -> Result<String, Fault> {
         let cancel = AtomicBool::new(false);
-        let [spent, interpreted] = [0; 2].map(AtomicU64::new);
-        let printed = Mutex::new(Printed::default());
+        let (interpreted, printed) = (AtomicU64::new(0), Mutex::new(Printed::default()));
         let launch = grid::Launch {
             kernel: &self.0,
             tier: None,
@@ -89,7 +88,7 @@ impl Bare {
             params,
             stop: Stop::new(&cancel, Millis(u64::MAX)),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            spent: &spent,
+            spent: 0,
             interpreted: &interpreted,
             fuel: None,
             printed: &printed,

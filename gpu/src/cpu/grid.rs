@@ -1,12 +1,14 @@
 //! A launch: the blocks of a grid, dealt to the processor's cores.
 //!
-//! Owns: the dealing (an atomic counter, so a free core takes the next few blocks), the instruction budget and the stop.
-//! Never: lets chance into the result. Blocks meet in atomic operations only; the fault that is reported is that of the
-//! first block, in the order of the grid, that has one; the budget is spent or not whatever the cores do.
+//! Owns: the dealing (a free core takes the next few blocks), the instruction budget and the stop.
+//! Never: lets chance into the result. Blocks meet in atomic operations only, and a launch ends as if they ran one after
+//! the other, in the order of the grid: with the fault of the first block that has one, unless more than the budget was
+//! executed by then, that block's instructions up to and with the one that faults included; then the budget is what it ends
+//! with, as where no block faults and all of them together executed more.
 //! Tests: `gpu/tests/cpu_faults.rs`.
 
 use super::{
-    block::{Block, Extents, Halt, NoRoom},
+    block::{Block, Breakage, Extents, Halt, NoRoom},
     code::Kernel,
     jit::Tier,
     memory::Global,
@@ -19,11 +21,11 @@ use ion_protocol::{
     fault::{Fault, Place},
 };
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Instructions between two looks at the clock on one core.
+/// Instructions between two looks at the clock, and at the budget, on one core.
 const CLOCK_EVERY: u64 = 4096;
 
 /// Bytes of a block's state that are cleared in the time of one instruction: clearing counts as work before the next
@@ -50,51 +52,118 @@ pub struct Launch<'a, 'g> {
     pub params: &'a [u8],
     pub stop: Stop<'a>,
     pub cores: usize,
-    /// Instructions executed by the program so far, and how many it may.
-    pub spent: &'a AtomicU64,
+    /// Instructions executed by the program before, and how many it may.
+    pub spent: u64,
     pub fuel: Option<u64>,
-    /// Those of them that were interpreted.
+    /// Those of the program, so far, that were interpreted.
     pub interpreted: &'a AtomicU64,
     pub printed: &'a Mutex<Printed>,
 }
 
-/// The fault of the first block that has one; faults from outside count as before all blocks.
-struct Failure {
-    first: AtomicU64,
-    fault: Mutex<Option<(u64, Fault)>>,
+/// How far the cores have come.
+struct Tally {
+    /// The block that is dealt next.
+    next: u64,
+    /// Instructions of the program before, and of all deals that have ended.
+    spent: u64,
+    /// Those that have not, one a core.
+    running: Vec<Running>,
+    failed: Option<Failed>,
 }
 
-impl Failure {
-    fn note(&self, block: u64, fault: Fault) {
-        let mut held = match self.fault.lock() {
-            Ok(held) => held,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        if held.as_ref().is_none_or(|(earlier, _)| block < *earlier) {
-            self.first.fetch_min(block, Relaxed);
-            *held = Some((block, fault));
+/// A deal that has not ended.
+struct Running {
+    deal: u64,
+    /// Instructions of the program before, and of the deals that come before in the grid, as far as these have ended.
+    before: u64,
+}
+
+/// The first block that failed. What happens outside counts as before all blocks, and has spent nothing.
+struct Failed {
+    block: u64,
+    deal: u64,
+    /// Instructions up to where it did, in the order of the grid, as far as the deals before have ended.
+    spent: u64,
+    fault: Fault,
+}
+
+/// What the cores share.
+struct Shared {
+    tally: Mutex<Tally>,
+    /// The first block that failed: those after it need not run.
+    failed: AtomicU64,
+}
+
+impl Shared {
+    fn new(spent: u64) -> Self {
+        let tally = Tally { next: 0, spent, running: Vec::new(), failed: None };
+        Shared { tally: Mutex::new(tally), failed: AtomicU64::new(u64::MAX) }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deals `blocks` to a core: the next ones, so that all before them have been dealt. Gives the first of them.
+    fn deal(&self, blocks: u64) -> u64 {
+        let mut tally = self.tally();
+        let (deal, before) = (tally.next, tally.spent);
+        tally.next += blocks;
+        tally.running.push(Running { deal, before });
+        deal
+    }
+
+    /// All blocks of a deal have ended.
+    fn end(&self, deal: u64, executed: u64) {
+        let mut tally = self.tally();
+        tally.spent += executed;
+        tally.running.retain(|other| other.deal != deal);
+        let later = tally.running.iter_mut().filter(|other| other.deal > deal);
+        later.for_each(|other| other.before += executed);
+        if let Some(failed) = tally.failed.as_mut().filter(|failed| failed.deal > deal) {
+            failed.spent += executed;
         }
+    }
+
+    fn fail(&self, failed: Failed) {
+        let mut tally = self.tally();
+        let before = tally.before(failed.deal);
+        if tally.failed.as_ref().is_none_or(|earlier| failed.block < earlier.block) {
+            self.failed.store(failed.block, Relaxed);
+            tally.failed = Some(Failed { spent: before + failed.spent, ..failed });
+        }
+    }
+
+    fn fail_outside(&self, fault: Fault) {
+        self.fail(Failed { block: 0, deal: 0, spent: 0, fault });
+    }
+}
+
+impl Tally {
+    /// Instructions before a deal, in the order of the grid: at least so many.
+    fn before(&self, deal: u64) -> u64 {
+        self.running.iter().find(|other| other.deal == deal).map_or(0, |other| other.before)
     }
 }
 
 impl Launch<'_, '_> {
-    /// Runs all blocks. `beat` is called now and then, on the calling thread.
-    pub fn run(&self, beat: &mut dyn FnMut()) -> Result<(), Fault> {
-        let next = AtomicU64::new(0);
-        let failure = Failure { first: AtomicU64::new(u64::MAX), fault: Mutex::new(None) };
+    /// Runs all blocks, and gives what the program has executed with them. `beat` is called now and then, on the calling
+    /// thread.
+    pub fn run(&self, beat: &mut dyn FnMut()) -> Result<u64, Fault> {
+        let shared = Shared::new(self.spent);
         let helpers = self.at_once()? - 1;
         std::thread::scope(|scope| {
             for _ in 0..helpers {
                 // A core that cannot be had is done without.
-                let work = || self.work(&next, &failure, &mut || {});
+                let work = || self.work(&shared, &mut || {});
                 let _ = std::thread::Builder::new().name("ion-cpu".into()).spawn_scoped(scope, work);
             }
-            self.work(&next, &failure, beat);
+            self.work(&shared, beat);
         });
-        let held = failure.fault.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match held {
-            Some((_, fault)) => Err(fault),
-            None => self.budget(),
+        let tally = shared.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match tally.failed {
+            Some(failed) => self.budget(failed.spent).and(Err(failed.fault)),
+            None => self.budget(tally.spent).map(|()| tally.spent),
         }
     }
 
@@ -113,75 +182,81 @@ impl Launch<'_, '_> {
         (self.extents.blocks() / (DEALS * self.cores as u64)).clamp(1, DEALT_MAX)
     }
 
-    fn budget(&self) -> Result<(), Fault> {
+    fn budget(&self, spent: u64) -> Result<(), Fault> {
         match self.fuel {
-            Some(limit) if self.spent.load(Relaxed) > limit => Err(Fault::Fuel { limit }),
+            Some(limit) if spent > limit => Err(Fault::Fuel { limit }),
             _ => Ok(()),
         }
     }
 
-    fn work(&self, next: &AtomicU64, failure: &Failure, beat: &mut dyn FnMut()) {
+    fn work(&self, shared: &Shared, beat: &mut dyn FnMut()) {
         let mut block = match Block::new(self.kernel, self.global, self.tier, self.extents, self.params) {
             Ok(block) => block,
             Err(NoRoom { bytes }) => {
                 let message = format!("a block needs {} of shared and local memory", Bytes(bytes));
-                return failure.note(0, Fault::Room { message });
+                return shared.fail_outside(Fault::Room { message });
             }
         };
         let clearing = Block::bytes(self.kernel, &self.extents) / CLEARED_PER_INSTRUCTION;
+        let dealt = self.dealt();
         let mut since_clock = CLOCK_EVERY;
-        // Counted here, and added to what all cores have spent now and then, since they would wait for each other. What
-        // a block that broke has spent is not missed: nothing runs after it.
-        let mut unreported = 0;
-        let (mut number, mut end) = (0, 0);
         loop {
-            if number == end {
-                number = next.fetch_add(self.dealt(), Relaxed);
-                end = number + self.dealt();
-            }
-            if number >= self.extents.blocks() || number > failure.first.load(Relaxed) {
-                self.spent.fetch_add(unreported, Relaxed);
-                self.interpreted.fetch_add(block.take_interpreted(), Relaxed);
-                return;
-            }
-            since_clock += clearing;
-            let on = |executed: u64| {
-                unreported += executed;
-                since_clock += executed + 1;
-                if since_clock >= CLOCK_EVERY {
-                    since_clock = 0;
-                    self.spent.fetch_add(std::mem::take(&mut unreported), Relaxed);
-                    beat();
-                    if let Err(fault) = self.stop.check().and_then(|()| self.budget()) {
-                        failure.note(0, fault);
-                        return false;
+            let deal = shared.deal(dealt);
+            // Counted here, and told when all have ended, since cores would wait for each other.
+            let mut executed = 0;
+            for number in deal..deal + dealt {
+                if number >= self.extents.blocks() || number > shared.failed.load(Relaxed) {
+                    self.interpreted.fetch_add(block.take_interpreted(), Relaxed);
+                    return shared.end(deal, executed);
+                }
+                since_clock += clearing;
+                let on = |more: u64| {
+                    executed += more;
+                    since_clock += more + 1;
+                    if since_clock >= CLOCK_EVERY {
+                        since_clock = 0;
+                        beat();
+                        if let Err(fault) = self.stop.check() {
+                            shared.fail_outside(fault);
+                            return false;
+                        }
+                        let spent = || shared.tally().before(deal) + executed;
+                        if self.fuel.is_some()
+                            && let Err(fault) = self.budget(spent())
+                        {
+                            shared.fail(Failed { block: number, deal, spent: executed, fault });
+                            return false;
+                        }
+                    }
+                    number <= shared.failed.load(Relaxed)
+                };
+                let ended = block.run(number, on);
+                if block.has_printed() {
+                    since_clock = CLOCK_EVERY;
+                }
+                let text = block.take_printed();
+                if !text.is_empty() {
+                    self.printed.lock().unwrap_or_else(PoisonError::into_inner).add(number, text);
+                }
+                match ended {
+                    Ok(()) => {}
+                    Err(Halt::Stopped) => return,
+                    Err(Halt::Broke(breakage)) => {
+                        let fault = fault(breakage.broken, self.place(number, &breakage), block.assertion());
+                        return shared.fail(Failed { block: number, deal, spent: executed, fault });
                     }
                 }
-                number <= failure.first.load(Relaxed)
-            };
-            let ended = block.run(number, on);
-            if block.has_printed() {
-                since_clock = CLOCK_EVERY;
             }
-            let text = block.take_printed();
-            if !text.is_empty() {
-                self.printed.lock().unwrap_or_else(PoisonError::into_inner).add(number, text);
-            }
-            match ended {
-                Ok(()) => {}
-                Err(Halt::Stopped) => return,
-                Err(Halt::Broke(breakage)) => {
-                    let place = Place {
-                        kernel: self.kernel.name.clone(),
-                        line: breakage.line,
-                        block: self.extents.block_at(number),
-                        thread: self.extents.thread_at(breakage.thread),
-                    };
-                    failure.note(number, fault(breakage.broken, place, block.assertion()));
-                    return;
-                }
-            }
-            number += 1;
+            shared.end(deal, executed);
+        }
+    }
+
+    fn place(&self, block: u64, breakage: &Breakage) -> Place {
+        Place {
+            kernel: self.kernel.name.clone(),
+            line: breakage.line,
+            block: self.extents.block_at(block),
+            thread: self.extents.thread_at(breakage.thread),
         }
     }
 }
