@@ -1,9 +1,15 @@
 //! Random kernels: valid PTX over the instructions that are translated to machine code and some that are not, with branches,
 //! bounded loops, shared memory with barriers, shuffles and atomic operations.
 
-mod light;
+#![allow(dead_code, unused_imports, reason = "each user of these takes its part")]
 
+mod agree;
+mod light;
+mod parting;
+
+pub use agree::{bench, case, result, same};
 pub use light::{light_program, striding_program};
+pub use parting::parting_case;
 
 use fastrand::Rng;
 use std::fmt::Write;

@@ -1,0 +1,375 @@
+//! Programs whose lanes part in loops, as those do that go over a row of any length: some lanes leave a loop before others,
+//! by its count, by what they load or for good; some take one side of a condition in it and some the other.
+
+use super::Writer;
+use crate::cpu_bench::{Bench, u32_arg};
+use fastrand::Rng;
+use std::fmt::Write;
+
+/// Shapes of blocks: whole warps, parts of them, and rows that end within one.
+const SHAPES: [[u32; 3]; 14] = [
+    [1, 1, 1],
+    [7, 1, 1],
+    [8, 1, 1],
+    [9, 1, 1],
+    [31, 1, 1],
+    [32, 1, 1],
+    [33, 1, 1],
+    [40, 1, 1],
+    [64, 1, 1],
+    [100, 1, 1],
+    [16, 4, 1],
+    [12, 5, 1],
+    [4, 3, 3],
+    [256, 1, 1],
+];
+/// Elements of a row, at most.
+const COLUMNS_MAX: u32 = 400;
+/// Bytes that each thread has for itself.
+const OWN_BYTES: usize = 96;
+/// Instructions after which a program ends that would go on for too long.
+const FUEL_MAX: u64 = 3_000_000;
+
+const BEGIN: &str = ".version 7.8\n.target sm_80\n.address_size 64\n\
+     .visible .entry k(.param .u32 n, .param .u64 in, .param .u64 row, .param .u64 out, .param .u64 sums)\n{\n\
+     .reg .pred %p<4>; .reg .pred %q; .reg .b16 %h; .reg .b32 %r<4>; .reg .f32 %f<3>; .reg .b64 %d<2>; .reg .f64 %g;\n\
+     .reg .b32 %i<4>; .reg .b32 %c<4>; .reg .b32 %x, %z, %t, %e, %n, %by, %all, %first; .reg .b64 %y, %a<4>, %in, %row, %mine, %sums;\n\
+     .shared .align 8 .b8 cells[1024]; .local .align 8 .b8 room[16];\n\
+     mov.u32 %t, %tid.x; mov.u32 %by, %ntid.x; mov.u32 %e, %ctaid.x;\n\
+     mov.u32 %x, %tid.y; mad.lo.u32 %t, %x, %by, %t; mov.u32 %z, %ntid.y; mul.lo.u32 %by, %by, %z;\n\
+     mov.u32 %x, %tid.z; mov.u32 %z, %ntid.x; mov.u32 %all, %ntid.y; mul.lo.u32 %z, %z, %all; mad.lo.u32 %t, %x, %z, %t;\n\
+     mov.u32 %x, %ntid.z; mul.lo.u32 %by, %by, %x; ld.param.u32 %n, [n]; mul.lo.u32 %first, %e, %n;\n\
+     mad.lo.u32 %e, %e, %by, %t; mov.u32 %all, %nctaid.x; mul.lo.u32 %all, %all, %by;\n\
+     ld.param.u64 %in, [in]; ld.param.u64 %row, [row]; ld.param.u64 %mine, [out]; ld.param.u64 %sums, [sums];\n\
+     mad.wide.u32 %mine, %e, 96, %mine; mad.wide.u32 %row, %first, 4, %row;\n\
+     mad.lo.u32 %r0, %e, 2654435761, 12345; shr.u32 %r1, %r0, 9; mov.u32 %r2, %n; xor.b32 %r3, %r0, %t;\n\
+     cvt.rn.f32.u32 %f0, %t; mov.f32 %f1, 0f3f000000; cvt.rn.f32.s32 %f2, %r0; mul.wide.u32 %d0, %r0, 77; cvt.u64.u32 %d1, %e;\n\
+     mov.f64 %g, 0d3FF0000000000000;\n";
+const END: &str = "st.global.v4.u32 [%mine], {%r0, %r1, %r2, %r3};\nst.global.v2.u64 [%mine+16], {%d0, %d1};\n\
+     st.global.v2.f32 [%mine+32], {%f0, %f1};\nst.global.f32 [%mine+40], %f2;\nst.global.u32 [%mine+44], %i0;\nst.global.f64 [%mine+48], %g;\nret;\n}\n";
+
+/// What a loop's counter is good for.
+#[derive(Clone, Copy, PartialEq)]
+enum Counter {
+    /// It is an element of the row.
+    Column,
+    /// It may be anything.
+    Any,
+}
+
+/// A program and all it is launched with; about a third fault or overspend their budget.
+pub fn parting_case(seed: u64) -> Bench {
+    let mut w =
+        Writer { rng: Rng::with_seed(seed), text: BEGIN.to_owned(), labels: 0, depth: 0, together: true };
+    let wild = w.rng.u8(0..6) == 0;
+    let loops = w.rng.usize(1..4);
+    let at = w.rng.usize(0..loops);
+    for n in 0..loops {
+        w.parting_loop(wild && n == at);
+        w.between();
+    }
+    w.text.push_str(END);
+    let rng = &mut w.rng;
+    let shape = SHAPES[rng.usize(0..SHAPES.len())];
+    let threads = shape.iter().product::<u32>();
+    let near = [threads, 2 * threads, 32, 16 * threads][rng.usize(0..4)].min(COLUMNS_MAX);
+    let columns = if rng.bool() { rng.u32(1..COLUMNS_MAX) } else { (near + rng.u32(0..3)).max(2) - 1 };
+    let blocks = rng.u32(1..4);
+    let elements = (blocks * columns) as usize;
+    let mut input: Vec<u8> = Vec::new();
+    for _ in 0..(elements + 64).max(256) {
+        let word = if rng.bool() { (rng.f32() * 8.0 - 4.0).to_bits() } else { rng.u32(..) >> rng.u8(0..32) };
+        input.extend(word.to_le_bytes());
+    }
+    // Now and then a buffer ends early, where some lanes still read.
+    match rng.u8(0..6) {
+        0 => input.truncate(rng.usize(0..input.len())),
+        1 => input.truncate(elements * 4),
+        _ => {}
+    }
+    let mut bench = Bench::new(&w.text, "k").grid([blocks, 1, 1], shape).arg(u32_arg(columns));
+    bench = bench.buffer(input).buffer(vec![0; elements * 4 + 16]);
+    bench = bench.buffer(vec![0; (threads * blocks) as usize * OWN_BYTES]).buffer(vec![0; 64]);
+    let small = [50, 2_000, 20_000][rng.usize(0..3)];
+    bench.limits.fuel = Some(if rng.u8(0..5) == 0 { rng.u64(1..small) } else { FUEL_MAX });
+    bench
+}
+
+impl Writer {
+    fn put(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// A number that differs from lane to lane, or from a few lanes to the next few, or not at all.
+    fn lane_number(&mut self, into: &str) -> String {
+        let from = ["%t", "%t", "%e", "%r0", "%r1", "%r3", "%n"][self.rng.usize(0..7)];
+        let mask = [1, 3, 7, 15, 31][self.rng.usize(0..5)];
+        match self.rng.u8(0..6) {
+            0 => format!("shr.u32 {into}, {from}, {}; and.b32 {into}, {into}, {mask};", self.rng.u8(1..6)),
+            1 => format!("and.b32 {into}, %t, 28; shr.u32 {into}, {into}, {};", self.rng.u8(0..3)),
+            2 => format!(
+                "and.b32 %x, {from}, 252; cvt.u64.u32 %y, %x; add.u64 %y, %y, %in; ld.global.u32 {into}, [%y]; and.b32 {into}, {into}, {mask};"
+            ),
+            3 => format!("mov.u32 {into}, {};", self.rng.u8(0..20)),
+            4 => format!("setp.eq.u32 %q, %t, {}; selp.b32 {into}, {mask}, 2, %q;", self.rng.u8(0..70)),
+            _ => format!("and.b32 {into}, {from}, {mask};"),
+        }
+    }
+
+    /// A condition on `%q` that lanes do not share.
+    fn condition(&mut self, depth: usize) -> String {
+        let order = self.pick(&["lt", "ge", "eq", "ne", "gt", "le"]);
+        let r = self.rng.u8(0..4);
+        match self.rng.u8(0..7) {
+            0 => format!("setp.{order}.u32 %q, %t, {};", self.rng.u8(0..66)),
+            1 => format!("setp.{order}.u32 %q, %i{depth}, {};", self.rng.u16(0..300)),
+            2 => format!(
+                "and.b32 %x, %i{depth}, {}; setp.{order}.u32 %q, %x, {};",
+                self.rng.u8(1..64),
+                self.rng.u8(0..8)
+            ),
+            3 => format!("setp.{order}.s32 %q, %r{r}, {};", self.rng.i32(..)),
+            4 => format!("setp.{order}.f32 %q, %f{}, 0f3f800000;", r % 3),
+            5 => format!("and.b32 %x, %t, {}; setp.{order}.u32 %q, %x, 4;", self.rng.u8(1..32)),
+            _ => format!("setp.{order}.u32 %q, %r{r}, %r{};", self.rng.u8(0..4)),
+        }
+    }
+
+    /// A loop that lanes may leave one before the other. `wild`: something in it goes wrong for some of them.
+    fn parting_loop(&mut self, wild: bool) {
+        let depth = self.depth;
+        let (head, end) = (self.label(), self.label());
+        let counter = if depth == 0 && self.rng.u8(0..3) != 0 { Counter::Column } else { Counter::Any };
+        let (begin, step, bound) = match counter {
+            Counter::Column => {
+                let from = self.pick(&["%t", "%t", "%t", "%t", "0"]);
+                let step =
+                    if from == "0" { self.pick(&["1", "3"]) } else { self.pick(&["%by", "%by", "32"]) };
+                (format!("mov.u32 %i{depth}, {from};"), step.to_owned(), "%n".to_owned())
+            }
+            Counter::Any => {
+                let bound = self.lane_number(&format!("%c{depth}"));
+                let step = if self.rng.bool() { "1".to_owned() } else { self.rng.u8(1..4).to_string() };
+                (format!("{bound}\nmov.u32 %i{depth}, 0;"), step, format!("%c{depth}"))
+            }
+        };
+        let pointer = counter == Counter::Column && self.rng.bool();
+        self.put(&begin);
+        if pointer {
+            self.put(&format!("add.u32 %x, %first, %i{depth}; mad.wide.u32 %a{depth}, %x, 4, %in;"));
+        }
+        let order = self.pick(&["lt.u32", "lt.s32"]);
+        let test = format!("setp.{order} %p{depth}, %i{depth}, {bound};");
+        // Conditions stand at a loop's end, as compilers put them, or at its head.
+        let at_head = self.rng.u8(0..3) == 0;
+        if at_head {
+            self.put(&format!("{head}:\n{test}\n@!%p{depth} bra {end};"));
+        } else if self.rng.u8(0..4) != 0 {
+            self.put(&format!("{test}\n@!%p{depth} bra {end};\n{head}:"));
+        } else {
+            self.put(&format!("{head}:"));
+        }
+        self.depth += 1;
+        let statements = self.rng.usize(1..5);
+        let at = self.rng.usize(0..statements);
+        for n in 0..statements {
+            if wild && n == at {
+                self.wrong(depth);
+            }
+            self.parting_statement(depth, counter, pointer, &end);
+        }
+        self.depth -= 1;
+        self.put(&format!("add.u32 %i{depth}, %i{depth}, {step};"));
+        if pointer {
+            self.put(&format!("mad.wide.u32 %a{depth}, {step}, 4, %a{depth};"));
+        }
+        if at_head {
+            self.put(&format!("bra {head};\n{end}:"));
+        } else {
+            self.put(&format!("{test}\n@%p{depth} bra {head};\n{end}:"));
+        }
+    }
+
+    fn parting_statement(&mut self, depth: usize, counter: Counter, pointer: bool, end: &str) {
+        match self.rng.u8(0..24) {
+            0..7 => self.sums(),
+            7..12 => self.element(depth, counter, pointer),
+            12 | 13 => self.own(depth),
+            14..17 if depth < 3 => self.condition_in_loop(depth, counter, pointer, end),
+            17 if depth < 2 => self.parting_loop(false),
+            18 => {
+                // Whoever has found what it looks for leaves the loop, or for good.
+                let (found, no) = (self.condition(depth), self.pick(&["", "!"]));
+                let how = self.pick(&["bra END", "bra END", "bra END", "ret", "exit"]).replace("END", end);
+                self.put(&format!("{found}\n@{no}%q {how};"));
+            }
+            19 => {
+                let who = self.rng.u32(0..200);
+                self.put(&format!("setp.eq.u32 %q, %e, {who};\n@%q exit;"));
+            }
+            20 => self.seen_by_others(),
+            _ => {
+                let (line, no) = (self.condition(depth), self.pick(&["", "!"]));
+                let (a, b) = (self.rng.u8(0..4), self.rng.u8(0..4));
+                self.put(&format!("{line}\n@{no}%q add.u32 %r{a}, %r{a}, %r{b};"));
+            }
+        }
+    }
+
+    /// What adds up from round to round.
+    fn sums(&mut self) {
+        let [a, b, f, g] = [4, 4, 3, 3].map(|n| self.rng.u8(0..n));
+        let line = match self.rng.u8(0..12) {
+            0 => format!("add.u32 %r{a}, %r{a}, %r{b};"),
+            1 => format!("mad.lo.u32 %r{a}, %r{b}, 69069, %i0;"),
+            2 => format!("add.rn.f32 %f{f}, %f{f}, %f{g};"),
+            3 => format!("max.f32 %f{f}, %f{f}, %f{g};"),
+            4 => format!("fma.rn.f32 %f{f}, %f{g}, 0f3f7fbe77, %f{f};"),
+            5 => format!("ex2.approx.ftz.f32 %f{f}, %f{g};"),
+            6 => format!("div.rn.f32 %f{f}, %f{f}, %f{g};"),
+            7 => format!("mul.wide.u32 %y, %r{a}, 5; add.u64 %d0, %d0, %y;"),
+            8 => format!("cvt.rn.f32.u32 %f{f}, %r{a};"),
+            9 => format!("xor.b32 %r{a}, %r{a}, %r{b}; shf.l.wrap.b32 %r{b}, %r{b}, %r{a}, 5;"),
+            10 => format!("cvt.f64.f32 %g, %f{f}; add.u64 %d1, %d1, %d0;"),
+            _ => format!("min.s32 %r{a}, %r{a}, %r{b}; add.u32 %r{b}, %r{b}, 3;"),
+        };
+        self.put(&line);
+    }
+
+    /// Loads an element of the row, or somewhere in it, and may put it into another row.
+    fn element(&mut self, depth: usize, counter: Counter, pointer: bool) {
+        let into = match self.rng.u8(0..7) {
+            0 | 1 => format!("u32 %r{}", self.rng.u8(0..4)),
+            2..5 => format!("f32 %f{}", self.rng.u8(0..3)),
+            5 => format!("{} %r{}", self.pick(&["u8", "s8"]), self.rng.u8(0..4)),
+            _ => format!("s16 %r{}", self.rng.u8(0..4)),
+        };
+        let (kind, register) = into.split_once(' ').expect("two words");
+        if counter == Counter::Any {
+            let from = self.pick(&["%i", "%r0", "%t", "%r2"]).replace("%i", &format!("%i{depth}"));
+            self.put(&format!(
+                "and.b32 %x, {from}, 63; mad.wide.u32 %y, %x, 4, %in; ld.global.{kind} {register}, [%y];"
+            ));
+            return;
+        }
+        if pointer && self.depth == depth + 1 {
+            self.put(&format!("ld.global.{kind} {register}, [%a{depth}];"));
+        } else {
+            self.put(&format!(
+                "add.u32 %x, %first, %i{depth}; mad.wide.u32 %y, %x, 4, %in; ld.global.{kind} {register}, [%y];"
+            ));
+        }
+        if self.rng.u8(0..3) == 0 {
+            let what = self.pick(&["%f0", "%r1", "%f2"]);
+            let y = format!("mad.wide.u32 %y, %i{depth}, 4, %row;");
+            let line = match self.rng.u8(0..3) {
+                0 => format!("{y} ld.global.u32 %z, [%y]; add.u32 %z, %z, %r0; st.global.u32 [%y], %z;"),
+                _ => format!("{y} st.global.b32 [%y], {what};"),
+            };
+            self.put(&line);
+        }
+    }
+
+    /// Loads and stores what only this thread has.
+    fn own(&mut self, depth: usize) {
+        let r = self.rng.u8(0..4);
+        let line = match self.rng.u8(0..6) {
+            0 => format!("st.global.u32 [%mine+56], %r{r};"),
+            1 => format!("ld.global.u32 %r{r}, [%mine+56];"),
+            2 => format!(
+                "and.b32 %x, %i{depth}, 7; mad.wide.u32 %y, %x, 4, %mine; st.global.u32 [%y+64], %r{r};"
+            ),
+            3 => format!("and.b32 %x, %t, 255; shl.b32 %x, %x, 2; st.shared.u32 [%x], %r{r};"),
+            4 => format!("and.b32 %x, %t, 255; shl.b32 %x, %x, 2; ld.shared.u32 %r{r}, [%x];"),
+            _ => format!("st.local.u32 [room], %r{r}; ld.local.u32 %r{}, [room];", self.rng.u8(0..4)),
+        };
+        self.put(&line);
+    }
+
+    fn condition_in_loop(&mut self, depth: usize, counter: Counter, pointer: bool, end: &str) {
+        let (line, no) = (self.condition(depth), self.pick(&["", "!"]));
+        let (other, after) = (self.label(), self.label());
+        self.put(&format!("{line}\n@{no}%q bra {other};"));
+        for _ in 0..self.rng.usize(1..3) {
+            self.parting_statement(depth, counter, pointer, end);
+        }
+        if self.rng.bool() {
+            self.put(&format!("bra {after};\n{other}:"));
+            for _ in 0..self.rng.usize(1..3) {
+                self.parting_statement(depth, counter, pointer, end);
+            }
+            self.put(&format!("{after}:"));
+        } else {
+            self.put(&format!("{other}:"));
+        }
+    }
+
+    /// By which lanes see each other, so that the order of their rounds shows.
+    fn seen_by_others(&mut self) {
+        let (a, b) = (self.rng.u8(0..4), self.rng.u8(0..4));
+        let line = match self.rng.u8(0..8) {
+            0 => format!("red.shared.add.u32 [cells+{}], %r{a};", self.rng.u8(0..8) * 4),
+            1 => format!("atom.shared.add.u32 %r{a}, [cells+16], 1;"),
+            2 => format!("red.global.add.u32 [%sums+{}], %r{a};", self.rng.u8(0..16) * 4),
+            3 => format!("atom.global.max.u32 %r{a}, [%sums], %r{b};"),
+            4 => format!("activemask.b32 %x; add.u32 %r{a}, %r{a}, %x;"),
+            5 => format!("shfl.sync.bfly.b32 %r{a}, %r{b}, {}, 31, 0xffffffff;", self.rng.u8(1..17)),
+            6 => format!("mov.u32 %x, %clock; xor.b32 %r{a}, %r{a}, %x;"),
+            _ => format!("and.b32 %x, %r{a}, 1020; ld.shared.u32 %r{b}, [%x]; st.shared.u32 [%x], %r{a};"),
+        };
+        self.put(&line);
+    }
+
+    /// An access that goes wrong for some lanes in some round, or a trap.
+    fn wrong(&mut self, depth: usize) {
+        let who = match self.rng.u8(0..4) {
+            0 => format!("setp.eq.u32 %q, %e, {};", self.rng.u8(0..100)),
+            1 => format!("setp.eq.u32 %q, %i{depth}, {};", self.rng.u16(0..300)),
+            2 => format!("and.b32 %x, %r0, {}; setp.eq.u32 %q, %x, 0;", self.rng.u16(1..1024)),
+            _ => self.condition(depth),
+        };
+        let (r, bad) = (self.rng.u8(0..4), self.pick(&["1", "2", "3", "1099511627776", "-8", "65536"]));
+        let base = self.pick(&["%in", "%mine", "%row", "%sums"]);
+        let y = format!("selp.b64 %y, {bad}, 0, %q; add.u64 %y, %y, {base};");
+        let line = match self.rng.u8(0..6) {
+            0 | 1 => format!("{y} ld.global.u32 %r{r}, [%y];"),
+            2 => format!("{y} st.global.u32 [%y], %r{r};"),
+            3 => {
+                format!("selp.b32 %x, {}, 8, %q; ld.shared.u32 %r{r}, [%x];", self.pick(&["2", "1024", "-4"]))
+            }
+            4 => "@%q trap;".to_owned(),
+            _ => format!("@%q ld.global.u32 %r{r}, [{base}+{}];", self.pick(&["2", "1048576"])),
+        };
+        self.put(&format!("{who}\n{line}"));
+    }
+
+    /// What may stand between two loops: a barrier, a sum over the warp, or nothing.
+    fn between(&mut self) {
+        match self.rng.u8(0..5) {
+            0 => self.put("bar.sync 0;"),
+            1 => {
+                for by in [16, 8, 4, 2, 1] {
+                    let _ = writeln!(
+                        self.text,
+                        "shfl.sync.bfly.b32 %x, %f0, {by}, 31, 0xffffffff;\nadd.rn.f32 %f0, %f0, %x;"
+                    );
+                }
+            }
+            2 => {
+                self.put("setp.eq.u32 %q, %t, 0;\n@%q st.shared.f32 [cells+8], %f0;\nbar.sync 0;\nld.shared.f32 %f1, [cells+8];");
+                self.put("bar.sync 0;");
+            }
+            3 => self.condition_after(),
+            _ => {}
+        }
+    }
+
+    fn condition_after(&mut self) {
+        let (line, label) = (self.condition(0), self.label());
+        self.put(&format!("{line}\n@%q bra {label};"));
+        self.sums();
+        self.own(0);
+        self.put(&format!("{label}:"));
+    }
+}
