@@ -41,6 +41,8 @@ pub enum Record {
         job: JobId,
         /// Which try.
         attempt: Attempt,
+        /// Through whom.
+        loss: Loss,
         /// Why, for people.
         why: String,
         /// When.
@@ -135,6 +137,17 @@ pub enum Record {
         /// When.
         at: UnixMillis,
     },
+}
+
+/// How an attempt came to nothing, where no receipt tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Loss {
+    /// It did not begin: its order was refused, or never arrived.
+    Refused,
+    /// Its provider fell silent.
+    Silent,
+    /// Its provider broke the protocol, or delivered what was not ordered.
+    Wrong,
 }
 
 /// How a job ended for its requester.

@@ -72,6 +72,9 @@ pub struct AttemptView {
     pub state: String,
     /// Why it is over; empty while it is not.
     pub why: String,
+    /// Since when it is over; `None` while it is not.
+    #[serde(rename = "ended_unix_ms")]
+    pub ended: Option<UnixMillis>,
 }
 
 /// One provider in the directory.

@@ -109,5 +109,7 @@ pub fn text(job: &JobView) -> String {
 pub fn attempt(tried: &AttemptView) -> String {
     let model = if tried.model.is_empty() { String::new() } else { format!(" ({})", tried.model) };
     let why = if tried.why.is_empty() { String::new() } else { format!(": {}", tried.why) };
-    format!("try {}     {}{model} {}{why}", tried.attempt, tried.provider.short(), tried.state)
+    let done = tried.state == "done";
+    let when = tried.ended.filter(|_| !done).map_or(String::new(), |at| format!(" {} ago", output::age(at)));
+    format!("try {}     {}{model} {}{when}{why}", tried.attempt, tried.provider.short(), tried.state)
 }

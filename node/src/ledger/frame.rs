@@ -20,7 +20,7 @@ pub const HEADER_BYTES: usize = 96;
 pub const FRAME_HEAD_BYTES: usize = 48;
 
 const MAGIC: &[u8; 8] = b"ION-JRNL";
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Names everything before it: BLAKE3 over all records so far.
 pub type Chain = [u8; 32];

@@ -6,8 +6,8 @@
 //! | failed, by the job or one of its limits | nothing yet: it may be so | ends failed when [`BLAMERS`] say so, else elsewhere |
 //! | failed, by its machine, or cancelled | failed | elsewhere |
 //!
-//! What never gets a countersignature (silence, wrong or false deliveries) is told apart in `seek`. Tests:
-//! `scheduler/tests/requester.rs`.
+//! What never gets a countersignature is told apart in `seek`: what it does to the provider's record says [`outcome`], and
+//! a false delivery counts as such. Tests: `scheduler/tests/requester.rs`.
 
 use super::job::BLAMERS;
 use crate::reputation::{Outcome, Reputation};
@@ -15,7 +15,7 @@ use ion_protocol::{
     NodeId, UnixMillis,
     fault::{Blame, Fault},
     receipt::{Receipt, Status},
-    record::JobEnd,
+    record::{JobEnd, Loss},
 };
 use std::collections::BTreeSet;
 
@@ -27,6 +27,15 @@ pub(super) struct Judged {
     pub(super) fault: Option<Fault>,
     /// Whether its provider says that the job is to blame.
     pub(super) blames_job: bool,
+}
+
+/// What an attempt that came to nothing is to its provider's record.
+pub(super) fn outcome(loss: Loss) -> Option<Outcome> {
+    match loss {
+        Loss::Refused => None,
+        Loss::Silent => Some(Outcome::Lost),
+        Loss::Wrong => Some(Outcome::Failed),
+    }
 }
 
 /// Applies the rule; `blamed_by` are the providers that blamed the job so far.

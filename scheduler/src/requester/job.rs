@@ -392,19 +392,15 @@ impl Head {
         }
         self.last_attempt = attempt;
         let state = "live".to_owned();
-        self.attempts.push(AttemptView { attempt, provider, model, state, why: String::new() });
+        self.attempts.push(AttemptView { attempt, provider, model, state, why: String::new(), ended: None });
     }
 
-    pub(crate) fn close(&mut self, attempt: Attempt, state: &str, why: &str) {
+    pub(crate) fn close(&mut self, attempt: Attempt, state: &str, why: &str, at: UnixMillis) {
         if let Some(shown) = self.attempts.iter_mut().rfind(|shown| shown.attempt == attempt) {
             shown.state = state.to_owned();
             shown.why = why.chars().take(limits::TEXT_BYTES_MAX / 4).collect();
+            shown.ended = Some(at);
         }
-    }
-
-    /// After a restart: the attempt's provider is asked before it counts as anything else.
-    pub(crate) fn reopen(&mut self, attempt: Attempt) {
-        self.close(attempt, "live", "");
     }
 
     /// Names and shapes for what was delivered.

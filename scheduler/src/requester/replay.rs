@@ -71,16 +71,24 @@ impl Replay {
                 }
             }
             Record::OrderSigned { order: signed } => self.ordered(signed),
-            Record::AttemptLost { job, attempt, why, at } => {
-                self.lost((*job, *attempt), why, "lost", Outcome::Lost, *at, cx);
-            }
+            Record::AttemptLost { job, attempt, loss, why, at } => match blame::outcome(*loss) {
+                Some(outcome) => self.lost((*job, *attempt), why, "lost", outcome, *at, cx),
+                None => self.refused((*job, *attempt), why, *at),
+            },
             Record::DeliveryFalse { receipt, difference, at } => {
                 self.falsified(receipt, difference, *at, cx);
             }
             Record::Countersigned { receipt, countersignature, outputs } => {
                 self.countersigned(requester, receipt, countersignature, outputs, cx);
             }
-            Record::JobEnded { job, end, .. } => self.end(*job, end.clone(), cx),
+            Record::JobEnded { job, end, at } => {
+                if let (Some(past), JobEnd::Cancelled) = (self.jobs.get_mut(job), end)
+                    && let Some(tried) = past.attempts.last_mut().filter(|tried| tried.ended.is_none())
+                {
+                    (tried.state, tried.ended) = ("cancelled".to_owned(), Some(*at));
+                }
+                self.end(*job, end.clone(), cx);
+            }
             Record::LeaseTaken { .. }
             | Record::ReceiptSigned { .. }
             | Record::ReceiptSettled { .. }
@@ -94,13 +102,18 @@ impl Replay {
         let Ok(order) = codec::decode::<Order>(signed.body_bytes(), Order::BYTES_MAX) else { return };
         let Some(past) = self.jobs.get_mut(&order.job) else { return };
         if past.attempts.last().is_none_or(|last| last.attempt < order.attempt) {
+            if let Some(last) = past.attempts.last_mut().filter(|last| last.ended.is_none()) {
+                // The disk did not take it down; that there is another order is proof of it.
+                (last.state, last.ended) = ("lost".to_owned(), Some(seek::signed_at(&order)));
+            }
             past.attempts.push(AttemptView {
                 attempt: order.attempt,
                 provider: order.provider,
                 // A receipt says it.
                 model: String::new(),
-                state: "refused".to_owned(),
+                state: "live".to_owned(),
                 why: String::new(),
+                ended: None,
             });
             past.live = Some((order, signed.clone()));
             past.settled = None;
@@ -122,6 +135,15 @@ impl Replay {
         }
     }
 
+    /// It did not begin, so it counts for nothing.
+    fn refused(&mut self, (job, attempt): (JobId, Attempt), why: &str, at: UnixMillis) {
+        let Some(past) = self.jobs.get_mut(&job) else { return };
+        past.live.take_if(|(order, _)| order.attempt == attempt);
+        if let Some(shown) = past.attempts.iter_mut().find(|shown| shown.attempt == attempt) {
+            (shown.state, shown.why, shown.ended) = ("refused".to_owned(), why.to_owned(), Some(at));
+        }
+    }
+
     fn lost(
         &mut self,
         (job, attempt): (JobId, Attempt),
@@ -136,7 +158,7 @@ impl Replay {
         past.lost += 1;
         past.last_fault = Some(Fault::WorkerCrashed { how: why.to_owned() });
         if let Some(shown) = past.attempts.iter_mut().find(|shown| shown.attempt == attempt) {
-            (shown.state, shown.why) = (state.to_owned(), why.to_owned());
+            (shown.state, shown.why, shown.ended) = (state.to_owned(), why.to_owned(), Some(at));
             cx.market.reputation.note(shown.provider, outcome, at);
         }
     }
@@ -161,11 +183,14 @@ impl Replay {
         }
         let Some(past) = self.jobs.get_mut(&receipt.job) else { return };
         past.live.take_if(|(order, _)| order.attempt == receipt.attempt);
+        let body = countersignature.body_bytes();
+        let half = codec::decode::<Countersignature>(body, Countersignature::BYTES_MAX).ok();
         let Judged { end, fault, .. } =
             blame::judge(&receipt, &mut past.blamed_by, &mut cx.market.reputation, receipt.finished);
         if let Some(tried) = past.attempts.iter_mut().find(|tried| tried.attempt == receipt.attempt) {
             let shown = if fault.is_some() { "failed" } else { "done" };
             (tried.state, tried.model) = (shown.to_owned(), receipt.device.clone());
+            tried.ended = half.as_ref().map(|half| half.signed);
             if let Some(fault) = &fault {
                 tried.why = fault.to_string();
             }
@@ -174,8 +199,6 @@ impl Replay {
             past.lost += 1;
             past.last_fault = fault;
         }
-        let body = countersignature.body_bytes();
-        let half = codec::decode::<Countersignature>(body, Countersignature::BYTES_MAX).ok();
         past.settled = Some((signed.clone(), outputs.to_vec(), half.map(|half| half.check)));
         if let Some(end) = end {
             self.end(receipt.job, end, cx);
@@ -207,7 +230,9 @@ impl Replay {
             head.rests.extend(never);
             for tried in std::mem::take(&mut past.attempts) {
                 head.begin(tried.attempt, tried.provider, tried.model);
-                head.close(tried.attempt, &tried.state, &tried.why);
+                if let Some(at) = tried.ended {
+                    head.close(tried.attempt, &tried.state, &tried.why, at);
+                }
             }
             (head.durable, head.lost, head.last_fault) = (true, past.lost, past.last_fault);
             head.blamed_by = past.blamed_by;
@@ -239,7 +264,6 @@ fn carry_on(head: &mut Head, live: Option<(Order, Signed<Order>)>, cx: &mut Cx<'
         }
         return State::Seeking(Seeking::at(cx.now.mono));
     };
-    head.reopen(order.attempt);
     head.inline = order.inline.clone();
     let signed = Now { mono: cx.now.mono, wall: seek::signed_at(&order) };
     let live = Live { order, engine: None, signed, resumed: true, advert_seq: 0 };

@@ -1,7 +1,7 @@
 //! Looking for a provider, ordering, and giving an attempt up.
 
 use super::{
-    Cx,
+    Cx, blame,
     job::{Head, Live, Ordered, Seeking, State, Summary},
 };
 use crate::{
@@ -21,7 +21,7 @@ use ion_protocol::{
     limits,
     message::Request,
     receipt::Receipt,
-    record::{JobEnd, Record},
+    record::{JobEnd, Loss, Record},
 };
 use std::collections::BTreeMap;
 
@@ -177,7 +177,9 @@ fn order(head: &mut Head, choice: Choice, cx: &mut Cx<'_>) -> State {
 /// The disk refused the order: the same bytes again while they hold, else a new attempt.
 pub(super) fn record_again(head: &mut Head, live: Live, chosen: Box<Event>, cx: &mut Cx<'_>) -> State {
     if live.order.expires <= cx.now.wall {
-        return forget(head, live, "refused", "the order could not be written down in time", cx);
+        live.over(cx.market);
+        head.close(live.attempt(), "refused", "the order could not be written down in time", cx.now.wall);
+        return State::Seeking(Seeking::at(cx.now.mono));
     }
     let record = Record::OrderSigned { order: live.order.signed().clone() };
     cx.out.record(Fact::Ordered(head.id, live.attempt()), record);
@@ -250,7 +252,7 @@ pub(super) fn refused(head: &mut Head, live: Live, reason: RefusalReason, cx: &m
     pause(head, provider, rest, busy, cx);
     let why = reason.to_string();
     cx.out.event(Event::OrderRefused { job: head.id, attempt, provider, reason });
-    let state = forget(head, live, "refused", &why, cx);
+    let state = not_begun(head, live, why, cx);
     if busy {
         cx.market.rooms.full(provider, cx.now.mono, cx.out);
     }
@@ -267,35 +269,43 @@ pub(super) fn unreachable(head: &mut Head, live: Live, why: &str, cx: &mut Cx<'_
         silent: Millis::ZERO,
         why: why.to_owned(),
     });
-    forget(head, live, "refused", why, cx)
+    not_begun(head, live, why.to_owned(), cx)
 }
 
 /// After a restart: the order never arrived, or its provider forgot it too.
 pub(super) fn never_held(head: &mut Head, live: Live, cx: &mut Cx<'_>) -> State {
     head.sought_since = cx.now.mono;
-    forget(head, live, "refused", "it does not know the job", cx)
+    not_begun(head, live, "it does not know the job".to_owned(), cx)
 }
 
-/// The attempt is over without having begun.
-fn forget(head: &mut Head, live: Live, state: &str, why: &str, cx: &mut Cx<'_>) -> State {
+/// The attempt is over without having begun: written down, so that it is not asked for after a restart.
+fn not_begun(head: &mut Head, live: Live, why: String, cx: &mut Cx<'_>) -> State {
     live.over(cx.market);
-    head.close(live.attempt(), state, why);
+    let (attempt, why) = (live.attempt(), bounded(why));
+    head.close(attempt, "refused", &why, cx.now.wall);
+    note_loss(head, attempt, Loss::Refused, why, cx);
     State::Seeking(Seeking::at(cx.now.mono))
+}
+
+fn note_loss(head: &Head, attempt: Attempt, loss: Loss, why: String, cx: &mut Cx<'_>) {
+    let record = Record::AttemptLost { job: head.id, attempt, loss, why, at: cx.now.wall };
+    cx.out.record(Fact::Quiet, record);
 }
 
 /// It was or may have been taken and comes to nothing: written down, called off, and elsewhere with it.
 pub(super) fn lose(head: &mut Head, live: Live, lost: Lost, cx: &mut Cx<'_>) -> State {
     let (provider, attempt) = (live.provider(), live.attempt());
     live.over(cx.market);
-    cx.market.reputation.note(provider, lost.outcome, cx.now.wall);
+    if let Some(outcome) = blame::outcome(lost.loss) {
+        cx.market.reputation.note(provider, outcome, cx.now.wall);
+    }
     pause(head, provider, REST_LOST, false, cx);
     let why = bounded(lost.why);
-    head.close(attempt, "lost", &why);
+    head.close(attempt, "lost", &why, cx.now.wall);
     head.last_fault = Some(lost.fault.unwrap_or_else(|| Fault::WorkerCrashed { how: why.clone() }));
     let event = Event::AttemptLost { job: head.id, attempt, provider, silent: lost.silent, why: why.clone() };
     cx.out.event(event);
-    let record = Record::AttemptLost { job: head.id, attempt, why, at: cx.now.wall };
-    cx.out.record(Fact::Quiet, record);
+    note_loss(head, attempt, lost.loss, why, cx);
     call_off(head.id, attempt, provider, cx);
     elsewhere(head, cx)
 }
@@ -314,7 +324,7 @@ pub(super) fn falsified(
     cx.market.reputation.note(provider, Outcome::False, cx.now.wall);
     head.rests.insert(provider, Rest::FOR_EVER);
     let why = false_result(&difference);
-    head.close(attempt, "false", &why);
+    head.close(attempt, "false", &why, cx.now.wall);
     head.last_fault = Some(Fault::WorkerCrashed { how: why });
     cx.out.event(Event::DeliveryFalse { job: head.id, attempt, provider, difference: difference.clone() });
     let record = Record::DeliveryFalse { receipt: receipt.signed().clone(), difference, at: cx.now.wall };
@@ -347,17 +357,17 @@ pub(super) fn elsewhere(head: &mut Head, cx: &mut Cx<'_>) -> State {
 pub(super) struct Lost {
     pub(super) why: String,
     pub(super) silent: Millis,
-    pub(super) outcome: Outcome,
+    pub(super) loss: Loss,
     pub(super) fault: Option<Fault>,
 }
 
 impl Lost {
     pub(super) fn silent(silent: Millis, why: impl Into<String>) -> Self {
-        Self { why: why.into(), silent, outcome: Outcome::Lost, fault: None }
+        Self { why: why.into(), silent, loss: Loss::Silent, fault: None }
     }
 
     pub(super) fn wrong(why: impl Into<String>) -> Self {
-        Self { why: why.into(), silent: Millis::ZERO, outcome: Outcome::Failed, fault: None }
+        Self { why: why.into(), silent: Millis::ZERO, loss: Loss::Wrong, fault: None }
     }
 }
 

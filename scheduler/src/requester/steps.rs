@@ -26,7 +26,7 @@ pub(super) fn is_live(live: &Live, attempt: Attempt, provider: NodeId) -> bool {
 
 pub(super) fn stop(head: &mut Head, live: &Live, sent: bool, cx: &mut Cx<'_>) -> State {
     live.over(cx.market);
-    head.close(live.attempt(), "cancelled", "");
+    head.close(live.attempt(), "cancelled", "", cx.now.wall);
     if sent {
         seek::call_off(head.id, live.attempt(), live.provider(), cx);
     }
@@ -161,7 +161,7 @@ pub(super) fn judged(head: &mut Head, attempt: Attempt, settled: Settled, cx: &m
     head.last_fault = fault.or(head.last_fault.take());
     let Some(end) = end else {
         let why = head.last_fault.as_ref().map(Fault::to_string).unwrap_or_default();
-        head.close(attempt, "failed", &why);
+        head.close(attempt, "failed", &why, cx.now.wall);
         seek::rest_failed(head, receipt.provider, cx);
         if let Some(fault) = head.last_fault.clone().filter(|_| blames_job && !seek::is_wanted(head, cx)) {
             // Nobody else is there to say whether that is so. This end does not follow from the countersignature.
@@ -173,7 +173,7 @@ pub(super) fn judged(head: &mut Head, attempt: Attempt, settled: Settled, cx: &m
         cx.out.event(Event::AttemptLost { job: head.id, attempt, provider, silent, why });
         return seek::elsewhere(head, cx);
     };
-    head.close(attempt, end_word(&end), &end_why(&end));
+    head.close(attempt, end_word(&end), &end_why(&end), cx.now.wall);
     let record = Record::JobEnded { job: head.id, end: end.clone(), at: cx.now.wall };
     // The countersignature implies the end, so nothing waits for this record.
     cx.out.record(Fact::Quiet, record);
