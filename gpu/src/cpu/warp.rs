@@ -234,13 +234,14 @@ impl Warp {
     fn native(&mut self, native: &Native, context: &mut Context, left: u32, makes_way: u32) -> Option<Seat> {
         let region = &native.region;
         // A group that waits within the region has to be joined there, and a turn ends where it ends.
-        if region.total > left || self.next <= region.last || self.patience > 0 {
+        let joins = self.next > region.last || region.waits.binary_search(&self.next).is_ok();
+        if region.total > left || !joins || self.patience > 0 {
             return None;
         }
         if self.split && !self.is_uniform(region) {
             return None;
         }
-        context.turn(left, makes_way);
+        context.turn(left, makes_way, self.next);
         let mut seat = context.seat(&mut self.frame, self.mask, self.first_thread);
         // SAFETY: the context was made for this block and kernel and the seat for this warp's frame, which like the
         // block is borrowed mutably; the unit is borrowed, so alive.

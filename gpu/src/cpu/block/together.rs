@@ -31,7 +31,7 @@ impl Block<'_, '_> {
 
     /// Runs a region for the warps in the seats. Gives how many had a turn.
     fn call(&mut self, native: &Native, context: &mut Context) -> usize {
-        context.turn(TURN, self.makes_way);
+        context.turn(TURN, self.makes_way, u32::MAX);
         // SAFETY: the context was made for this block and kernel, which has all its parameters, and the seats for the
         // frames of its warps, which stay where they are; all of them are borrowed mutably, and the unit is, so it lives.
         unsafe { native.call(context, &mut self.seats) }

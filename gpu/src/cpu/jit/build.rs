@@ -72,8 +72,9 @@ struct Builder<'a, 'f> {
     /// Where other lanes of the warp may wait: behind loops that lanes leave one before the other.
     joins: BTreeSet<u32>,
     again: Option<Again>,
-    /// Ways back on which the turn may be over.
+    /// Ways back on which the turn may be over, and ways on to a block before or at which other lanes may wait.
     checks: Vec<WayBack>,
+    gates: Vec<(Block, usize)>,
     /// What instructions of loops began with, where rounds may be looked at ahead.
     noted: HashMap<u32, Noted>,
     /// Registers that the region writes, and those of all it touches that it finds live.
@@ -168,6 +169,7 @@ pub fn build(
         joins: joins(kernel, flow, classes, plan),
         again: None,
         checks: Vec::new(),
+        gates: Vec::new(),
         noted: HashMap::new(),
         written,
         found,
@@ -238,6 +240,9 @@ impl Builder<'_, '_> {
         for way in std::mem::take(&mut self.checks) {
             self.check_turn(&way);
         }
+        for (gate, to) in std::mem::take(&mut self.gates) {
+            self.check_join(gate, to);
+        }
         for n in 0..self.exits.len() {
             self.leave(n);
         }
@@ -256,6 +261,7 @@ impl Builder<'_, '_> {
         Some(Region {
             total: self.plan.total,
             last: self.plan.last,
+            waits: self.waits(self.e.flow.blocks[self.plan.entry].start, self.plan.last).to_vec(),
             pass: self.e.ops.lanes(),
             uniform_slots: slots.into_iter().map(|reg| (reg, self.wide(reg))).collect(),
             uniform_preds: preds.into_iter().map(|reg| reg - self.e.kernel.slots).collect(),
@@ -397,7 +403,8 @@ impl Builder<'_, '_> {
         self.e.ops.b.switch_to_block(body);
         self.e.ends.clear();
         let last = &kernel.codes[block.end as usize - 1];
-        let diverges = diverges(kernel, self.e.classes, block.end - 1);
+        let diverges =
+            diverges(kernel, self.e.classes, block.end - 1) && !(self.plan.wide && flow.leaves_loop(b));
         let stores = if self.plan.wide { block.end } else { block.stores };
         let len = stores - block.start - u32::from(diverges);
         let count = self.e.ops.b.use_var(self.shared.count);

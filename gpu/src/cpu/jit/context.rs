@@ -48,6 +48,8 @@ pub struct Context {
     budget: u32,
     /// Instructions after which a warp makes way at the head of a loop that strides through memory.
     stretch: u32,
+    /// The first instruction at which other lanes of the warp wait.
+    join: u32,
     /// Where in the grid the block is.
     pub block: [u32; 3],
     /// Local memory of the block, and of a thread of it.
@@ -128,6 +130,7 @@ impl Context {
             seats_end: std::ptr::null_mut(),
             budget: 0,
             stretch: 0,
+            join: u32::MAX,
             block,
             all_local: private.local.as_mut_ptr(),
             local_stride: private.local_stride,
@@ -141,9 +144,10 @@ impl Context {
         Seat { slots, preds, local, mask, executed: 0, pc: 0, turn: Turn::On as u32 }
     }
 
-    /// How much of a turn each warp has left, and how much when it may end at the head of a loop that strides.
-    pub fn turn(&mut self, left: u32, makes_way: u32) {
-        (self.budget, self.stretch) = (left, left.saturating_sub(makes_way));
+    /// How much of a turn each warp has left, and how much when it may end at the head of a loop that strides; and where the
+    /// first other lanes of it wait.
+    pub fn turn(&mut self, left: u32, makes_way: u32, join: u32) {
+        (self.budget, self.stretch, self.join) = (left, left.saturating_sub(makes_way), join);
     }
 
     pub(super) fn place(&mut self, seats: &mut [Seat]) {
@@ -168,6 +172,7 @@ pub enum Field {
     SeatsEnd,
     Budget,
     Stretch,
+    Join,
     /// Of three numbers, the first.
     Block,
     // Of the warp's seat.
@@ -186,7 +191,7 @@ pub const SEAT_SIZE: i64 = size_of::<Seat>() as i64;
 impl Field {
     pub fn is_wide(self) -> bool {
         match self {
-            Field::Budget | Field::Stretch | Field::Block => false,
+            Field::Budget | Field::Stretch | Field::Join | Field::Block => false,
             Field::Mask | Field::Executed | Field::Pc | Field::Turn => false,
             Field::Shadow
             | Field::Known
@@ -229,6 +234,7 @@ impl Field {
             Field::SeatsEnd => offset_of!(Context, seats_end),
             Field::Budget => offset_of!(Context, budget),
             Field::Stretch => offset_of!(Context, stretch),
+            Field::Join => offset_of!(Context, join),
             Field::Block => offset_of!(Context, block),
             Field::Slots => offset_of!(Seat, slots),
             Field::Preds => offset_of!(Seat, preds),

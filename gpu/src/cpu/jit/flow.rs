@@ -12,6 +12,7 @@ use super::{
     emit::translates,
 };
 use crate::cpu::code::{Code, Kernel, Kind, NONE};
+use std::collections::BTreeMap;
 
 /// Instructions of a kernel that is translated; larger ones would take seconds and are mostly cold.
 pub const CODES_MAX: usize = 1 << 15;
@@ -80,6 +81,10 @@ pub struct Flow {
     live: Vec<Set>,
     /// Read by other lanes at any time, so never allowed to be out of date.
     pinned: Set,
+    /// Where lanes may wait for others of their warp: behind each branch on which they may differ. In order.
+    pub waits: Vec<u32>,
+    /// Where loops end, by their first instructions.
+    loops: BTreeMap<u32, u32>,
 }
 
 impl Flow {
@@ -102,7 +107,9 @@ impl Flow {
             pinned.add(i.a);
         }
         let live = vec![pinned.clone(); blocks.len()];
-        let mut flow = Flow { blocks, begins, effects, widths, live, pinned };
+        let waits = Vec::new();
+        let mut flow =
+            Flow { blocks, begins, effects, widths, live, pinned, waits, loops: loops(&kernel.codes) };
         settle(|| flow.find_live())?;
         Some(flow)
     }
@@ -145,6 +152,25 @@ impl Flow {
         set
     }
 
+    /// The innermost loop around a block: from its head to behind the last branch back there.
+    fn around(&self, b: usize) -> Option<(u32, u32)> {
+        let at = self.blocks[b].start;
+        let around = self.loops.iter().map(|(head, end)| (*head, *end));
+        around.filter(|(head, end)| (*head..*end).contains(&at)).min_by_key(|(head, end)| end - head)
+    }
+
+    /// Whether a block ends with a branch out of the innermost loop around it, or on within.
+    pub fn leaves_loop(&self, b: usize) -> bool {
+        let next = &self.blocks[b].next;
+        let staying = next.iter().filter(|pc| self.stays_in_loop(b, **pc)).count();
+        next.len() == 2 && staying == 1
+    }
+
+    /// Whether the innermost loop around a block goes on with an instruction.
+    pub fn stays_in_loop(&self, b: usize, pc: u32) -> bool {
+        self.around(b).is_some_and(|(head, end)| (head..end).contains(&pc))
+    }
+
     /// Registers that a block reads or writes.
     pub fn touched(&self, b: usize) -> impl Iterator<Item = Reg> + '_ {
         let effects = self.blocks[b].start..self.blocks[b].end;
@@ -185,6 +211,18 @@ fn widths(kernel: &Kernel, effects: &[Effects]) -> Vec<u8> {
 fn is_native(kernel: &Kernel, i: &Code, effects: &Effects, widths: &[u8]) -> bool {
     let plain = |(reg, _): &(Reg, u8)| widths[*reg as usize] != MIXED;
     effects.reads.iter().chain(&effects.writes).all(plain) && translates(kernel, i)
+}
+
+fn loops(codes: &[Code]) -> BTreeMap<u32, u32> {
+    let mut loops = BTreeMap::new();
+    for (pc, i) in (0..).zip(codes) {
+        if let Kind::Branch(head) = i.kind
+            && head <= pc
+        {
+            loops.insert(head, pc + 1);
+        }
+    }
+    loops
 }
 
 fn is_joint(i: &Code) -> bool {

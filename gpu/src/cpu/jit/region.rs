@@ -30,6 +30,8 @@ pub struct Plan {
     pub entry: usize,
     /// Whether one pass takes all lanes.
     pub wide: bool,
+    /// Whether it follows a loop that lanes leave when they will.
+    pub parts: bool,
     pub blocks: Vec<usize>,
     /// Instructions of all blocks: what one way through takes at most.
     pub total: u32,
@@ -61,6 +63,8 @@ pub struct Region {
     /// Lanes of a pass.
     pub pass: usize,
     pub last: u32,
+    /// Where in it lanes may wait that the others are to join: it is left there.
+    pub waits: Vec<u32>,
     /// Registers that must be the same in all active lanes: slot and width, and predicates.
     pub uniform_slots: Vec<(u32, bool)>,
     pub uniform_preds: Vec<u32>,
@@ -84,12 +88,12 @@ impl Plan {
         let [narrow, wide] = classes;
         let joint = flow.blocks[entry].joint;
         let plan = Plan::grow(kernel, flow, wide, entry, true)
-            .filter(|plan| (joint || rows == Rows::Warps) && plan.is_light(kernel, flow, wide));
+            .filter(|plan| plan.parts || (joint || rows == Rows::Warps) && plan.is_light(kernel, flow, wide));
         if plan.is_some() || !joint {
             return plan.or_else(|| Plan::grow(kernel, flow, narrow, entry, false));
         }
         let (pc, last) = (flow.blocks[entry].start, flow.blocks[entry].end - 1);
-        Some(Plan { entry, wide: true, blocks: vec![entry], total: last + 1 - pc, last })
+        Some(Plan { entry, wide: true, parts: false, blocks: vec![entry], total: last + 1 - pc, last })
     }
 
     /// The region that begins with this block; `None` if there is nothing to translate.
@@ -100,7 +104,7 @@ impl Plan {
         if ends(entry) || only_branch || first.end - first.start > REGION_CODES_MAX {
             return None;
         }
-        let mut plan = Plan { entry, wide, blocks: Vec::new(), total: 0, last: 0 };
+        let mut plan = Plan { entry, wide, parts: false, blocks: Vec::new(), total: 0, last: 0 };
         let mut seen = BTreeSet::from([entry]);
         let mut open = vec![entry];
         while let Some(b) = open.pop() {
@@ -113,10 +117,13 @@ impl Plan {
             plan.total += len;
             plan.last = plan.last.max(block.end - 1);
             let acts = block.stores < block.end && !wide;
-            if acts || diverges(kernel, classes, block.end - 1) {
+            let apart = diverges(kernel, classes, block.end - 1);
+            if acts || apart && !(wide && flow.leaves_loop(b)) {
                 continue;
             }
-            let next = block.next.iter().filter_map(|pc| flow.at(*pc));
+            plan.parts |= apart;
+            let stays = |pc: &u32| !apart || flow.stays_in_loop(b, *pc);
+            let next = block.next.iter().copied().filter(stays).filter_map(|pc| flow.at(pc));
             open.extend(next.filter(|n| seen.insert(*n)));
         }
         plan.blocks.sort_unstable();
@@ -162,6 +169,18 @@ pub fn is_varying(kernel: &Kernel, classes: &Classes, pc: u32) -> bool {
     let i = &kernel.codes[pc as usize];
     let parts = matches!(i.kind, Kind::Branch(_) | Kind::Exit);
     parts && i.guard != NONE && classes.varying(kernel.slots + i.guard)
+}
+
+/// Where lanes may wait for others of their warp. Those at the lower instruction run first, so at the later end of a branch
+/// on which they differ.
+pub fn waits(kernel: &Kernel, classes: &[Classes; 2]) -> Vec<u32> {
+    let parts = |pc: u32| classes.iter().any(|classes| is_varying(kernel, classes, pc));
+    let branches = (0..).zip(&kernel.codes).filter(|(pc, _)| parts(*pc));
+    let ends = branches.filter_map(|(pc, i)| match i.kind {
+        Kind::Branch(target) => Some(target.max(pc + 1)),
+        _ => None,
+    });
+    ends.collect::<BTreeSet<u32>>().into_iter().collect()
 }
 
 /// Whether an instruction is an exit: no region begins with one, for it would end where it begins.

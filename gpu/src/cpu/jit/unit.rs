@@ -12,7 +12,7 @@ use super::{
     class::Classes,
     context::{Context, Seat, reach},
     flow::Flow,
-    region::{Plan, Region},
+    region::{Plan, Region, waits},
     stride::Rows,
 };
 use crate::cpu::code::{Kernel, NONE};
@@ -109,12 +109,13 @@ pub fn isa() -> Option<OwnedTargetIsa> {
 impl Unit {
     /// Translates what can be of a kernel; `None` if nothing can.
     pub fn translate(kernel: &Kernel, rows: Rows) -> Option<Unit> {
-        let flow = Flow::of(kernel)?;
+        let mut flow = Flow::of(kernel)?;
         // For narrow and for wide regions.
         let classes = [
             Classes::of(kernel, &flow, Rows::Ragged < rows)?,
             Classes::of(kernel, &flow, Rows::Passes < rows)?,
         ];
+        flow.waits = waits(kernel, &classes);
         let mut module = JITModule::new(JITBuilder::with_isa(isa()?, default_libcall_names()));
         let reach = define_reach(&mut module)?;
         let mut found: Vec<(u32, FuncId, Region)> = Vec::new();

@@ -1,4 +1,4 @@
-//! Ways back to the heads of loops.
+//! Ways from block to block: back to the heads of loops, and on.
 //!
 //! Owns: what is looked at before another round: whether the turn has room for it, and whether it is time to make way.
 //! Where nothing is in the way a loop goes back at once, by one branch at the end of its block.
@@ -31,7 +31,32 @@ impl Builder<'_, '_> {
             self.checks.push(WayBack { check, to, strides });
             return Some(check);
         }
-        Some(if inside { self.body(to) } else { self.exit(Exit::to(pc, to)) })
+        if !inside {
+            return Some(self.exit(Exit::to(pc, to)));
+        }
+        if self.waits(self.e.flow.blocks[from].end - 1, pc).is_empty() {
+            return Some(self.body(to));
+        }
+        let gate = self.e.ops.b.create_block();
+        self.gates.push((gate, to));
+        Some(gate)
+    }
+
+    /// Where other lanes may wait behind one instruction and not behind another.
+    pub(super) fn waits(&self, behind: u32, until: u32) -> &[u32] {
+        let waits = &self.e.flow.waits;
+        let [from, to] = [behind, until].map(|pc| waits.partition_point(|wait| *wait <= pc));
+        &waits[from..to.max(from)]
+    }
+
+    /// On a way on: leaves where other lanes wait, or if they wait before that.
+    pub(super) fn check_join(&mut self, gate: Block, to: usize) {
+        let start = self.e.flow.blocks[to].start;
+        self.e.ops.b.switch_to_block(gate);
+        let join = self.e.field(Field::Join);
+        let waits = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, join, i64::from(start));
+        let (leave, on) = (self.exit(Exit::to(start, to)), self.body(to));
+        self.e.ops.b.ins().brif(waits, leave, &[], on, &[]);
     }
 
     /// On a way back: leaves if another round might take more than the turn has left, or if it is time to make way.

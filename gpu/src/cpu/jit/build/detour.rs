@@ -44,6 +44,8 @@ impl Builder<'_, '_> {
         if !self.plan.wide
             || !self.plan.has(way)
             || block.joint
+            // Others may wait before the way, to go it together.
+            || !self.waits(flow.blocks[b].end - 1, block.start).is_empty()
             || block.end != target
             || block.end - block.start > DETOUR_CODES_MAX
         {
