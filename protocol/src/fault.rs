@@ -115,6 +115,9 @@ pub enum Fault {
     /// The provider's owner took the device back.
     #[error("cancelled by the provider's owner, who took the device back")]
     Withdrawn,
+    /// Results were delivered, and whoever ordered them had no room for them.
+    #[error("its results could not be taken in here: {message}")]
+    Results { message: String },
 }
 
 /// Whose fault a fault is: decides whether the job is tried elsewhere.
@@ -153,7 +156,8 @@ impl Fault {
             | Fault::NoDevice { .. }
             | Fault::Inputs { .. }
             | Fault::Room { .. }
-            | Fault::Withdrawn => Blame::Host,
+            | Fault::Withdrawn
+            | Fault::Results { .. } => Blame::Host,
             Fault::Cancelled => Blame::Cancelled,
         }
     }
@@ -169,7 +173,8 @@ impl Fault {
             | Fault::Driver { message }
             | Fault::NoDevice { message }
             | Fault::Inputs { message }
-            | Fault::Room { message } => message,
+            | Fault::Room { message }
+            | Fault::Results { message } => message,
             Fault::WorkerCrashed { how } => how,
             Fault::OutOfBounds { .. }
             | Fault::Misaligned { .. }

@@ -148,6 +148,8 @@ pub enum Loss {
     Silent,
     /// Its provider broke the protocol, or delivered what was not ordered.
     Wrong,
+    /// This node could not take its results in.
+    Here,
 }
 
 /// How a job ended for its requester.

@@ -12,8 +12,8 @@ use crate::{
     effect::Effect,
     event::Event,
     input::{
-        Answer, CallError, CallId, CheckId, FetchId, Input, OwnerInput, PeerInput, RecordId, WorkId,
-        WorkReport,
+        Answer, CallError, CallId, CheckId, FetchFault, FetchId, Input, OwnerInput, PeerInput, RecordId,
+        WorkId, WorkReport,
     },
     matching::{Market, Rests},
     outbox::{FetchFor, Outbox, Question},
@@ -288,7 +288,7 @@ impl Engine {
         }
     }
 
-    fn on_fetched(&mut self, fetch: FetchId, result: Result<(), String>, now: Now) {
+    fn on_fetched(&mut self, fetch: FetchId, result: Result<(), FetchFault>, now: Now) {
         match self.out.fetched(fetch) {
             Some(FetchFor::Job(job)) => {
                 with!(self, now, requester, cx => requester.fetched(job, fetch, result, cx));

@@ -31,6 +31,17 @@ pub struct RecordId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
 
+/// Why blobs did not come; the text is for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchFault {
+    /// Whoever holds them did not give them, or the way there is broken.
+    #[error("{0}")]
+    Source(String),
+    /// This node could not take them in: its disk is full, or its own services are.
+    #[error("{0}")]
+    Here(String),
+}
+
 /// A program in a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkId(pub u64);
@@ -92,8 +103,8 @@ pub enum Input {
     Fetched {
         /// Which fetch.
         fetch: FetchId,
-        /// `Err` is told to people.
-        result: Result<(), String>,
+        /// Whether they are.
+        result: Result<(), FetchFault>,
     },
     /// A worker finished some launches.
     WorkProgress {

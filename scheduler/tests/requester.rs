@@ -19,7 +19,7 @@ use ion_protocol::{
 use ion_scheduler::{
     Config, Effect, Input,
     event::{Event, RejectReason},
-    input::{Answer, CallError, FetchId, OwnerInput, PeerInput},
+    input::{Answer, CallError, FetchFault, FetchId, OwnerInput, PeerInput},
 };
 
 fn refused(reason: RefusalReason) -> Result<Answer, CallError> {
@@ -229,7 +229,7 @@ fn a_failed_fetch_and_a_failed_write_are_told_apart() {
     let (mut desk, order) = Desk::leased();
     desk.pass(600).deliver(2, receipt(&order), false);
     let fetch = fetch_of(&desk);
-    desk.feed(Input::Fetched { fetch, result: Err("connection reset".to_owned()) });
+    desk.feed(Input::Fetched { fetch, result: Err(FetchFault::Source("connection reset".to_owned())) });
     assert!(desk.has_event(|event| matches!(event, Event::AttemptLost { .. })));
 }
 

@@ -2,11 +2,11 @@
 
 mod desk;
 
-use desk::{Desk, JOB, id, spec};
-use ion_protocol::{Attempt, deal::RefusalReason, message::LeaseState};
+use desk::{Desk, JOB, id, receipt, spec};
+use ion_protocol::{Attempt, deal::RefusalReason, fault::Fault, message::LeaseState, record::JobEnd};
 use ion_scheduler::{
-    Config,
-    input::{Answer, CallError, Input, OwnerInput, PeerInput},
+    Config, Effect,
+    input::{Answer, CallError, FetchFault, FetchId, Input, OwnerInput, PeerInput},
     view::AttemptView,
 };
 
@@ -57,7 +57,7 @@ fn silence_and_a_broken_protocol_are_told_apart_also_after_a_restart() {
         if silent {
             desk.pass(5_000).disk_works();
         } else {
-            let mut wrong = desk::receipt(&order);
+            let mut wrong = receipt(&order);
             wrong.input_root = [0; 32];
             desk.pass(600).deliver(2, wrong, true).disk_works();
         }
@@ -66,6 +66,52 @@ fn silence_and_a_broken_protocol_are_told_apart_also_after_a_restart() {
         assert_eq!((before.1, before.2), (lost, failed));
         assert_eq!(before.0[0].state, "lost");
     }
+}
+
+fn no_room() -> Result<(), FetchFault> {
+    Err(FetchFault::Here("the disk is full".to_owned()))
+}
+
+fn fetches(desk: &Desk) -> Vec<FetchId> {
+    let fetch = |e: &Effect| if let Effect::Fetch { fetch, .. } = e { Some(*fetch) } else { None };
+    desk.effects.iter().filter_map(fetch).collect()
+}
+
+#[test]
+fn results_that_this_node_has_no_room_for_are_asked_for_again_once_it_has() {
+    let (mut desk, order) = Desk::leased();
+    desk.pass(600).deliver(2, receipt(&order), false);
+    let fetch = fetches(&desk)[0];
+    desk.feed(Input::Fetched { fetch, result: no_room() });
+    assert_eq!(desk.engine.job(&JOB).expect("known").state, "delivering");
+    desk.pass(1_000);
+    let [again] = fetches(&desk)[..] else { panic!("{:?}", desk.effects) };
+    assert_ne!(again, fetch);
+    desk.feed(Input::Fetched { fetch: again, result: Ok(()) }).disk_works();
+    assert_eq!(desk.engine.job(&JOB).expect("known").state, "done");
+}
+
+#[test]
+fn results_that_this_node_never_has_room_for_end_the_job_and_are_nobody_elses_fault() {
+    let (mut desk, order) = Desk::leased();
+    desk.offer(3, |_| {}).pass(600).deliver(2, receipt(&order), false);
+    let mut tries = 0;
+    for _ in 0..60 {
+        let Some(fetch) = fetches(&desk).pop() else {
+            desk.pass(500).disk_works();
+            continue;
+        };
+        tries += 1;
+        desk.feed(Input::Fetched { fetch, result: no_room() }).disk_works();
+    }
+    assert!((5..=30).contains(&tries), "{tries}");
+    let end = desk.live_through(60_000).engine.job(&JOB).expect("known").end;
+    let Some(JobEnd::Failed { fault: fault @ Fault::Results { .. } }) = end else { panic!("{end:?}") };
+    assert!(fault.to_string().contains("the disk is full"), "{fault}");
+    let [before, after] = before_and_after(&mut desk);
+    assert_eq!(before, after);
+    let ([tried], lost, failed) = (&before.0[..], before.1, before.2) else { panic!("{before:?}") };
+    assert_eq!((tried.state.as_str(), lost, failed), ("lost", 0, 0), "and it went nowhere else");
 }
 
 #[test]

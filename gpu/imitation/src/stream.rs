@@ -236,6 +236,7 @@ fn code(fault: &Fault) -> Code {
         | Fault::NoDevice { .. }
         | Fault::Inputs { .. }
         | Fault::Cancelled
-        | Fault::Withdrawn => UNKNOWN,
+        | Fault::Withdrawn
+        | Fault::Results { .. } => UNKNOWN,
     }
 }

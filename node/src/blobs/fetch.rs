@@ -16,6 +16,7 @@ use ion_protocol::{
     blob::{BlobError, BlobRequest, BlobResponse, Outline, group_count},
     limits::{BLOB_BYTES_MAX, BLOB_GROUP_BYTES},
 };
+use ion_scheduler::input::FetchFault;
 use std::{
     collections::VecDeque,
     sync::{
@@ -58,6 +59,30 @@ pub enum FetchError {
     Store(#[from] BlobStoreError),
     #[error("this node could not go on: {0}")]
     Internal(String),
+}
+
+impl From<FetchError> for FetchFault {
+    fn from(error: FetchError) -> Self {
+        let why = error.to_string();
+        match error {
+            FetchError::Unreachable { .. }
+            | FetchError::Stream { .. }
+            | FetchError::NotFound { .. }
+            | FetchError::Busy { .. }
+            | FetchError::WrongSize { .. }
+            | FetchError::WrongBytes { .. }
+            // A size that can't be, or not of this blob: whoever said it is wrong.
+            | FetchError::Store(BlobStoreError::WrongSize { .. } | BlobStoreError::Blob(_)) => Self::Source(why),
+            FetchError::Store(
+                BlobStoreError::NotHeld(_)
+                | BlobStoreError::Decayed(_)
+                | BlobStoreError::Full { .. }
+                | BlobStoreError::DiskFull { .. }
+                | BlobStoreError::Io { .. },
+            )
+            | FetchError::Internal(_) => Self::Here(why),
+        }
+    }
 }
 
 /// Nobody else works on a blob while this or a clone of it lives.

@@ -14,7 +14,10 @@ use super::{
     stream::{ByteStream, Opener},
 };
 use ion_protocol::{BlobHash, Bytes, NodeId, deal::InlineBlob};
-use ion_scheduler::{Input, input::FetchId};
+use ion_scheduler::{
+    Input,
+    input::{FetchFault, FetchId},
+};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     pin::pin,
@@ -285,7 +288,7 @@ impl Shared {
         if lock(&self.fetches).remove(&id).is_none() {
             return;
         }
-        let result = result.map_err(|error| error.to_string());
+        let result = result.map_err(FetchFault::from);
         // Fails only when the driver is gone.
         let _ = self.inputs.send(Input::Fetched { fetch: id, result }).await;
     }

@@ -19,7 +19,12 @@ use crate::{
     manifest::{self, Job},
     show,
 };
-use ion_protocol::{BlobHash, Bytes, JobId, fault::Blame, job::JobSpec, record::JobEnd};
+use ion_protocol::{
+    BlobHash, Bytes, JobId,
+    fault::{Blame, Fault},
+    job::JobSpec,
+    record::JobEnd,
+};
 use ion_scheduler::event::Event;
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
@@ -249,7 +254,7 @@ fn report(common: &Common, view: &JobView, files: &[Written], alone: bool) -> Re
         Some(JobEnd::Failed { fault }) => {
             let message = format!("job {name} failed: {}", output::printable(&fault.to_string()));
             let hint = match fault.blame() {
-                Blame::Host if alone => {
+                Blame::Host if alone && !matches!(fault, Fault::Results { .. }) => {
                     "`ion run --dry-run` says who would run it; a node that stays (`ion node --light`) can be asked `ion why`"
                 }
                 Blame::Host | Blame::Job | Blame::Limit | Blame::Cancelled => words::fault_hint(fault),

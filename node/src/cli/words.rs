@@ -132,6 +132,9 @@ pub fn end_of_job(end: &JobEnd) -> String {
 /// What the owner of a job can do about a fault.
 pub fn fault_hint(fault: &Fault) -> &'static str {
     use ion_protocol::fault::Blame;
+    if let Fault::Results { .. } = fault {
+        return "make room on the disk of the data directory, or raise `--blob-quota`; then run it again";
+    }
     match fault.blame() {
         Blame::Job => {
             "the program is wrong and fails everywhere; try it with `ion exec JOB.toml --backend cpu`"

@@ -9,7 +9,10 @@ use crate::{
 };
 use ion_gpu::worker::frame::{Ask, Between};
 use ion_protocol::{Millis, fault::Fault};
-use ion_scheduler::{Effect, Input, effect, input::CallError};
+use ion_scheduler::{
+    Effect, Input, effect,
+    input::{CallError, FetchFault},
+};
 
 /// How long a record that does not hurry waits for one whose sync it can share: what a short job takes on its device.
 const LINGER: Millis = Millis(2);
@@ -92,7 +95,7 @@ impl Driver {
                 let result = match self.blobs.fetch(fetch, from, addresses, blobs, durable) {
                     Ok(Begun::UnderWay) => return None,
                     Ok(Begun::AllHere) => Ok(()),
-                    Err(busy) => Err(busy.to_string()),
+                    Err(busy) => Err(FetchFault::Here(busy.to_string())),
                 };
                 Some(Input::Fetched { fetch, result })
             }

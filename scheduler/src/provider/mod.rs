@@ -22,7 +22,7 @@ use crate::{
     deadline::Topic,
     effect::Effect,
     event::Event,
-    input::{Answer, CallError, FetchId, InboundId, WorkId, WorkReport},
+    input::{Answer, CallError, FetchFault, FetchId, InboundId, WorkId, WorkReport},
     outbox::Fact,
     requester::Cx,
 };
@@ -293,7 +293,7 @@ impl Provider {
         &mut self,
         key: LeaseKey,
         fetch: FetchId,
-        result: Result<(), String>,
+        result: Result<(), FetchFault>,
         cx: &mut Cx<'_>,
     ) {
         self.turn(key, cx, |head, phase, cx| match phase {
@@ -301,8 +301,11 @@ impl Provider {
                 head.moved = cx.now.mono.saturating_sub(staging.since);
                 Some(match result {
                     Ok(()) => Phase::Ready,
-                    Err(message) => {
-                        let fault = Fault::Inputs { message };
+                    Err(why) => {
+                        let fault = match why {
+                            FetchFault::Source(message) => Fault::Inputs { message },
+                            FetchFault::Here(message) => Fault::Room { message },
+                        };
                         outcome::failed(head, fault, cx.now.mono, Millis::ZERO, cx)
                     }
                 })

@@ -32,7 +32,7 @@ pub(super) struct Judged {
 /// What an attempt that came to nothing is to its provider's record.
 pub(super) fn outcome(loss: Loss) -> Option<Outcome> {
     match loss {
-        Loss::Refused => None,
+        Loss::Refused | Loss::Here => None,
         Loss::Silent => Some(Outcome::Lost),
         Loss::Wrong => Some(Outcome::Failed),
     }

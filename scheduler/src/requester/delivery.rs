@@ -9,11 +9,11 @@ use super::{
 use crate::{
     effect::Effect,
     event::Event,
-    input::InboundId,
+    input::{FetchFault, FetchId, InboundId},
     outbox::{Fact, FetchFor},
 };
 use ion_protocol::{
-    BlobHash, Bytes, Millis, NanoIo, Nanos, Verified,
+    BlobHash, Bytes, Millis, NanoIo, Nanos, NodeId, Verified,
     check::Check,
     deal::{InlineBlob, RefusalReason},
     limits,
@@ -70,11 +70,32 @@ pub(super) fn accept(head: &mut Head, live: Live, delivery: Delivery, cx: &mut C
     };
     let provider = live.provider();
     cx.out.event(Event::Delivering { job: head.id, attempt: live.attempt(), provider });
+    let fetch = bring(head, provider, &outputs, states, cx);
+    let (since, moved_at) = (cx.now.mono, cx.now.mono);
+    let (done, stuck) = (0, None);
+    State::Delivering(Delivering { inbound, live, receipt, outputs, fetch, since, moved_at, done, stuck })
+}
+
+fn bring(
+    head: &Head,
+    provider: NodeId,
+    outputs: &[Output],
+    states: Option<(BlobHash, Bytes)>,
+    cx: &mut Cx<'_>,
+) -> FetchId {
     let addresses = cx.market.directory.addresses(&provider);
     let wanted = outputs.iter().map(|output| (output.hash, output.bytes)).chain(states).collect();
-    let fetch = cx.out.fetch(FetchFor::Job(head.id), provider, addresses, wanted);
-    let (since, moved_at) = (cx.now.mono, cx.now.mono);
-    State::Delivering(Delivering { inbound, live, receipt, outputs, fetch, since, moved_at, done: 0 })
+    cx.out.fetch(FetchFor::Job(head.id), provider, addresses, wanted)
+}
+
+/// There may be room here by now.
+pub(super) fn fetch_again(head: &Head, mut delivering: Delivering, cx: &mut Cx<'_>) -> State {
+    let states = verify::brought(head, &delivering.receipt, cx);
+    delivering.fetch = bring(head, delivering.live.provider(), &delivering.outputs, states, cx);
+    if let Some((_, at)) = &mut delivering.stuck {
+        *at = Millis(u64::MAX);
+    }
+    State::Delivering(delivering)
 }
 
 /// A delivery again, while its outputs are fetched.
@@ -102,14 +123,23 @@ pub(super) fn repeat_signing(mut signing: Countersigning, delivery: Delivery, cx
 /// All outputs are here, or can't be had.
 pub(super) fn fetched(
     head: &mut Head,
-    delivering: Delivering,
-    result: Result<(), String>,
+    mut delivering: Delivering,
+    result: Result<(), FetchFault>,
     cx: &mut Cx<'_>,
 ) -> State {
-    let Delivering { inbound, live, receipt, outputs, moved_at, .. } = delivering;
     match result {
-        Ok(()) => verify::begin(head, live, receipt, outputs, inbound, cx),
-        Err(why) => {
+        Ok(()) => {
+            let Delivering { inbound, live, receipt, outputs, .. } = delivering;
+            verify::begin(head, live, receipt, outputs, inbound, cx)
+        }
+        Err(FetchFault::Here(why)) => {
+            // Its provider keeps them meanwhile, and hears that they are on their way.
+            noted(delivering.inbound.take(), cx);
+            delivering.stuck = Some((why, cx.now.mono.saturating_add(seek::RECORD_PAUSE)));
+            State::Delivering(delivering)
+        }
+        Err(FetchFault::Source(why)) => {
+            let Delivering { inbound, live, moved_at, .. } = delivering;
             noted(inbound, cx);
             let silent = cx.now.mono.saturating_sub(moved_at);
             let why = format!("its outputs could not be fetched: {why}");
@@ -129,6 +159,9 @@ pub(super) fn noted(inbound: Option<InboundId>, cx: &mut Cx<'_>) {
 pub(super) fn give_up(head: &mut Head, delivering: Delivering, why: &str, cx: &mut Cx<'_>) -> State {
     cx.out.stop_fetch(delivering.fetch);
     noted(delivering.inbound, cx);
+    if let Some((why, _)) = delivering.stuck {
+        return seek::no_room(head, delivering.live, why, cx);
+    }
     let silent = cx.now.mono.saturating_sub(delivering.moved_at);
     seek::lose(head, delivering.live, Lost::silent(silent, why), cx)
 }

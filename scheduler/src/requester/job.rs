@@ -165,6 +165,8 @@ pub(crate) struct Delivering {
     pub(crate) since: Millis,
     pub(crate) moved_at: Millis,
     pub(crate) done: u64,
+    /// Why this node could not take them in, and when it tries again.
+    pub(crate) stuck: Option<(String, Millis)>,
 }
 
 /// Blocks of a delivery are being run again.
@@ -293,6 +295,11 @@ impl Leased {
 }
 
 impl Delivering {
+    /// When this node tries again to take them in.
+    pub(crate) fn again_at(&self) -> Option<Millis> {
+        self.stuck.as_ref().map(|(_, at)| *at)
+    }
+
     /// When the fetch has had its time.
     pub(crate) fn overdue_at(&self) -> Millis {
         let bytes = self.outputs.iter().fold(0u64, |sum, output| sum.saturating_add(output.bytes.0));
@@ -316,7 +323,10 @@ impl State {
                 let silent_at = leased.heard.saturating_add(config.silence);
                 Some(silent_at.min(leased.ask_at).min(leased.overdue_at(&head.spec, config)))
             }
-            State::Delivering(delivering) => Some(delivering.overdue_at()),
+            State::Delivering(delivering) => {
+                let overdue_at = delivering.overdue_at();
+                Some(delivering.again_at().map_or(overdue_at, |again| again.min(overdue_at)))
+            }
             State::Verifying(verifying) => Some(match verifying.inbound {
                 Some(_) => verifying.note_at.min(verifying.overdue_at),
                 None => verifying.overdue_at,

@@ -18,7 +18,7 @@ mod views;
 use crate::{
     deadline::Topic,
     event::Event,
-    input::{Answer, CallError, CheckId, InboundId},
+    input::{Answer, CallError, CheckId, FetchFault, FetchId, InboundId},
     matching::Market,
     outbox::{Fact, Outbox},
     view::JobView,
@@ -338,8 +338,8 @@ impl Requester {
     pub(crate) fn fetched(
         &mut self,
         job: JobId,
-        fetch: crate::input::FetchId,
-        result: Result<(), String>,
+        fetch: FetchId,
+        result: Result<(), FetchFault>,
         cx: &mut Cx<'_>,
     ) {
         self.turn(job, cx, |head, state, cx| match state {
@@ -511,6 +511,9 @@ impl Requester {
             State::Leased(leased) => steps::on_lease_due(head, leased, cx),
             State::Delivering(delivering) if delivering.overdue_at() <= now => {
                 delivery::give_up(head, delivering, "its outputs stopped coming", cx)
+            }
+            State::Delivering(delivering) if delivering.again_at().is_some_and(|at| at <= now) => {
+                delivery::fetch_again(head, delivering, cx)
             }
             State::Verifying(verifying) => verify::on_due(head, verifying, cx),
             State::Countersigning(signing) if signing.retry.is_some_and(|at| at <= now) => {

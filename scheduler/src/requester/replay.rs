@@ -15,7 +15,7 @@ use ion_protocol::{
     fault::Fault,
     job::JobSpec,
     receipt::{Countersignature, Output, Receipt},
-    record::{JobEnd, Record},
+    record::{JobEnd, Loss, Record},
     signed::{Document, Signed},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -71,10 +71,12 @@ impl Replay {
                 }
             }
             Record::OrderSigned { order: signed } => self.ordered(signed),
-            Record::AttemptLost { job, attempt, loss, why, at } => match blame::outcome(*loss) {
-                Some(outcome) => self.lost((*job, *attempt), why, "lost", outcome, *at, cx),
-                None => self.refused((*job, *attempt), why, *at),
-            },
+            Record::AttemptLost { job, attempt, loss: Loss::Refused, why, at } => {
+                self.refused((*job, *attempt), why, *at);
+            }
+            Record::AttemptLost { job, attempt, loss, why, at } => {
+                self.lost((*job, *attempt), why, "lost", blame::outcome(*loss), *at, cx);
+            }
             Record::DeliveryFalse { receipt, difference, at } => {
                 self.falsified(receipt, difference, *at, cx);
             }
@@ -129,7 +131,7 @@ impl Replay {
     ) {
         let Ok(receipt) = codec::decode::<Receipt>(signed.body_bytes(), Receipt::BYTES_MAX) else { return };
         let why = seek::false_result(difference);
-        self.lost((receipt.job, receipt.attempt), &why, "false", Outcome::False, at, cx);
+        self.lost((receipt.job, receipt.attempt), &why, "false", Some(Outcome::False), at, cx);
         if let Some(past) = self.jobs.get_mut(&receipt.job) {
             past.falsifiers.push(receipt.provider);
         }
@@ -149,7 +151,7 @@ impl Replay {
         (job, attempt): (JobId, Attempt),
         why: &str,
         state: &'static str,
-        outcome: Outcome,
+        outcome: Option<Outcome>,
         at: UnixMillis,
         cx: &mut Cx<'_>,
     ) {
@@ -159,7 +161,9 @@ impl Replay {
         past.last_fault = Some(Fault::WorkerCrashed { how: why.to_owned() });
         if let Some(shown) = past.attempts.iter_mut().find(|shown| shown.attempt == attempt) {
             (shown.state, shown.why, shown.ended) = (state.to_owned(), why.to_owned(), Some(at));
-            cx.market.reputation.note(shown.provider, outcome, at);
+            if let Some(outcome) = outcome {
+                cx.market.reputation.note(shown.provider, outcome, at);
+            }
         }
     }
 

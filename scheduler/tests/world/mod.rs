@@ -23,8 +23,8 @@ use ion_protocol::{
 use ion_scheduler::{
     Config, Effect, Engine, Input,
     input::{
-        Answer, CallError, CallId, CheckId, FetchId, InboundId, OwnerInput, PeerInput, RecordId, WorkId,
-        WorkReport,
+        Answer, CallError, CallId, CheckId, FetchFault, FetchId, InboundId, OwnerInput, PeerInput, RecordId,
+        WorkId, WorkReport,
     },
 };
 use jobs::{devices, spec};
@@ -525,9 +525,10 @@ impl World {
             .filter(|hash| !self.nodes[node].blobs.contains(hash))
             .collect();
         let there = missing.iter().all(|hash| self.nodes[from].blobs.contains(hash));
-        let fails =
-            !missing.is_empty() && (!there || !self.joined(node, from) || self.chance(self.faults.loss));
-        let result = if fails { Err("the source is gone".to_owned()) } else { Ok(()) };
+        let gone = !there || !self.joined(node, from);
+        let fails = !missing.is_empty() && (gone || self.chance(self.faults.loss));
+        let whose = if gone { FetchFault::Source } else { FetchFault::Here };
+        let result = if fails { Err(whose("it does not come".to_owned())) } else { Ok(()) };
         if !fails {
             self.nodes[node].blobs.extend(missing);
         }

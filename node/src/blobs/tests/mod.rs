@@ -16,7 +16,10 @@ use ion_protocol::{
     blob::{BlobRequest, BlobResponse, OutlineBuilder},
     limits::{BLOB_GROUP_BYTES, BLOB_SLICE_BYTES},
 };
-use ion_scheduler::{Input, input::FetchId};
+use ion_scheduler::{
+    Input,
+    input::{FetchFault, FetchId},
+};
 use std::{
     sync::{
         Arc, Mutex,
@@ -207,7 +210,7 @@ impl Fetcher {
         Self { dir, store, blobs, inputs }
     }
 
-    /// Fetches and waits for the answer.
+    /// Fetches and waits for the answer; what is this side's own fault begins with `here: `.
     async fn fetch(&mut self, blobs: &[(BlobHash, usize)]) -> Result<(), String> {
         if self.ask(1, blobs) == Begun::AllHere {
             return Ok(());
@@ -229,10 +232,17 @@ impl Fetcher {
     async fn answer(&mut self) -> (FetchId, Result<(), String>) {
         loop {
             match tokio::time::timeout(Duration::from_secs(60), self.inputs.recv()).await {
-                Ok(Some(Input::Fetched { fetch, result })) => return (fetch, result),
+                Ok(Some(Input::Fetched { fetch, result })) => return (fetch, result.map_err(whose)),
                 Ok(Some(Input::FetchProgress { done, total, .. })) => assert!(done <= total),
                 other => panic!("{other:?} instead of an answer"),
             }
         }
+    }
+}
+
+fn whose(fault: FetchFault) -> String {
+    match fault {
+        FetchFault::Source(why) => why,
+        FetchFault::Here(why) => format!("here: {why}"),
     }
 }
