@@ -162,13 +162,13 @@ fn striding_programs_agree() {
 #[test]
 fn lanes_that_part_in_loops_agree() {
     let mut well = 0;
-    for seed in 20_000..20_000 + 5 * PROGRAMS {
+    for seed in 20_000..20_000 + 4 * PROGRAMS {
         let bench = parting_case(seed);
         let ended = same(&bench);
         let ended = ended.unwrap_or_else(|differs| panic!("seed {seed}: {differs}\n{}", bench.text));
         well += u64::from(ended.is_ok());
     }
-    assert!((2 * PROGRAMS..4 * PROGRAMS).contains(&well), "{well} end well");
+    assert!((2 * PROGRAMS..7 * PROGRAMS / 2).contains(&well), "{well} end well");
 }
 
 /// Warps that stride through memory keep abreast: the first has not drawn all its numbers before the second draws one.
