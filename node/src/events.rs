@@ -181,6 +181,7 @@ pub fn job_of(event: &Event) -> Option<JobId> {
         | Event::Progress { job, .. }
         | Event::AttemptLost { job, .. }
         | Event::Delivering { job, .. }
+        | Event::NoRoom { job, .. }
         | Event::Checking { job, .. }
         | Event::Checked { job, .. }
         | Event::DeliveryFalse { job, .. }

@@ -43,6 +43,8 @@ pub enum Event {
     },
     /// Requester: outputs are announced and being fetched.
     Delivering { job: JobId, attempt: Attempt, provider: NodeId },
+    /// Requester: this node can't take them in; they wait at their provider.
+    NoRoom { job: JobId, attempt: Attempt, provider: NodeId, why: String },
     /// Requester: outputs are here, and this many of so many blocks are being run again.
     Checking { job: JobId, attempt: Attempt, provider: NodeId, blocks: u32, of: u64 },
     /// Requester: they showed nothing wrong.

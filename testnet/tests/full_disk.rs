@@ -53,11 +53,13 @@ fn receipted(network: &Network, node: usize) -> BTreeSet<JobId> {
     receipts::list(&network.cluster, node).unwrap().iter().map(|receipt| receipt.body.job).collect()
 }
 
-/// Waits until `node` tells that its journal found no room.
+/// Waits until `node` tells that its journal, or the results of a job, found no room.
 fn tells_of_its_disk(network: &Network, node: usize, from: Mark) {
     let (cluster, deadline) = (&network.cluster, Deadline::seconds(JOB_SECONDS));
     let waited = cluster.log.wait(from, deadline, "a word of the full disk", |line| match &line.said {
-        Said::Event(Event::RecordFailed { why }) if line.node == node => Ok(Some(why.clone())),
+        Said::Event(Event::RecordFailed { why } | Event::NoRoom { why, .. }) if line.node == node => {
+            Ok(Some(why.clone()))
+        }
         Said::Ended if line.node == node => bail!("it ended: {}", cluster[node].tail()),
         Said::Event(_) | Said::Listening { .. } | Said::Other(_) | Said::Ended => Ok(None),
     });
@@ -118,7 +120,7 @@ fn a_light_node_ends_no_job_whose_results_it_cannot_keep() {
     network.cluster[light].limit_files(FULL).unwrap();
     tells_of_its_disk(&network, light, mark);
     never_said(&network, light, mark, |event| {
-        matches!(event, Event::JobEnded { .. } | Event::ReceiptSettled { .. })
+        matches!(event, Event::JobEnded { .. } | Event::AttemptLost { .. } | Event::ReceiptSettled { .. })
     });
     network.cluster[light].limit_files(None).unwrap();
     let id = finish(&network, job);

@@ -32,6 +32,9 @@ pub fn event(event: &Event) -> String {
             format!("try {attempt} is lost: {}{silence} ({why}); re-running elsewhere", provider.short())
         }
         Event::Delivering { provider, .. } => format!("{} delivers", provider.short()),
+        Event::NoRoom { provider, why, .. } => {
+            format!("the results wait at {}: {why}", provider.short())
+        }
         Event::Checking { blocks, .. } => format!("running {blocks} blocks again here"),
         Event::Checked { check, .. } => check.to_string(),
         Event::DeliveryFalse { attempt, provider, difference, .. } => format!(

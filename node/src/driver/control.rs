@@ -150,6 +150,7 @@ impl Driver {
             | Event::Progress { .. }
             | Event::AttemptLost { .. }
             | Event::Delivering { .. }
+            | Event::NoRoom { .. }
             | Event::JobEnded { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseRefused { .. }

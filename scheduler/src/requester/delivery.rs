@@ -135,6 +135,10 @@ pub(super) fn fetched(
         Err(FetchFault::Here(why)) => {
             // Its provider keeps them meanwhile, and hears that they are on their way.
             noted(delivering.inbound.take(), cx);
+            if delivering.stuck.is_none() {
+                let (attempt, provider) = (delivering.live.attempt(), delivering.live.provider());
+                cx.out.event(Event::NoRoom { job: head.id, attempt, provider, why: why.clone() });
+            }
             delivering.stuck = Some((why, cx.now.mono.saturating_add(seek::RECORD_PAUSE)));
             State::Delivering(delivering)
         }
@@ -159,11 +163,9 @@ pub(super) fn noted(inbound: Option<InboundId>, cx: &mut Cx<'_>) {
 pub(super) fn give_up(head: &mut Head, delivering: Delivering, why: &str, cx: &mut Cx<'_>) -> State {
     cx.out.stop_fetch(delivering.fetch);
     noted(delivering.inbound, cx);
-    if let Some((why, _)) = delivering.stuck {
-        return seek::no_room(head, delivering.live, why, cx);
-    }
     let silent = cx.now.mono.saturating_sub(delivering.moved_at);
-    seek::lose(head, delivering.live, Lost::silent(silent, why), cx)
+    let lost = delivering.stuck.map_or_else(|| Lost::silent(silent, why), |(why, _)| Lost::here(why));
+    seek::lose(head, delivering.live, lost, cx)
 }
 
 /// A delivery as it is accepted.

@@ -300,8 +300,11 @@ impl Delivering {
         self.stuck.as_ref().map(|(_, at)| *at)
     }
 
-    /// When the fetch has had its time.
-    pub(crate) fn overdue_at(&self) -> Millis {
+    /// When the fetch has had its time; where this node has no room, its provider's patience is what counts.
+    pub(crate) fn overdue_at(&self, config: &Config) -> Millis {
+        if self.stuck.is_some() {
+            return self.since.saturating_add(config.deliver_max);
+        }
         let bytes = self.outputs.iter().fold(0u64, |sum, output| sum.saturating_add(output.bytes.0));
         let whole =
             self.since.saturating_add(Millis(FETCH_MARGIN_MS.saturating_add(bytes / FETCH_BYTES_PER_MS)));
@@ -324,7 +327,7 @@ impl State {
                 Some(silent_at.min(leased.ask_at).min(leased.overdue_at(&head.spec, config)))
             }
             State::Delivering(delivering) => {
-                let overdue_at = delivering.overdue_at();
+                let overdue_at = delivering.overdue_at(config);
                 Some(delivering.again_at().map_or(overdue_at, |again| again.min(overdue_at)))
             }
             State::Verifying(verifying) => Some(match verifying.inbound {

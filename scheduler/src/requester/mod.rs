@@ -509,7 +509,7 @@ impl Requester {
             }
             State::Ordered(ordered) => steps::on_order_due(head, ordered, cx),
             State::Leased(leased) => steps::on_lease_due(head, leased, cx),
-            State::Delivering(delivering) if delivering.overdue_at() <= now => {
+            State::Delivering(delivering) if delivering.overdue_at(&cx.out.config) <= now => {
                 delivery::give_up(head, delivering, "its outputs stopped coming", cx)
             }
             State::Delivering(delivering) if delivering.again_at().is_some_and(|at| at <= now) => {

@@ -310,20 +310,6 @@ pub(super) fn lose(head: &mut Head, live: Live, lost: Lost, cx: &mut Cx<'_>) -> 
     elsewhere(head, cx)
 }
 
-/// It delivered, and this node can't take the results in: nobody is to blame, and elsewhere they would not fit either.
-pub(super) fn no_room(head: &mut Head, live: Live, why: String, cx: &mut Cx<'_>) -> State {
-    let (provider, attempt) = (live.provider(), live.attempt());
-    live.over(cx.market);
-    let fault = Fault::Results { message: why }.bounded();
-    let why = bounded(fault.to_string());
-    head.close(attempt, "lost", &why, cx.now.wall);
-    let silent = Millis::ZERO;
-    cx.out.event(Event::AttemptLost { job: head.id, attempt, provider, silent, why: why.clone() });
-    note_loss(head, attempt, Loss::Here, why, cx);
-    call_off(head.id, attempt, provider, cx);
-    end(head, JobEnd::Failed { fault }, cx)
-}
-
 /// It signed for bytes that the program does not give: written down with its signature, and elsewhere with the job, which
 /// never goes there again.
 pub(super) fn falsified(
@@ -382,6 +368,13 @@ impl Lost {
 
     pub(super) fn wrong(why: impl Into<String>) -> Self {
         Self { why: why.into(), silent: Millis::ZERO, loss: Loss::Wrong, fault: None }
+    }
+
+    /// It waited as long as it does, and this node never had room.
+    pub(super) fn here(message: String) -> Self {
+        let fault = Fault::Results { message };
+        let why = fault.to_string();
+        Self { why, silent: Millis::ZERO, loss: Loss::Here, fault: Some(fault) }
     }
 }
 
