@@ -53,8 +53,15 @@ struct ErrorJson<'a> {
     error: &'a str,
     hint: &'a str,
     exit: u8,
-    #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
-    mistakes: &'a [Mistake],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mistakes: Vec<MistakeJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct MistakeJson<'a> {
+    #[serde(flatten)]
+    mistake: &'a Mistake,
+    hint: String,
 }
 
 impl CliError {
@@ -87,8 +94,9 @@ impl CliError {
     /// Tells it: in words, or as JSON, on stderr.
     pub fn print(&self, json: bool) {
         if json {
-            let (error, hint, mistakes) = (self.message.as_str(), self.hint.as_str(), &self.mistakes[..]);
-            let line = ErrorJson { error, hint, exit: self.exit as u8, mistakes };
+            let (error, hint, exit) = (self.message.as_str(), self.hint.as_str(), self.exit as u8);
+            let mistakes = self.mistakes.iter().map(|mistake| MistakeJson { mistake, hint: mistake.hint() });
+            let line = ErrorJson { error, hint, exit, mistakes: mistakes.collect() };
             return output::note(&serde_json::to_string(&line).unwrap_or_else(|_| self.message.clone()));
         }
         output::note(&self.text());

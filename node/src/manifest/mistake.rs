@@ -1,15 +1,18 @@
 //! What is wrong with a manifest or a file it names, and where.
 
-use std::{fmt, io, path::PathBuf};
+use serde::{Serialize, Serializer};
+use std::{fmt, io, num::NonZeroU32, path::PathBuf};
 
-/// One mistake.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+/// One mistake. In JSON its line and column are `null` where none is to blame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     /// The file, as its owner wrote or gave its name.
     pub file: String,
     /// From 1; 0 where no line is to blame.
+    #[serde(serialize_with = "if_known")]
     pub line: u32,
     /// From 1, in bytes; 0 where no line is to blame.
+    #[serde(serialize_with = "if_known")]
     pub column: u32,
     /// The key it is the value of, by its way from the top (`limits.run`, `step[2].args[1]`); empty where no value is to blame.
     pub key: String,
@@ -17,6 +20,25 @@ pub struct Mistake {
     pub found: String,
     /// What may stand there; empty where `found` says it.
     pub expected: String,
+}
+
+fn if_known<S: Serializer>(number: &u32, out: S) -> Result<S::Ok, S::Error> {
+    NonZeroU32::new(*number).serialize(out)
+}
+
+impl Mistake {
+    /// The way out.
+    pub fn hint(&self) -> String {
+        if !self.expected.is_empty() {
+            return format!("write {}", self.expected);
+        }
+        match self.file.ends_with(".ptx") {
+            true => {
+                "leave that out of the kernel; `ion ptx check` tells the same of the file alone".to_owned()
+            }
+            false => "correct that line; `node/jobs` in the repository has examples".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Mistake {
@@ -102,6 +124,25 @@ fn edits(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_line_is_null_and_every_mistake_has_a_way_out() {
+        let at = |file: &str, line, expected: &str| Mistake {
+            file: file.to_owned(),
+            line,
+            column: line,
+            key: String::new(),
+            found: "something".to_owned(),
+            expected: expected.to_owned(),
+        };
+        let json = |mistake: &Mistake| serde_json::to_value(mistake).unwrap();
+        let (whole, placed) = (at("job.toml", 0, ""), at("job.toml", 7, "a name"));
+        assert_eq!((&json(&whole)["line"], &json(&whole)["column"]), (&().into(), &().into()));
+        assert_eq!((&json(&placed)["line"], &json(&placed)["column"]), (&7.into(), &7.into()));
+        assert_eq!(placed.hint(), "write a name");
+        assert!(whole.hint().contains("`node/jobs`"));
+        assert!(at("k.ptx", 3, "").hint().contains("`ion ptx check`"));
+    }
 
     #[test]
     fn typing_slips_are_understood() {

@@ -2,6 +2,7 @@
 
 use super::{Said, example, ion, ion_in, signed_receipt};
 use ion_node::show::ReceiptFile;
+use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -100,7 +101,12 @@ fn a_wrong_manifest_costs_2_and_names_its_lines() {
         said.failed(2, "found no module");
         let error = ion(dir.path(), &[verb, path, "--json"]).json_error();
         assert_eq!(error["mistakes"][0]["line"], 1);
-        assert!(error["mistakes"].as_array().unwrap().len() >= 3, "{error}");
+        let mistakes = error["mistakes"].as_array().unwrap();
+        assert!(mistakes.len() >= 3, "{error}");
+        let hint = |mistake: &Value| mistake["hint"].as_str().is_some_and(|hint| !hint.is_empty());
+        assert!(mistakes.iter().all(hint), "{error}");
+        let unknown = mistakes.iter().find(|m| m["found"].as_str().unwrap().contains("`limit`")).unwrap();
+        assert_eq!((&unknown["line"], &unknown["hint"]), (&2.into(), &"write `limits`".into()));
     }
     ion(dir.path(), &["run", "absent.toml"]).failed(2, "could not read absent.toml");
 }
