@@ -172,15 +172,19 @@ pub fn is_varying(kernel: &Kernel, classes: &Classes, pc: u32) -> bool {
 }
 
 /// Where lanes may wait for others of their warp. Those at the lower instruction run first, so at the later end of a branch
-/// on which they differ.
+/// on which they differ, and where those go that leap over others.
 pub fn waits(kernel: &Kernel, classes: &[Classes; 2]) -> Vec<u32> {
     let parts = |pc: u32| classes.iter().any(|classes| is_varying(kernel, classes, pc));
-    let branches = (0..).zip(&kernel.codes).filter(|(pc, _)| parts(*pc));
-    let ends = branches.filter_map(|(pc, i)| match i.kind {
-        Kind::Branch(target) => Some(target.max(pc + 1)),
-        _ => None,
-    });
-    ends.collect::<BTreeSet<u32>>().into_iter().collect()
+    let mut waits = BTreeSet::new();
+    for (pc, i) in (0..).zip(&kernel.codes) {
+        let Kind::Branch(target) = i.kind else { continue };
+        if parts(pc) {
+            waits.insert(target.max(pc + 1));
+        } else if target > pc && waits.range(pc + 1..target).next().is_some() {
+            waits.insert(target);
+        }
+    }
+    waits.into_iter().collect()
 }
 
 /// Whether an instruction is an exit: no region begins with one, for it would end where it begins.
