@@ -253,19 +253,21 @@ impl Warp {
     fn is_uniform(&self, region: &Region) -> bool {
         let first = self.mask.trailing_zeros() as usize;
         let preds = region.uniform_preds.iter().map(|p| self.frame.preds[*p as usize] & self.mask);
-        let mut slots = region.uniform_slots.iter();
         preds.into_iter().all(|held| held == 0 || held == self.mask)
             && region
                 .even_slots
                 .iter()
                 .all(|(slot, wide, stride)| self.is_even(*slot, *wide, *stride, region.pass))
-            && slots.all(|(slot, wide)| {
+            && region.uniform_slots.iter().all(|(slot, wide)| {
+                // All lanes are looked at, some at once, rather than one after the other until one differs.
                 if *wide {
                     let all = self.frame.wides(*slot);
-                    all.iter().enumerate().all(|(n, v)| self.mask & BIT[n] == 0 || *v == all[first])
+                    let differs = |n: usize| self.mask & BIT[n] != 0 && all[n] != all[first];
+                    !(0..LANES).fold(false, |any, n| any | differs(n))
                 } else {
                     let all = self.frame.words(*slot);
-                    all.iter().enumerate().all(|(n, v)| self.mask & BIT[n] == 0 || *v == all[first])
+                    let differs = |n: usize| self.mask & BIT[n] != 0 && all[n] != all[first];
+                    !(0..LANES).fold(false, |any, n| any | differs(n))
                 }
             })
     }

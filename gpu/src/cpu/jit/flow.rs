@@ -166,6 +166,12 @@ impl Flow {
         next.len() == 2 && staying == 1
     }
 
+    /// Whether a block ends with a branch over a single short block.
+    pub fn skips(&self, b: usize) -> bool {
+        let Some(way) = self.at(self.blocks[b].end).map(|way| &self.blocks[way]) else { return false };
+        self.blocks[b].next.len() == 2 && self.blocks[b].next.contains(&way.end) && way.end - way.start <= 32
+    }
+
     /// Whether the innermost loop around a block goes on with an instruction.
     pub fn stays_in_loop(&self, b: usize, pc: u32) -> bool {
         self.around(b).is_some_and(|(head, end)| (head..end).contains(&pc))

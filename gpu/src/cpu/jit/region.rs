@@ -118,11 +118,12 @@ impl Plan {
             plan.last = plan.last.max(block.end - 1);
             let acts = block.stores < block.end && !wide;
             let apart = diverges(kernel, classes, block.end - 1);
-            if acts || apart && !(wide && flow.leaves_loop(b)) {
+            let leaves = apart && flow.leaves_loop(b);
+            if acts || apart && !(wide && (leaves || flow.skips(b))) {
                 continue;
             }
-            plan.parts |= apart;
-            let stays = |pc: &u32| !apart || flow.stays_in_loop(b, *pc);
+            plan.parts |= leaves;
+            let stays = |pc: &u32| !leaves || flow.stays_in_loop(b, *pc);
             let next = block.next.iter().copied().filter(stays).filter_map(|pc| flow.at(pc));
             open.extend(next.filter(|n| seen.insert(*n)));
         }
