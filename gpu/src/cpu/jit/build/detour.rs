@@ -13,7 +13,7 @@ use super::{
     },
     Builder,
 };
-use crate::cpu::code::{Code, Kind};
+use crate::cpu::code::{Code, Kind, NONE};
 use cranelift_codegen::ir::InstBuilder;
 
 /// Instructions of a way that some lanes skip: it is translated twice, and most are short.
@@ -53,8 +53,9 @@ impl Builder<'_, '_> {
         }
         let codes = &self.e.kernel.codes[block.start as usize..block.end as usize];
         let ways = |i: &Code| matches!(i.kind, Kind::Branch(_) | Kind::Exit);
-        let acts = codes.iter().position(|i| matches!(i.kind, Kind::Store { .. })).unwrap_or(codes.len());
-        if codes.iter().any(ways) || codes.iter().skip(acts + 1).any(|i| self.bails(i)) {
+        // Stores are the last of a block.
+        let stores = &self.e.kernel.codes[block.stores as usize..block.end as usize];
+        if codes.iter().any(ways) || stores.len() > 1 && stores.iter().any(|i| i.guard != NONE) {
             return None;
         }
         let live = flow.live_at(way, block.end);
@@ -80,9 +81,15 @@ impl Builder<'_, '_> {
         let before: Vec<Val> = changed.iter().map(|reg| self.e.get(*reg)).collect();
         let whole = self.e.pass.clone();
         self.e.only(taking);
-        for n in block.start..block.end {
-            self.e.instruction(&kernel.codes[n as usize])?;
+        let [start, stores, end] = [block.start, block.stores, block.end].map(|n| n as usize);
+        let stores = match &kernel.codes[stores..end] {
+            several @ [_, _, ..] => several,
+            _ => &[],
+        };
+        for i in &kernel.codes[start..end - stores.len()] {
+            self.e.instruction(i)?;
         }
+        self.e.store_all(stores);
         let some = std::mem::replace(&mut self.e.pass, whole);
         let taking = some.map(|pass: Pass| pass.active)?;
         for (reg, before) in changed.iter().zip(&before) {
@@ -90,10 +97,7 @@ impl Builder<'_, '_> {
             let joined = self.e.choose(&taking, &after, before, !self.is_pred(*reg) && self.wide(*reg));
             self.e.put(*reg, &joined);
         }
-        let stored = kernel.codes[block.start as usize..block.end as usize]
-            .iter()
-            .any(|i| matches!(i.kind, Kind::Store { .. }));
-        if stored && self.goes_on(way) {
+        if block.stores < block.end && self.goes_on(way) {
             self.settle(way, block.end, len);
         }
         Some(())

@@ -154,15 +154,36 @@ impl Emitter<'_, '_> {
 
     /// Executes one store of a pass over a whole warp at once, from the registers as they are.
     pub fn store_now(&mut self, i: &Code, area: Area, bits: u8) {
+        let places = self.places_of_store(i, area, bits);
+        self.store_at(i, &places, bits);
+    }
+
+    /// The same for stores that follow each other: all are checked before the first is done, so that they bail, if they do,
+    /// with nothing stored.
+    pub fn store_all(&mut self, stores: &[Code]) {
+        let mut places = Vec::new();
+        for i in stores {
+            if let Kind::Store { area, bits } = i.kind {
+                places.push((i, self.places_of_store(i, area, bits), bits));
+            }
+        }
+        for (i, places, bits) in places {
+            self.store_at(i, &places, bits);
+        }
+    }
+
+    fn places_of_store(&mut self, i: &Code, area: Area, bits: u8) -> Places {
+        self.places(i, area, i64::from(bits / 8) * i64::from(i.e), true)
+    }
+
+    fn store_at(&mut self, i: &Code, places: &Places, bits: u8) {
         let step = i32::from(bits / 8);
-        let size = i64::from(step) * i64::from(i.e);
         let stored = self.kernel.parts[i.d as usize..(i.d + i.e) as usize].to_vec();
-        let places = self.places(i, area, size, true);
         for (n, part) in stored.iter().enumerate() {
             let wide = part.bits == 64;
             let values = self.read(part.slot, wide);
             let values = self.ops.many(&values, wide);
-            self.store_part(&places, part, &values, bits, n as i32 * step);
+            self.store_part(places, part, &values, bits, n as i32 * step);
         }
     }
 
