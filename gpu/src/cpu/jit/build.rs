@@ -404,7 +404,7 @@ impl Builder<'_, '_> {
         self.e.ends.clear();
         let last = &kernel.codes[block.end as usize - 1];
         let diverges = diverges(kernel, self.e.classes, block.end - 1)
-            && !(self.plan.wide && (flow.leaves_loop(b) || flow.skips(b)));
+            && !(self.plan.wide && (flow.leaves_loop(b) || flow.detour(b).is_some()));
         let stores = if self.plan.wide { block.end } else { block.stores };
         let len = stores - block.start - u32::from(diverges);
         let count = self.e.ops.b.use_var(self.shared.count);

@@ -21,6 +21,8 @@ const LIVENESS_BITS_MAX: usize = 1 << 28;
 /// Times that a kernel is read through until nothing new is found: compilers' code settles after as many as its loops lie
 /// in each other, while code written against its own order takes one for each instruction.
 const ROUNDS_MAX: usize = 64;
+/// Instructions of a way that some lanes skip: it is translated twice, and most are short.
+const DETOUR_CODES_MAX: u32 = 32;
 /// A register that is used with 32 and with 64 bits.
 const MIXED: u8 = 3;
 
@@ -166,10 +168,25 @@ impl Flow {
         next.len() == 2 && staying == 1
     }
 
-    /// Whether a block ends with a branch over a single short block.
-    pub fn skips(&self, b: usize) -> bool {
-        let Some(way) = self.at(self.blocks[b].end).map(|way| &self.blocks[way]) else { return false };
-        self.blocks[b].next.len() == 2 && self.blocks[b].next.contains(&way.end) && way.end - way.start <= 32
+    /// The one short block that the branch at the end of a block skips, or the two between which it chooses, after which all
+    /// lanes are at the same place.
+    pub fn detour(&self, b: usize) -> Option<Vec<usize>> {
+        let &[target, on] = &self.blocks[b].next[..] else { return None };
+        let short = |pc: u32| {
+            let way = self.at(pc)?;
+            let block = &self.blocks[way];
+            (!block.stop && block.end - block.start <= DETOUR_CODES_MAX).then_some((way, block))
+        };
+        let (way, first) = short(on)?;
+        let &[after] = &first.next[..] else { return None };
+        if first.end != target {
+            return None;
+        }
+        if after == target {
+            return Some(vec![way]);
+        }
+        let (other, second) = short(target)?;
+        (second.next[..] == [second.end] && after == second.end).then(|| vec![way, other])
     }
 
     /// Whether the innermost loop around a block goes on with an instruction.

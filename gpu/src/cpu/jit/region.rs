@@ -119,7 +119,7 @@ impl Plan {
             let acts = block.stores < block.end && !wide;
             let apart = diverges(kernel, classes, block.end - 1);
             let leaves = apart && flow.leaves_loop(b);
-            if acts || apart && !(wide && (leaves || flow.skips(b))) {
+            if acts || apart && !(wide && (leaves || flow.detour(b).is_some())) {
                 continue;
             }
             plan.parts |= leaves;

@@ -1,84 +1,109 @@
-//! Short ways that some lanes of a warp take and the others skip.
+//! Short ways that some lanes of a warp take and the others skip, or leave for another.
 //!
-//! Owns: a branch over one block, on which lanes differ, in a wide region. The block is translated once more, for those
-//! that do not skip it, and where it ends all are together again, as the interpreter has it.
+//! Owns: a branch over one block, or between two that lead to the same, on which lanes differ, in a wide region. Each block is
+//! translated once more, for those that take it, and where it ends all are together again, as the interpreter has it.
 //! Never: leaves a register that is one for all lanes different in some, or settles while lanes are apart; at a branch where
 //! that would be so, or that skips more, the region ends.
-//! Limits: [`DETOUR_CODES_MAX`]. Tests: `gpu/tests/cpu_engines.rs`.
+//! Limits: `flow::DETOUR_CODES_MAX`. Tests: `gpu/tests/cpu_engines.rs`.
 
 use super::{
     super::{
+        context::Field,
         effects::Reg,
         emit::{Pass, Val},
     },
     Builder,
 };
 use crate::cpu::code::{Code, Kind, NONE};
-use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
+use std::collections::BTreeSet;
 
-/// Instructions of a way that some lanes skip: it is translated twice, and most are short.
-const DETOUR_CODES_MAX: u32 = 32;
+/// One block that only some lanes go through.
+struct Way {
+    block: usize,
+    /// Whether it is for those that take the branch.
+    taken: bool,
+    /// Registers that it changes for what comes after.
+    changed: Vec<Reg>,
+}
 
 impl Builder<'_, '_> {
     /// Where lanes differ on a branch: takes the detour, if it is one. Else the region ends at the branch; but in passes of
     /// a few lanes, of which others may agree, it bails.
     pub(super) fn part(&mut self, b: usize, branch: &Code, target: u32) -> Option<()> {
-        if let Some((way, changed)) = self.detour(b, target) {
-            self.take(way, branch, &changed)?;
-            let join = self.edge(way, target, false)?;
-            self.e.ops.b.ins().jump(join, &[]);
-        } else if self.plan.wide {
-            self.leave_at_end(b);
-        } else {
+        if !self.plan.wide {
             self.e.ops.b.ins().jump(self.e.bail, &[]);
+            return Some(());
         }
+        let Some(ways) = self.detour(b) else {
+            self.leave_at_end(b);
+            return Some(());
+        };
+        if ways.len() == 2 {
+            // Others that wait for the second way go it together with those that take it.
+            let (apart, on) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
+            let join = self.e.field(Field::Join);
+            let wait = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, join, i64::from(target));
+            self.e.ops.b.ins().brif(wait, apart, &[], on, &[]);
+            self.e.ops.b.switch_to_block(apart);
+            self.leave_at_end(b);
+            self.e.ops.b.switch_to_block(on);
+        }
+        let active = self.e.pass().bits;
+        let taking = self.e.guard_bits(branch);
+        let staying = self.e.ops.b.ins().band_not(active, taking);
+        for way in &ways {
+            self.take(way, if way.taken { taking } else { staying })?;
+        }
+        let last = ways.last()?.block;
+        let end = self.e.flow.blocks[last].end;
+        if self.e.flow.blocks[last].stores < end && self.goes_on(last) {
+            self.settle(last, end, end - self.e.flow.blocks[last].start);
+        }
+        let join = self.edge(last, end, false)?;
+        self.e.ops.b.ins().jump(join, &[]);
         Some(())
     }
 
-    /// The one block that a branch skips, and the registers it changes for what comes after, if that can be done for some
-    /// lanes only.
-    fn detour(&self, b: usize, target: u32) -> Option<(usize, Vec<Reg>)> {
+    /// The blocks between a branch and where all lanes come together again, if they can be gone through by some lanes only.
+    fn detour(&self, b: usize) -> Option<Vec<Way>> {
         let flow = self.e.flow;
-        let way = flow.at(flow.blocks[b].end)?;
-        let block = &flow.blocks[way];
-        if !self.plan.wide
-            || !self.plan.has(way)
-            || block.joint
-            // Others may wait before the way, to go it together.
-            || !self.waits(flow.blocks[b].end - 1, block.start).is_empty()
-            || block.end != target
-            || block.end - block.start > DETOUR_CODES_MAX
-        {
+        let ways = flow.detour(b)?;
+        // Others may wait before the first way, to go it together.
+        if !self.waits(flow.blocks[b].end - 1, flow.blocks[ways[0]].start).is_empty() {
             return None;
         }
-        let codes = &self.e.kernel.codes[block.start as usize..block.end as usize];
-        let ways = |i: &Code| matches!(i.kind, Kind::Branch(_) | Kind::Exit);
-        // Stores are the last of a block.
-        let stores = &self.e.kernel.codes[block.stores as usize..block.end as usize];
-        if codes.iter().any(ways) || stores.len() > 1 && stores.iter().any(|i| i.guard != NONE) {
-            return None;
-        }
-        let live = flow.live_at(way, block.end);
-        let written = (block.start..block.end).flat_map(|n| &flow.effects[n as usize].writes);
-        let mut changed: Vec<Reg> = written.map(|(reg, _)| *reg).filter(|reg| live.has(*reg)).collect();
-        changed.sort_unstable();
-        changed.dedup();
-        let vectors = |reg: &Reg| self.varying(*reg) && self.e.classes.stride(*reg).is_none();
-        changed.iter().all(vectors).then_some((way, changed))
+        let last = *ways.last()?;
+        let live: Vec<_> = ways.iter().map(|way| flow.live_at(*way, flow.blocks[*way].start)).collect();
+        let after = flow.live_at(last, flow.blocks[last].end);
+        let way = |(n, block): (usize, &usize)| {
+            let (at, range) = (&flow.blocks[*block], flow.blocks[*block].start..flow.blocks[*block].end);
+            let codes = &self.e.kernel.codes[range.start as usize..range.end as usize];
+            // Stores are the last of a block. What another way does after them may still have to be undone.
+            let stores = &self.e.kernel.codes[at.stores as usize..at.end as usize];
+            let exits = codes.iter().any(|i| matches!(i.kind, Kind::Exit));
+            let guarded = stores.len() > 1 && stores.iter().any(|i| i.guard != NONE);
+            if !self.plan.has(*block) || at.joint || exits || guarded || !stores.is_empty() && *block != last
+            {
+                return None;
+            }
+            let written = range.flat_map(|n| &flow.effects[n as usize].writes).map(|(reg, _)| *reg);
+            let seen = |reg: &Reg| after.has(*reg) || live[n + 1..].iter().any(|live| live.has(*reg));
+            let changed: Vec<Reg> = written.filter(seen).collect::<BTreeSet<Reg>>().into_iter().collect();
+            let vectors = |reg: &Reg| self.varying(*reg) && self.e.classes.stride(*reg).is_none();
+            changed.iter().all(vectors).then(|| Way { block: *block, taken: n == 1, changed })
+        };
+        ways.iter().enumerate().map(way).collect()
     }
 
-    /// Takes the lanes through that do not skip the way; leaves all together at its end.
-    fn take(&mut self, way: usize, branch: &Code, changed: &[Reg]) -> Option<()> {
-        let skipping = self.e.guard_bits(branch);
-        let active = self.e.pass().bits;
-        let taking = self.e.ops.b.ins().band_not(active, skipping);
+    /// Takes some lanes through a way.
+    fn take(&mut self, way: &Way, taking: Value) -> Option<()> {
         let (flow, kernel) = (self.e.flow, self.e.kernel);
-        let block = &flow.blocks[way];
-        let len = block.end - block.start;
+        let block = &flow.blocks[way.block];
         let count = self.e.ops.b.use_var(self.shared.count);
-        let count = self.e.ops.b.ins().iadd_imm_u(count, i64::from(len));
+        let count = self.e.ops.b.ins().iadd_imm_u(count, i64::from(block.end - block.start));
         self.e.ops.b.def_var(self.shared.count, count);
-        let before: Vec<Val> = changed.iter().map(|reg| self.e.get(*reg)).collect();
+        let before: Vec<Val> = way.changed.iter().map(|reg| self.e.get(*reg)).collect();
         let whole = self.e.pass.clone();
         self.e.only(taking);
         let [start, stores, end] = [block.start, block.stores, block.end].map(|n| n as usize);
@@ -87,18 +112,17 @@ impl Builder<'_, '_> {
             _ => &[],
         };
         for i in &kernel.codes[start..end - stores.len()] {
-            self.e.instruction(i)?;
+            if !matches!(i.kind, Kind::Branch(_)) {
+                self.e.instruction(i)?;
+            }
         }
         self.e.store_all(stores);
         let some = std::mem::replace(&mut self.e.pass, whole);
         let taking = some.map(|pass: Pass| pass.active)?;
-        for (reg, before) in changed.iter().zip(&before) {
+        for (reg, before) in way.changed.iter().zip(&before) {
             let after = self.e.get(*reg);
             let joined = self.e.choose(&taking, &after, before, !self.is_pred(*reg) && self.wide(*reg));
             self.e.put(*reg, &joined);
-        }
-        if block.stores < block.end && self.goes_on(way) {
-            self.settle(way, block.end, len);
         }
         Some(())
     }
