@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use super::examples;
 use crate::{
     config::{self, KeepFree, quantity},
     owner::Hours,
@@ -57,14 +58,14 @@ pub enum Verb {
     /// Run a node until it is told to stop
     Node(NodeArgs),
     /// How the running node is
-    #[command(after_help = STATUS_EXAMPLES)]
+    #[command(after_help = examples::STATUS)]
     Status,
     /// The running node's devices: what is offered, what not, and why; pause and resume them
     Devices(DevicesArgs),
     /// What this machine lacks for lending its devices, and what to do about it
     Doctor(DoctorArgs),
     /// The offers of others that the running node knows
-    #[command(after_help = OFFERS_EXAMPLES)]
+    #[command(after_help = examples::OFFERS)]
     Offers,
     /// Run a job somewhere in the network and fetch its results
     Run(RunArgs),
@@ -79,7 +80,7 @@ pub enum Verb {
     /// Why a job is where it is, and not elsewhere
     Why(JobArgs),
     /// What happens on the running node, as it happens
-    #[command(after_help = EVENTS_EXAMPLES)]
+    #[command(after_help = examples::EVENTS)]
     Events,
     /// Receipts of this node, and proofs of anybody's
     Receipts(ReceiptsArgs),
@@ -97,38 +98,9 @@ pub enum Verb {
     Completions(CompletionsArgs),
 }
 
-const STATUS_EXAMPLES: &str = "\
-Examples:
-  ion status
-  ion status --json | jq -r '.addresses[0]'     what others join through";
-
-const OFFERS_EXAMPLES: &str = "\
-Examples:
-  ion offers
-  ion offers --json | jq '.[].price_nano_io_per_second'
-
-GFLOPS as measured, and what that is of the maker's figure. FREE devices, and jobs that wait. DONE of the jobs that this \
-node gave it. CLAIM: whether its rate held when it was challenged.";
-
-const EVENTS_EXAMPLES: &str = "\
-Examples:
-  ion events
-  ion events --json | jq 'select(.event == \"job-ended\")'
-
-Earlier ones are in events.jsonl in the data directory.";
-
-const NODE_EXAMPLES: &str = "\
-Examples:
-  ion node                                     offer this machine's devices
-  ion node --price '0.002 IO' --region eu-west
-  ion node --light --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW..
-  ion node --json | jq .                       every event as a line of JSON
-
-Ctrl-C finishes what runs and stops; a second Ctrl-C stops at once.";
-
 /// `ion node`
 #[derive(Debug, ClapArgs)]
-#[command(after_help = NODE_EXAMPLES)]
+#[command(after_help = examples::NODE)]
 pub struct NodeArgs {
     /// Submit jobs only: offer no devices, serve nobody
     #[arg(long, conflicts_with = "relay")]
@@ -224,7 +196,7 @@ impl From<Backend> for config::Backend {
 /// `ion doctor`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion doctor\n  ion doctor --backend cuda --listen /ip4/0.0.0.0/tcp/4001\n  ion doctor --json | jq '.findings[] | select(.verdict == \"problem\")'\n\nExit code 0 if a node started so would offer a device, 3 if not. Nothing is changed."
+    after_help = examples::DOCTOR
 )]
 pub struct DoctorArgs {
     /// Which devices would be offered
@@ -239,7 +211,7 @@ pub struct DoctorArgs {
 #[derive(Debug, ClapArgs)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  ion devices\n  ion devices pause 0           what runs is finished\n  ion devices pause 0 --now     what runs is stopped, and runs elsewhere\n  ion devices resume 0\n\nA pause holds until it is taken back, over restarts too.\n\nCAP is the compute capability, GOPS are whole words (what challenges measure), GB/S of its memory, IN and OUT GB/s to and from it.\n\nWhat a GPU does is measured once for its driver and clocks, and again after a week; without measured.json in the data directory, at the next start."
+    after_help = examples::DEVICES
 )]
 pub struct DevicesArgs {
     /// What to do with one.
@@ -251,6 +223,7 @@ pub struct DevicesArgs {
 #[derive(Debug, Subcommand)]
 pub enum DevicesVerb {
     /// Lend a device no more
+    #[command(after_help = examples::PAUSE)]
     Pause {
         /// Its number in `ion devices`
         #[arg(value_name = "DEVICE", value_parser = quantity::device)]
@@ -260,6 +233,7 @@ pub enum DevicesVerb {
         now: bool,
     },
     /// Lend a device again
+    #[command(after_help = examples::RESUME)]
     Resume {
         /// Its number in `ion devices`
         #[arg(value_name = "DEVICE", value_parser = quantity::device)]
@@ -271,20 +245,9 @@ pub enum DevicesVerb {
 /// a grid of thousands cost next to nothing.
 const VERIFY_DEFAULT: u16 = 4;
 
-const RUN_EXAMPLES: &str = "\
-Examples:
-  ion run job.toml --out results
-  ion run job.toml --verify 16      check 16 random blocks of the result, not 4
-  ion run job.toml --dry-run        check the manifest, and say who would run it at what price
-  ion run job.toml --detach         leave it to the running node: see `ion jobs`, then `ion fetch`
-  ion run job.toml --json           every event as a line of JSON, then the outcome
-
-Without a running node a light one is started for this job; it joins through --bootstrap or through the peers that \
-an earlier run met. Ctrl-C cancels the job; a second Ctrl-C leaves at once, and the job goes on when a node runs.";
-
 /// `ion run`
 #[derive(Debug, ClapArgs)]
-#[command(after_help = RUN_EXAMPLES)]
+#[command(after_help = examples::RUN)]
 pub struct RunArgs {
     /// The job's manifest
     #[arg(value_name = "JOB.toml", value_hint = ValueHint::FilePath)]
@@ -314,7 +277,7 @@ pub struct RunArgs {
 /// `ion fetch`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion run job.toml --detach\n  ion fetch 3fa9 --out results\n\nEach buffer that is delivered becomes BUFFER.npy (.bin where numpy knows no such type). Results stay with the node until room is needed (--blob-quota)."
+    after_help = examples::FETCH
 )]
 pub struct FetchArgs {
     /// The job's id, or its first digits
@@ -328,7 +291,7 @@ pub struct FetchArgs {
 /// A verb about one job.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion jobs\n  ion why 3fa9\n  ion cancel 3fa9\n\nA job is named by its id, or by enough of its first digits."
+    after_help = examples::JOB
 )]
 pub struct JobArgs {
     /// The job's id, or its first digits
@@ -339,7 +302,7 @@ pub struct JobArgs {
 /// `ion jobs`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion jobs\n  ion jobs 3fa9\n  ion jobs --json | jq '.[] | select(.state == \"failed\")'"
+    after_help = examples::JOBS
 )]
 pub struct JobsArgs {
     /// One job's id, or its first digits, to see all of it
@@ -347,16 +310,9 @@ pub struct JobsArgs {
     pub job: Option<String>,
 }
 
-const RECEIPTS_EXAMPLES: &str = "\
-Examples:
-  ion receipts list --side provider
-  ion receipts show 5c1d
-  ion receipts export 5c1d --out receipt.json
-  ion receipts verify receipt.json          needs no node and no network";
-
 /// `ion receipts`
 #[derive(Debug, ClapArgs)]
-#[command(after_help = RECEIPTS_EXAMPLES)]
+#[command(after_help = examples::RECEIPTS)]
 pub struct ReceiptsArgs {
     /// What to do with them.
     #[command(subcommand)]
@@ -367,6 +323,7 @@ pub struct ReceiptsArgs {
 #[derive(Debug, Subcommand)]
 pub enum ReceiptsVerb {
     /// List this node's receipts, newest first
+    #[command(after_help = examples::RECEIPTS_LIST)]
     List {
         /// Of this job: its id, or its first digits
         #[arg(long, value_name = "JOB")]
@@ -379,18 +336,21 @@ pub enum ReceiptsVerb {
         limit: u32,
     },
     /// Show one receipt of this node
+    #[command(after_help = examples::RECEIPTS_SHOW)]
     Show {
         /// The receipt's id or its job's, or the first digits of one
         #[arg(value_name = "RECEIPT")]
         prefix: String,
     },
     /// Prove an exported receipt, offline
+    #[command(after_help = examples::RECEIPTS_VERIFY)]
     Verify {
         /// The file
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Write one receipt of this node to a file that anybody can verify
+    #[command(after_help = examples::RECEIPTS_EXPORT)]
     Export {
         /// The receipt's id or its job's, or the first digits of one
         #[arg(value_name = "RECEIPT")]
@@ -401,20 +361,9 @@ pub enum ReceiptsVerb {
     },
 }
 
-const CHALLENGE_EXAMPLES: &str = "\
-Examples:
-  ion challenge 3f9a                     device 0 of the provider whose id begins so
-  ion challenge 3f9a 77c0                both at the same moment: is one device sold twice?
-  ion challenge 3f9a --out proof.json    everything that was said, for anybody to check
-  ion challenge verify proof.json
-
-The device computes a product that takes it about five seconds by its own claim, and shows rows of it.
-
-A provider takes a challenge while the device is idle, and gives them 0.3 % of its time.";
-
 /// `ion challenge`
 #[derive(Debug, ClapArgs)]
-#[command(after_help = CHALLENGE_EXAMPLES, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(after_help = examples::CHALLENGE, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct ChallengeArgs {
     /// Check, rather than challenge.
     #[command(subcommand)]
@@ -434,6 +383,7 @@ pub struct ChallengeArgs {
 #[derive(Debug, Subcommand)]
 pub enum ChallengeVerb {
     /// Check a challenge that was written to a file, offline: signatures, rows, and the verdict
+    #[command(after_help = examples::CHALLENGE_VERIFY)]
     Verify {
         /// The file
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -453,7 +403,7 @@ pub enum Side {
 /// `ion key`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion key show\n  ion key new --data-dir /srv/ion\n\nThe secret never leaves its file; only its public half, the node id, is shown."
+    after_help = examples::KEY
 )]
 pub struct KeyArgs {
     /// What to do with it.
@@ -473,7 +423,7 @@ pub enum KeyVerb {
 /// `ion exec`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion exec job.toml --backend cpu --out results\n  ion exec job.toml --backend cuda --json\n\nThe program runs in a child process, exactly as a provider would run it."
+    after_help = examples::EXEC
 )]
 pub struct ExecArgs {
     /// The job's manifest
@@ -489,7 +439,7 @@ pub struct ExecArgs {
 
 /// `ion ptx`
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  ion ptx check kernels.ptx\n  ion ptx print kernels.ptx > canonical.ptx")]
+#[command(after_help = examples::PTX)]
 pub struct PtxArgs {
     /// What to do with it.
     #[command(subcommand)]
@@ -500,12 +450,14 @@ pub struct PtxArgs {
 #[derive(Debug, Subcommand)]
 pub enum PtxVerb {
     /// Read it, and say what its kernels take and need
+    #[command(after_help = examples::PTX_CHECK)]
     Check {
         /// The file
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Print its canonical form: the text that devices see
+    #[command(after_help = examples::PTX_PRINT)]
     Print {
         /// The file
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -516,7 +468,7 @@ pub enum PtxVerb {
 /// `ion bench`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion bench\n  ion bench --transfer '256 MiB' --jobs 100 --json\n  ion bench --busy --backend cuda\n\nTwo nodes are started on this machine's loopback for it, in a directory of their own."
+    after_help = examples::BENCH
 )]
 pub struct BenchArgs {
     /// Empty jobs to dispatch one at a time, and again with several in flight
@@ -542,7 +494,7 @@ pub struct BenchArgs {
 /// `ion stop`
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ion stop          take no new work, finish what runs, then stop\n  ion stop --now"
+    after_help = examples::STOP
 )]
 pub struct StopArgs {
     /// Do not wait for what runs
@@ -552,7 +504,7 @@ pub struct StopArgs {
 
 /// `ion completions`
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example:\n  ion completions bash > ~/.local/share/bash-completion/completions/ion")]
+#[command(after_help = examples::COMPLETIONS)]
 pub struct CompletionsArgs {
     /// For which shell
     #[arg(value_enum)]

@@ -15,6 +15,7 @@ mod devices;
 mod doctor;
 mod error;
 mod events;
+mod examples;
 mod exec;
 mod fetch;
 mod job_ref;
