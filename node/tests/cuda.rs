@@ -242,7 +242,7 @@ async fn children_are_shut_in_once_their_device_is_open_and_serve_one_tenant() {
     let (mut rig, _imitation) = rig("").await;
     rig.expect_good().await;
     let found = rig.report.isolation.clone().expect("the probe tried");
-    let children = rig.children();
+    let children = rig.both_children().await;
     let status = |pid: &rustix::process::Pid| {
         std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default()
     };

@@ -23,7 +23,10 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, interval, timeout},
+};
 
 /// Patience of a machine that does many things at once: a probe measures rates, and may stand in line.
 pub fn unhurried() -> Patience {
@@ -217,20 +220,43 @@ impl Rig {
         assert_eq!(report.inline[0].bytes, expected);
     }
 
-    /// Children of this rig's device.
+    /// Children of this rig's device, of those that this process started.
     pub fn children(&self) -> Vec<Pid> {
         let memory = self.report.devices[0].memory.0.to_string();
+        let parent = format!("PPid:\t{}", std::process::id());
         let mut pids: Vec<i32> = fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .filter(|pid| {
                 let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let words: Vec<&str> = line.split('\0').collect();
-                words.contains(&"--engine") && words.contains(&memory.as_str())
+                let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+                words.contains(&"--engine")
+                    && words.contains(&memory.as_str())
+                    && status().lines().any(|line| line == parent)
             })
             .collect();
         pids.sort_unstable();
         pids.into_iter().filter_map(Pid::from_raw).collect()
+    }
+
+    /// Waits until they are as wanted: one that is made ready ahead, or dropped, comes and goes beside the jobs.
+    pub async fn children_when(&self, what: &str, wanted: impl Fn(&[Pid]) -> bool) -> Vec<Pid> {
+        let began = Instant::now();
+        let mut again = interval(Duration::from_millis(5));
+        loop {
+            let found = self.children();
+            if wanted(&found) {
+                return found;
+            }
+            assert!(began.elapsed() < PATIENCE, "{what}: found {found:?}");
+            again.tick().await;
+        }
+    }
+
+    /// The one at work or known to its tenant, and the one made ready beside it.
+    pub async fn both_children(&self) -> Vec<Pid> {
+        self.children_when("a child and a spare", |found| found.len() == 2).await
     }
 
     /// Signals the busy child with every word of progress: Rust's own handler of SIGSEGV looks whether the stack overflowed,
@@ -264,9 +290,9 @@ impl Rig {
         self.children().into_iter().max_by_key(|pid| ticks(*pid))
     }
 
-    pub fn kill_all_children(&self) {
-        let children = self.children();
-        assert!(!children.is_empty());
+    /// Kills the idle child and the spare.
+    pub async fn kill_both_children(&self) {
+        let children = self.both_children().await;
         children.into_iter().for_each(|pid| kill_process(pid, Signal::KILL).unwrap());
     }
 }
