@@ -199,12 +199,18 @@ async fn follow(
                 () = endings.next() => {
                     if cancelled {
                         *at_once = true;
-                        let message = format!("left while job {job} is being cancelled");
-                        return Err(CliError::failed(message, format!("`ion jobs {}` says how it ended, where a node runs", job.short())));
+                        return Err(left(job));
                     }
                     cancelled = true;
                     progress.say("cancelling the job; Ctrl-C once more leaves at once");
-                    client.ask(ControlRequest::Cancel { job }).await?;
+                    tokio::select! {
+                        noted = client.ask(ControlRequest::Cancel { job }) => drop(noted?),
+                        // The node does not answer, or not soon.
+                        () = endings.next() => {
+                            *at_once = true;
+                            return Err(left(job));
+                        }
+                    }
                 }
             }
         }
@@ -213,6 +219,11 @@ async fn follow(
             return Ok(view);
         }
     }
+}
+
+fn left(job: JobId) -> CliError {
+    let hint = format!("`ion jobs {}` says how it ended", job.short());
+    CliError::failed(format!("left while job {job} is being cancelled"), hint)
 }
 
 /// Where the results of a job that is done lie.

@@ -5,6 +5,7 @@ mod doctor;
 mod node_stub;
 mod offline;
 mod online;
+mod signals;
 
 use ion_node::control::api::{SignedParts, SignedReceiptView};
 use ion_protocol::{

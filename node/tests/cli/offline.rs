@@ -310,34 +310,6 @@ fn completions_name_every_verb() {
     ion(dir.path(), &["completions", "dos"]).failed(2, "bash");
 }
 
-/// `ion node 2>&1 | tee log` and Ctrl-C, which ends `tee` first; or the terminal is closed.
-#[test]
-fn a_node_that_nobody_reads_any_more_still_ends_in_order() {
-    use rustix::process::{Pid, Signal, kill_process};
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        if signal == Signal::HUP && outlives_its_terminal() {
-            return eprintln!("skipped: SIGHUP, which is ignored here");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let mut node = ion_in(dir.path(), &["node", "--light", "--json"]);
-        let mut node = node.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut first = String::new();
-        BufReader::new(node.stdout.take().unwrap()).read_line(&mut first).unwrap();
-        assert!(first.contains("\"listening\""), "{first}");
-        drop(node.stderr.take());
-        kill_process(Pid::from_child(&node), signal).unwrap();
-        assert_eq!(node.wait().unwrap().code(), Some(0), "{signal:?}");
-        assert!(!dir.path().join("control.sock").exists(), "{signal:?}");
-    }
-}
-
-/// Whether these tests were started as by `nohup`: then what they start ignores SIGHUP as well.
-fn outlives_its_terminal() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
-    u64::from_str_radix(ignored, 16).unwrap() & 1 == 1
-}
-
 #[test]
 fn an_error_that_nobody_reads_is_that_error_still() {
     let dir = tempfile::tempdir().unwrap();

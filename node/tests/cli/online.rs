@@ -1,7 +1,7 @@
 //! What the command line makes of a node's answers: tables, JSON, jobs from order to files on the disk, and ends of every
 //! kind.
 
-use super::{Said, example, ion, ion_in, node_stub::NodeStub, signed_receipt};
+use super::{example, ion, node_stub::NodeStub, signed_receipt};
 use ion_gpu::{
     nvml::Readings,
     probe::CudaState,
@@ -25,15 +25,9 @@ use ion_protocol::{
 };
 use ion_scheduler::event::{Event, RejectReason, Rejection};
 use serde_json::{Value, json};
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
-fn line(event: Event) -> EventLine {
+pub fn line(event: Event) -> EventLine {
     EventLine { at: UnixMillis(1), event }
 }
 
@@ -91,7 +85,7 @@ fn offer() -> OfferView {
     }
 }
 
-fn job(id: JobId, end: Option<JobEnd>) -> JobView {
+pub fn job(id: JobId, end: Option<JobEnd>) -> JobView {
     let state = match &end {
         None => "leased",
         Some(JobEnd::Done { .. }) => "done",
@@ -451,58 +445,6 @@ fn an_answer_to_another_question_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let _node = NodeStub::start(dir.path(), |_| vec![ControlResponse::Noted]);
     ion(dir.path(), &["status"]).failed(3, "the node answered Noted where the status was expected");
-}
-
-#[test]
-fn ctrl_c_cancels_the_job_and_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut watcher = None;
-    let _node = NodeStub::start_with(dir.path(), move |call| {
-        let response = match call.request {
-            ControlRequest::Submit { job, .. } => ControlResponse::Submitted { job },
-            ControlRequest::Watch { job } => {
-                watcher = Some(call.reply.clone());
-                ControlResponse::Event(line(Event::JobAccepted { job }))
-            }
-            ControlRequest::Cancel { .. } => {
-                // The job's end is an event of its own; the watcher's stream is over then.
-                watcher.take().unwrap().try_send(ControlResponse::End).unwrap();
-                ControlResponse::Noted
-            }
-            ControlRequest::Job { job: id } => {
-                ControlResponse::Job(Box::new(job(id, Some(JobEnd::Cancelled))))
-            }
-            other => panic!("`ion run` does not ask {other:?}"),
-        };
-        call.reply.try_send(response).unwrap();
-    });
-    let mut command = ion_in(dir.path(), &["run", &example("saxpy"), "--json"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let child_id = child.id().try_into().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    let (send, lines) = std::sync::mpsc::sync_channel(64);
-    let reader =
-        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|l| send.send(l)));
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let mut wait_for = |words: &str| {
-        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if line.contains(words) {
-                return;
-            }
-        }
-        let _ = child.kill();
-        panic!("`{words}` was not said in time");
-    };
-    wait_for("job-accepted");
-    let pid = rustix::process::Pid::from_raw(child_id).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    wait_for("\"state\":\"cancelled\"");
-    // The rest of what it says is read by the thread until the end.
-    drop(lines);
-    let _ = reader.join();
-    let said = Said::of(child.wait_with_output().unwrap());
-    assert_eq!(said.code, 1);
-    assert!(said.json_error()["error"].as_str().unwrap().contains("was cancelled"));
 }
 
 #[test]
