@@ -7,7 +7,7 @@ mod agree;
 mod light;
 mod parting;
 
-pub use agree::{bench, case, result, same};
+pub use agree::{Ended, bench, case, result, same};
 pub use light::{light_program, striding_program};
 pub use parting::parting_case;
 

@@ -5,7 +5,7 @@
 //! now and would hold a number of rounds from now ([`ROUNDS_LOG2`]) holds in between. So many rounds run in a copy of the block without these
 //! checks; the round after them looks at all again, and makes way, leaves or goes on as any other.
 //! Never: changes what is counted, or where a turn ends. A check that is not known to be good stays in the copy.
-//! Tests: `gpu/tests/cpu_engines.rs`.
+//! Tests: `gpu/tests/cpu_ahead.rs`.
 
 use super::{
     super::{
