@@ -3,7 +3,7 @@
 use super::{
     CliError,
     args::{ChallengeArgs, ChallengeVerb, Common},
-    block_on, output, receipts, start,
+    block_on, devices, output, receipts, start,
 };
 use crate::{
     control::{
@@ -72,17 +72,9 @@ async fn find(
                 Ok(ChallengeRef { provider: offer.provider, device })
             }
             [offer] => {
-                let known: Vec<String> = offer
-                    .devices
-                    .iter()
-                    .map(|known| format!("{} ({})", known.index, known.label()))
-                    .collect();
+                let (who, known) = (offer.provider.short(), devices::numbered(&offer.devices));
                 Err(CliError::usage(
-                    format!(
-                        "{} offers no device {device}; it offers {}",
-                        offer.provider.short(),
-                        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-                    ),
+                    format!("{who} offers no device {device}; it offers {known}"),
                     "give one of these numbers with `--device`",
                 ))
             }

@@ -45,9 +45,9 @@ struct Changed {
 fn change(common: &Common, request: ControlRequest, to: Changed, said: &str) -> Result<(), CliError> {
     block_on(async {
         let mut client = start::connect(common).await?;
-        there_is(to.device, &view(&mut client).await?)?;
         match client.ask(request).await? {
             ControlResponse::Noted if common.json => output::json(&to),
+            ControlResponse::NoDevice { known } => Err(no_device(to.device, &known)),
             ControlResponse::Noted => output::line(&format!("device {} is {said}", to.device)),
             other => Err(ControlError::unexpected("a note", &other).into()),
         }
@@ -61,23 +61,19 @@ async fn view(client: &mut ControlClient) -> Result<DevicesView, CliError> {
     }
 }
 
-/// A number that is no device's was mistyped; where the machine has not been looked at, the node says so itself.
-fn there_is(device: u16, view: &DevicesView) -> Result<(), CliError> {
-    if !view.probed || view.devices.iter().any(|known| known.device.index == device) {
-        return Ok(());
-    }
-    let known: Vec<String> =
-        view.devices.iter().map(|v| format!("{} ({})", v.device.index, named(&v.device))).collect();
-    Err(match known.is_empty() {
-        true => CliError::usage(
-            format!("this node has no device {device}, nor any other"),
-            "`ion devices` says why, and what to do about it",
-        ),
-        false => CliError::usage(
-            format!("this node has no device {device}; it has {}", known.join(", ")),
-            "give one of these numbers",
-        ),
-    })
+/// A number that is no device's was mistyped.
+fn no_device(device: u16, known: &[Device]) -> CliError {
+    let hint = match known.is_empty() {
+        true => "`ion devices` says why, and what to do about it",
+        false => "give one of these numbers",
+    };
+    CliError::usage(format!("this node has no device {device}; it has {}", numbered(known)), hint)
+}
+
+/// Devices with their numbers, in one line.
+pub fn numbered(devices: &[Device]) -> String {
+    let each: Vec<String> = devices.iter().map(|d| format!("{} ({})", d.index, named(d))).collect();
+    if each.is_empty() { "none".to_owned() } else { each.join(", ") }
 }
 
 fn list(common: &Common) -> Result<(), CliError> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Version of this language. Both ends are usually one binary; after an update the old node is still running.
-pub const CONTROL_VERSION: u32 = 5;
+pub const CONTROL_VERSION: u32 = 6;
 
 /// The first line of each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub enum ControlRequest {
     /// Which devices has it? Answered by [`ControlResponse::Devices`].
     Devices,
     /// Lend a device no more, over restarts too. Answered by [`ControlResponse::Noted`] once that is durable; it holds at
-    /// once.
+    /// once. Where there is no such device: [`ControlResponse::NoDevice`].
     Pause {
         /// Its index.
         device: u16,
@@ -245,6 +245,11 @@ pub enum ControlResponse {
     Outputs(Vec<OutputView>),
     /// To [`ControlRequest::Challenge`], in its order.
     Challenged(Vec<ChallengedView>),
+    /// To [`ControlRequest::Pause`] and [`ControlRequest::Resume`]: it names none.
+    NoDevice {
+        /// Those there are.
+        known: Vec<Device>,
+    },
     /// To [`ControlRequest::Receipt`]: it names none, or more than one.
     NoReceipt {
         /// Why.

@@ -59,8 +59,7 @@ impl Driver {
             };
         };
         if usize::from(device) >= report.devices.len() {
-            let message = format!("this node has no device {device}");
-            return reply.error(message, "`ion devices` lists them with their numbers");
+            return reply.send(ControlResponse::NoDevice { known: report.devices.clone() });
         }
         self.owner.paused.set(device, paused);
         self.look_at_owner();

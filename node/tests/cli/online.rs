@@ -186,6 +186,10 @@ fn questions_are_answered_in_tables_and_in_json() {
             ControlRequest::Pause { device: 0, now: true } | ControlRequest::Resume { device: 0 } => {
                 ControlResponse::Noted
             }
+            ControlRequest::Pause { device: 7, .. } | ControlRequest::Resume { device: 7 } => {
+                ControlResponse::NoDevice { known: vec![device(), known()] }
+            }
+            ControlRequest::Pause { .. } => ControlResponse::NoDevice { known: Vec::new() },
             ControlRequest::Jobs => ControlResponse::Jobs(vec![
                 job(JobId([0xab; 16]), None),
                 job(JobId([0xac; 16]), Some(JobEnd::Cancelled)),
@@ -260,7 +264,7 @@ fn questions_are_answered_in_tables_and_in_json() {
     );
     assert!(ask(&["devices", "resume", "0"]).out.contains("device 0 is lent again"));
     assert_eq!(json(&["devices", "pause", "0", "--now"]), json!({ "device": 0, "paused": true }));
-    ask(&["devices", "pause", "1"]).failed(3, "no Pause");
+    ask(&["devices", "pause", "1"]).failed(2, "this node has no device 1; it has none");
     ask(&["devices", "pause"]).failed(2, "DEVICE");
     for verb in ["pause", "resume"] {
         let said = ask(&["devices", verb, "7"]);
