@@ -180,8 +180,13 @@ impl Node {
 
     /// Asks the process to end, as Ctrl-C does, and waits for it. Answers its exit code.
     pub fn stop(&mut self, deadline: Deadline) -> Result<Option<i32>> {
-        self.signal(Signal::INT)?;
+        self.interrupt()?;
         self.ended(deadline)
+    }
+
+    /// Asks the process to end, as Ctrl-C does.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal(Signal::INT)
     }
 
     /// Waits for a process that ends by itself. Answers its exit code.
