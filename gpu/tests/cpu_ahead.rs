@@ -161,7 +161,7 @@ fn a_counter_that_wraps_around_ends_its_loop() {
         let by = rng.u32(1..5);
         let by = if rng.bool() { by } else { by.wrapping_neg() };
         let from = edge.wrapping_sub(by.wrapping_mul(rng.u32(1..60)));
-        let bound = edge.wrapping_add(by.wrapping_mul(rng.u32(0..60))).wrapping_sub(by.wrapping_mul(30));
+        let bound = from.wrapping_add(by.wrapping_mul(rng.u32(0..120))).wrapping_sub(by.wrapping_mul(40));
         let goes_on = |i: u32| {
             let [x, y] = if swapped { [bound, i] } else { [i, bound] };
             // An order that signs change.
@@ -188,13 +188,14 @@ fn a_counter_that_wraps_around_ends_its_loop() {
         long += u32::from(expected[0][0] > 20);
         let (sides, sign) =
             (if swapped { "%bound, %i" } else { "%i, %bound" }, if signed { "s" } else { "u" });
-        let no = if not { "!" } else { "" };
+        let (no, apart) = (if not { "!" } else { "" }, lanes.abs());
+        let join = if lanes < 0 { "sub" } else { "add" };
         let text = format!(
             ".version 7.8\n.target sm_80\n.address_size 64\n\
              .visible .entry k(.param .u32 wait, .param .u32 from, .param .u32 bound, .param .u32 by, .param .u64 in, .param .u64 out)\n{{\n\
-             .reg .pred %p; .reg .b32 %t, %i, %s, %x, %from, %by, %bound; .reg .b64 %a, %in, %o;\n\
+             .reg .pred %p; .reg .b32 %t, %m, %i, %s, %x, %from, %by, %bound; .reg .b64 %a, %in, %o;\n\
              ld.param.u32 %from, [from]; ld.param.u32 %bound, [bound]; ld.param.u32 %by, [by]; ld.param.u64 %in, [in];\n\
-             mov.u32 %t, %tid.x; mad.wide.u32 %a, %t, 4, %in; mov.u32 %s, 0; mad.lo.u32 %i, %t, {lanes}, %from; {WAIT}\n\
+             mov.u32 %t, %tid.x; mad.wide.u32 %a, %t, 4, %in; mov.u32 %s, 0; mul.lo.u32 %m, %t, {apart}; {join}.u32 %i, %from, %m; {WAIT}\n\
              LOOP: ld.global.u32 %x, [%a]; add.u32 %s, %s, %x; add.u32 %i, %i, %by;\n\
              setp.{order}.{sign}32 %p, {sides}; @{no}%p bra LOOP;\n\
              ld.param.u64 %o, [out]; mad.wide.u32 %o, %t, 8, %o; st.global.v2.u32 [%o], {{%s, %i}}; ret;\n}}\n"
@@ -221,6 +222,7 @@ fn a_pointer_that_grows_crookedly_faults_in_the_next_round() {
         (32, 6),
         (64, 4),
         (64, 12),
+        (32, 1 << 38),
         (32, 1 << 60),
         (32, -(1 << 60)),
         (8, 1 << 61),
@@ -246,6 +248,43 @@ fn a_pointer_that_grows_crookedly_faults_in_the_next_round() {
             match ends(&bench, &what) {
                 Ok(_) => assert!(rounds == 1, "{what}"),
                 Err(fault) => assert!(rounds > 1 && fault.contains(expected), "{what}: {fault}"),
+            }
+        }
+    }
+}
+
+/// A pointer leaves its buffer while its loop has many rounds left.
+#[test]
+fn a_pointer_that_leaves_its_buffer_faults_there() {
+    for (bits, by) in [(8, 1i64), (32, 4), (32, -4), (32, 128), (64, -8), (64, 256)] {
+        let size = bits / 8;
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u32 wait, .param .u64 by, .param .u32 rounds, .param .u64 first, .param .u64 in, .param .u64 out)\n{{\n\
+             .reg .pred %p; .reg .b32 %t, %i, %rounds; .reg .b64 %a, %in, %from, %first, %by, %s, %x, %o;\n\
+             mov.u32 %t, %tid.x; ld.param.u64 %in, [in]; ld.param.u64 %by, [by]; ld.param.u32 %rounds, [rounds];\n\
+             ld.param.u64 %first, [first]; add.u64 %from, %in, %first; mad.wide.u32 %a, %t, {size}, %from;\n\
+             mov.u32 %i, 0; mov.u64 %s, 0; {WAIT}\n\
+             LOOP: ld.global.u{bits} %x, [%a]; add.u64 %s, %s, %x; add.u64 %a, %a, %by;\n\
+             add.u32 %i, %i, 1; setp.lt.u32 %p, %i, %rounds; @%p bra LOOP;\n\
+             ld.param.u64 %o, [out]; mad.wide.u32 %o, %t, 8, %o; st.global.u64 [%o], %s; ret;\n}}\n"
+        );
+        for (room, wait) in
+            [1, 2, 5, 16, 17, 18, 30].into_iter().flat_map(|room| (1346..1366).map(move |wait| (room, wait)))
+        {
+            let way = (room - 1) * by;
+            let bytes = 32 * size + way.unsigned_abs() as usize;
+            for rounds in [room, room + 1, room + 25] {
+                let bench = Bench::new(&text, "k").arg(u32_arg(wait)).arg(u64_arg(by as u64));
+                let bench = bench.arg(u32_arg(rounds as u32)).arg(u64_arg((-way).max(0) as u64));
+                let bench = bench.buffer(vec![1; bytes]).buffer(vec![0; 256]);
+                let what = format!("{bits} bits, by {by}, room for {room} of {rounds} rounds, {wait} before");
+                match ends(&bench, &what) {
+                    Ok(_) => assert!(rounds == room, "{what}"),
+                    Err(fault) => {
+                        assert!(rounds > room && fault.contains("out-of-bounds"), "{what}: {fault}")
+                    }
+                }
             }
         }
     }
