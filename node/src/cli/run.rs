@@ -249,7 +249,7 @@ fn write_outputs(args: &RunArgs, job: &Job, outputs: &[OutputView]) -> Result<Ve
     Ok(files)
 }
 
-/// How it ended; a node that was started for this job alone can be asked nothing afterwards.
+/// How it ended. A node that was started for this job alone has left nothing but its journal.
 fn report(common: &Common, view: &JobView, files: &[Written], alone: bool) -> Result<(), CliError> {
     if common.json {
         output::json(&RunJson { event: "result", job: view, device: jobs::device(view), files })?;
@@ -266,9 +266,11 @@ fn report(common: &Common, view: &JobView, files: &[Written], alone: bool) -> Re
             let message = format!("job {name} failed: {}", output::printable(&fault.to_string()));
             let hint = match fault.blame() {
                 Blame::Host if alone && !matches!(fault, Fault::Results { .. }) => {
-                    "`ion run --dry-run` says who would run it; a node that stays (`ion node --light`) can be asked `ion why`"
+                    format!("`ion why {name}` says who was tried, `ion run --dry-run` who would run it now")
                 }
-                Blame::Host | Blame::Job | Blame::Limit | Blame::Cancelled => words::fault_hint(fault),
+                Blame::Host | Blame::Job | Blame::Limit | Blame::Cancelled => {
+                    words::fault_hint(fault).to_owned()
+                }
             };
             Err(CliError::failed(message, hint))
         }
