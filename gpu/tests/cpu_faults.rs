@@ -119,6 +119,65 @@ fn what_comes_first_of_a_fault_and_the_budget_is_told() {
     }
 }
 
+/// Threads access a row of elements, of which the last are beyond the end of the buffer, or before its beginning: the first
+/// of these threads is told, whatever the size, the distance and the memory.
+#[test]
+fn rows_that_leave_their_memory_tell_the_first_thread_outside() {
+    for (size, kind) in
+        [(1, "u8 %x"), (2, "u16 %x"), (4, "u32 %x"), (8, "v2.u32 {%x, %y}"), (16, "v4.u32 {%x, %y, %x, %y}")]
+    {
+        let store = kind.replace("%x, %y, %x", "%x, %y, %y");
+        let [(load_kind, load_to), (store_kind, store_from)] =
+            [kind, &store].map(|kind| kind.split_once(' ').expect("two words"));
+        for (space, apart, writes) in ["global", "shared"]
+            .iter()
+            .flat_map(|s| [(s, 1, true), (s, 1, false), (s, 3, true), (s, 2, false)])
+        {
+            let access = if writes {
+                format!("st.{space}.{store_kind} [%a], {store_from}")
+            } else {
+                format!("ld.{space}.{load_kind} {load_to}, [%a]")
+                    .replace("{%x, %y, %x, %y}", "{%x, %y, %z, %w}")
+            };
+            let text = format!(
+                ".version 7.8\n.target sm_80\n.address_size 64\n.extern .shared .align 16 .b8 cells[];\n\
+                 .visible .entry k(.param .u32 first, .param .u64 in, .param .u64 out)\n{{\n\
+                 .reg .b32 %t, %i, %first, %x, %y, %z, %w; .reg .b64 %a, %in, %o;\n\
+                 mov.u32 %t, %tid.x; ld.param.u32 %first, [first]; mov.u32 %x, 1; mov.u32 %y, 1;\n\
+                 mad.lo.u32 %i, %t, {apart}, %first; {}\n\
+                 mad.wide.s32 %a, %i, {size}, %in;\n{access};\n\
+                 ld.param.u64 %o, [out]; mad.wide.u32 %o, %t, 4, %o; st.global.u32 [%o], %x; ret;\n}}\n",
+                if *space == "global" { "ld.param.u64 %in, [in];" } else { "mov.u64 %in, cells;" }
+            );
+            for threads in [32u32, 40, 5] {
+                for outside in [0, 1, 3, 4, 7, 8, 12, 15, 16, 31, 33, 39]
+                    .into_iter()
+                    .filter(|n| *n < threads)
+                    .chain([threads])
+                {
+                    let elements = (outside * apart).max(1) as usize;
+                    // A buffer is not empty: it is left at the beginning then.
+                    let first = if outside == 0 { u32::MAX } else { 0 };
+                    let mut bench = Bench::new(&text, "k").grid([1; 3], [threads, 1, 1]).arg(u32_arg(first));
+                    bench.shared = (elements * size) as u32;
+                    let bench = bench.buffer(vec![1; elements * size]).buffer(vec![0; 160]);
+                    let what = format!("{access}, {apart} apart, {threads} threads, {outside} inside");
+                    match bench.run() {
+                        Ok(_) => assert!(outside == threads, "{what}"),
+                        Err(Fault::OutOfBounds { place, .. }) => {
+                            assert!(
+                                outside < threads && place.thread == [outside, 0, 0],
+                                "{what}: {place:?}"
+                            );
+                        }
+                        Err(other) => panic!("{what}: {other}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn too_much_memory_is_refused_before_anything_runs() {
     let mut bench = Bench::new(HOSTILE, "misaligned").buffer(vec![0; 64]);
