@@ -91,7 +91,7 @@ impl Builder<'_, '_> {
             let seen = |reg: &Reg| after.has(*reg) || live[n + 1..].iter().any(|live| live.has(*reg));
             let changed: Vec<Reg> = written.filter(seen).collect::<BTreeSet<Reg>>().into_iter().collect();
             let vectors = |reg: &Reg| self.varying(*reg) && self.e.classes.stride(*reg).is_none();
-            changed.iter().all(vectors).then(|| Way { block: *block, taken: n == 1, changed })
+            changed.iter().all(vectors).then_some(Way { block: *block, taken: n == 1, changed })
         };
         ways.iter().enumerate().map(way).collect()
     }
