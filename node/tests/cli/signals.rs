@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends in order, the second at once, and nothing is left behind.
+//! Ctrl-C, SIGTERM and SIGHUP: the first ends in order, the second at once, and nothing is left behind; and what a
+//! terminal shows meanwhile.
 
 use super::{
     Said, example, ion, ion_in,
@@ -11,11 +12,14 @@ use ion_scheduler::event::Event;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::OwnedFd,
+    fs::OFlags,
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 use std::{
-    fs,
-    io::{BufRead, BufReader},
+    fs::{self, File},
+    io::{BufRead, BufReader, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, sync_channel},
@@ -173,6 +177,38 @@ fn endless(dir: &Path) -> String {
     let path = dir.join("job.toml");
     fs::write(&path, manifest).unwrap();
     path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_terminal_gets_a_bar_where_a_pipe_gets_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let no_tty_of_ours = OFlags::NOCTTY.bits().cast_signed();
+    let screen = fs::OpenOptions::new().write(true).custom_flags(no_tty_of_ours).open(name).unwrap();
+    let mut command = ion_in(dir.path(), &["exec", &endless(dir.path()), "--backend", "cpu"]);
+    command.current_dir(dir.path()).env("TERM", "xterm").stdout(Stdio::null()).stderr(screen);
+    let mut exec = command.spawn().unwrap();
+    // The last end of the terminal's line is the child's: when it is gone, reading ends.
+    drop(command);
+    let (mut shown, mut terminal) = (Vec::new(), File::from(terminal));
+    let mut seen = false;
+    let (mut piece, deadline) = ([0; 4_096], Instant::now() + Duration::from_secs(100));
+    while let Ok(bytes @ 1..) = terminal.read(&mut piece) {
+        shown.extend_from_slice(&piece[..bytes]);
+        if !seen && String::from_utf8_lossy(&shown).contains("] 0/1 launches") {
+            seen = true;
+            kill_process(Pid::from_child(&exec), Signal::INT).unwrap();
+        }
+        if Instant::now() > deadline {
+            let _ = exec.kill();
+        }
+    }
+    assert_eq!(exec.wait().unwrap().code(), Some(1));
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(seen && !shown.contains("running: 0 of 1 launches"), "{shown}");
 }
 
 /// The children of a process, each held so that its end can be waited for.
