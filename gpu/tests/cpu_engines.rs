@@ -427,3 +427,76 @@ fn warps_that_part_for_a_short_way_agree() {
         agree(&bench.buffer(bytes_of_u32(&input)).buffer(vec![0; 160 * 24]), &format!("seed {seed}"));
     }
 }
+
+/// Threads of a warp choose between two short ways in every round, some come to one of them from elsewhere and wait there, and
+/// some leave the loop before others; what a way changes is seen after it, in the other way, or not at all.
+#[test]
+fn warps_that_choose_between_two_ways_agree() {
+    const STEPS: [&str; 13] = [
+        "add.u32 %v, %v, 3;",
+        "mul.lo.u32 %w, %v, 5;",
+        "add.u32 %v, %v, %w;",
+        "xor.b32 %w, %w, %t;",
+        "mad.wide.u32 %a, %t, 4, %in; ld.global.u32 %x, [%a]; add.u32 %v, %v, %x;",
+        "xor.b32 %x, %v, %w;",
+        "add.u32 %w, %w, %x;",
+        "setp.gt.u32 %r, %v, %w;",
+        "@%r add.u32 %v, %v, 7;",
+        "shl.b32 %s, %t, 2; ld.shared.u32 %x, [%s]; add.u32 %w, %w, %x;",
+        // Lanes that go to two buffers are left to the interpreter.
+        "selp.b64 %a, %in, %out, %r; ld.global.u32 %x, [%a]; add.u32 %w, %w, %x;",
+        // One for all lanes as long as they stay together, and one that grows from lane to lane.
+        "add.u32 %k, %k, 1;",
+        "add.u32 %m, %t, 8;",
+    ];
+    const STORES: [&str; 4] = [
+        "",
+        "st.shared.u32 [%s], %v;",
+        "st.shared.u32 [%s], %w; st.shared.u32 [%s+640], %v;",
+        // Past the end for some, after others have stored.
+        "st.shared.u32 [%s], %w; st.global.u32 [%o], %v;",
+    ];
+    let mut faults = 0;
+    for seed in 11_000..11_000 + 4 * PROGRAMS {
+        let mut rng = Rng::with_seed(seed);
+        let kinds = if rng.u8(0..3) == 0 { STEPS.len() } else { 11 };
+        let mut steps = || -> String { (0..rng.usize(1..4)).map(|_| STEPS[rng.usize(0..kinds)]).collect() };
+        let (first, second, after) = (steps(), steps(), steps());
+        let stores = [(); 2].map(|()| STORES[rng.usize(0..STORES.len()).saturating_sub(rng.usize(0..2))]);
+        let bits = [(); 3].map(|()| rng.u8(0..24));
+        let early = match ["", "ELSE", "FIRST"][rng.usize(0..3)] {
+            "" => String::new(),
+            to => format!("and.b32 %x, %y, 6; setp.eq.u32 %p, %x, 2; @%p bra {to};"),
+        };
+        let ends =
+            ["setp.lt.u32 %p, %c, 9;", "and.b32 %x, %v, 127; setp.gt.u32 %p, %x, %c;"][rng.usize(0..2)];
+        // One way, or the other.
+        let other = match rng.u8(0..4) {
+            0 => "ELSE:".to_owned(),
+            _ => format!("bra NEXT;\nELSE: {second} {}", stores[1]),
+        };
+        let text = format!(
+            ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 in, .param .u64 out)\n{{\n\
+             .reg .pred %p, %r; .reg .b32 %t, %n, %c, %v, %w, %x, %y, %s, %k, %m; .reg .b64 %in, %out, %a, %o;\n\
+             .shared .align 4 .b8 cells[1280];\n\
+             mov.u32 %t, %tid.x; mov.u32 %n, %ctaid.x; mad.lo.u32 %n, %n, 80, %t; ld.param.u64 %in, [in];\n\
+             ld.param.u64 %out, [out]; mad.wide.u32 %a, %n, 4, %in; ld.global.u32 %v, [%a]; mov.u32 %w, %v;\n\
+             mov.u32 %x, 0; mov.u32 %k, 0; mov.u32 %m, 0; mov.u32 %c, 0; setp.lt.u32 %r, %t, 3; shl.b32 %s, %t, 2;\n\
+             mad.wide.u32 %o, %n, 4, %out;\n\
+             LOOP: shr.u32 %y, %v, {}; {early} shr.u32 %y, %v, {}; and.b32 %y, %y, 1; setp.ne.u32 %p, %y, 0; @%p bra ELSE;\n\
+             FIRST: {first} {}\n{other}\nNEXT: {after}\n\
+             add.u32 %c, %c, 1; shr.u32 %y, %w, {}; {ends} @%p bra LOOP;\n\
+             add.u32 %w, %w, %k; add.u32 %w, %w, %m; selp.u32 %x, %x, %c, %r; xor.b32 %w, %w, %x;\n\
+             mad.wide.u32 %a, %n, 8, %out; st.global.v2.u32 [%a+640], {{%v, %w}}; ret;\n}}\n",
+            bits[0], bits[1], stores[0], bits[2]
+        );
+        let input: Vec<u32> = (0..160).map(|_| rng.u32(..)).collect();
+        let short = if rng.u8(0..4) == 0 { rng.usize(0..300) * 4 } else { 0 };
+        let mut bench = Bench::new(&text, "k").grid([2, 1, 1], [80, 1, 1]).buffer(bytes_of_u32(&input));
+        bench = bench.buffer(vec![0; 640 + 160 * 8 - short]);
+        bench.limits.fuel = Some(50_000);
+        agree(&bench, &format!("seed {seed}"));
+        faults += u64::from(result(&bench, Engine::CpuJit).is_err());
+    }
+    assert!(faults > PROGRAMS / 4 && faults < 3 * PROGRAMS, "{faults}");
+}
