@@ -443,7 +443,7 @@ impl Builder<'_, '_> {
                 self.count_branch(b);
                 self.back_at_once(b, last, target);
                 self.stop_at_branch(b);
-                let taken = self.taken(b, last, target)?;
+                let taken = self.taken(b, last)?;
                 let (to, on) = (self.edge(b, target, last.strides())?, self.edge(b, block.end, false)?);
                 let (yes, no) = if last.negated { (on, to) } else { (to, on) };
                 self.e.ops.b.ins().brif(taken, yes, &[], no, &[]);
@@ -466,7 +466,7 @@ impl Builder<'_, '_> {
     }
 
     /// Whether a branch's guard holds: the same for all active lanes, once those are parted on which they do not agree.
-    fn taken(&mut self, b: usize, branch: &Code, target: u32) -> Option<Value> {
+    fn taken(&mut self, b: usize, branch: &Code) -> Option<Value> {
         let guard = branch.guard;
         let masks = match self.e.read_pred(guard) {
             Val::One(taken) => return Some(taken),
@@ -493,7 +493,7 @@ impl Builder<'_, '_> {
         self.e.ops.b.ins().brif(agreed, on, &[all.into()], apart, &[]);
         self.e.ops.b.switch_to_block(apart);
         self.e.ops.b.set_cold_block(apart);
-        self.part(b, branch, target)?;
+        self.part(b, branch)?;
         self.e.ops.b.switch_to_block(on);
         Some(taken)
     }

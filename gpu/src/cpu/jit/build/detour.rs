@@ -30,7 +30,7 @@ struct Way {
 impl Builder<'_, '_> {
     /// Where lanes differ on a branch: takes the detour, if it is one. Else the region ends at the branch; but in passes of
     /// a few lanes, of which others may agree, it bails.
-    pub(super) fn part(&mut self, b: usize, branch: &Code, target: u32) -> Option<()> {
+    pub(super) fn part(&mut self, b: usize, branch: &Code) -> Option<()> {
         if !self.plan.wide {
             self.e.ops.b.ins().jump(self.e.bail, &[]);
             return Some(());
@@ -39,11 +39,13 @@ impl Builder<'_, '_> {
             self.leave_at_end(b);
             return Some(());
         };
-        if ways.len() == 2 {
-            // Others that wait for the second way go it together with those that take it.
+        let last = ways.last()?.block;
+        let start = self.e.flow.blocks[last].start;
+        if !self.waits(self.e.flow.blocks[b].end - 1, start).is_empty() {
+            // Others that wait for a way go it together with those that take it.
             let (apart, on) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
             let join = self.e.field(Field::Join);
-            let wait = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, join, i64::from(target));
+            let wait = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, join, i64::from(start));
             self.e.ops.b.ins().brif(wait, apart, &[], on, &[]);
             self.e.ops.b.switch_to_block(apart);
             self.leave_at_end(b);
@@ -55,10 +57,9 @@ impl Builder<'_, '_> {
         for way in &ways {
             self.take(way, if way.taken { taking } else { staying })?;
         }
-        let last = ways.last()?.block;
         let end = self.e.flow.blocks[last].end;
         if self.e.flow.blocks[last].stores < end && self.goes_on(last) {
-            self.settle(last, end, end - self.e.flow.blocks[last].start);
+            self.settle(last, end, end - start);
         }
         let join = self.edge(last, end, false)?;
         self.e.ops.b.ins().jump(join, &[]);
@@ -69,22 +70,17 @@ impl Builder<'_, '_> {
     fn detour(&self, b: usize) -> Option<Vec<Way>> {
         let flow = self.e.flow;
         let ways = flow.detour(b)?;
-        // Others may wait before the first way, to go it together.
-        if !self.waits(flow.blocks[b].end - 1, flow.blocks[ways[0]].start).is_empty() {
-            return None;
-        }
         let last = *ways.last()?;
         let live: Vec<_> = ways.iter().map(|way| flow.live_at(*way, flow.blocks[*way].start)).collect();
         let after = flow.live_at(last, flow.blocks[last].end);
         let way = |(n, block): (usize, &usize)| {
             let (at, range) = (&flow.blocks[*block], flow.blocks[*block].start..flow.blocks[*block].end);
             let codes = &self.e.kernel.codes[range.start as usize..range.end as usize];
-            // Stores are the last of a block. What another way does after them may still have to be undone.
+            // Stores are the last of a block, and so never in a way that ends with a branch.
             let stores = &self.e.kernel.codes[at.stores as usize..at.end as usize];
             let exits = codes.iter().any(|i| matches!(i.kind, Kind::Exit));
             let guarded = stores.len() > 1 && stores.iter().any(|i| i.guard != NONE);
-            if !self.plan.has(*block) || at.joint || exits || guarded || !stores.is_empty() && *block != last
-            {
+            if !self.plan.has(*block) || at.joint || exits || guarded {
                 return None;
             }
             let written = range.flat_map(|n| &flow.effects[n as usize].writes).map(|(reg, _)| *reg);
