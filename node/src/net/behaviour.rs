@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// A dial or handshake that takes longer has failed.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Round trips are measured at once on a new connection, then this often.
-const PING_EVERY: Duration = Duration::from_secs(15);
+pub const PING_EVERY: Duration = Duration::from_secs(15);
 /// A peer that answers no ping for so long is gone.
 const PING_WITHIN: Duration = Duration::from_secs(10);
 /// How long others list us as a provider: the storing node decides, so it is part of the protocol.

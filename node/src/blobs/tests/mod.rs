@@ -44,10 +44,10 @@ fn content(number: u64, bytes: usize) -> Vec<u8> {
     content
 }
 
-/// Short enough to test with, long enough for a busy machine.
+/// Nothing here has to stall: this long waits only a test that fails.
 fn patience() -> Patience {
     Patience {
-        stall: Duration::from_millis(300),
+        stall: Duration::from_secs(60),
         rest: Duration::ZERO,
         busy_wait: Duration::from_millis(10),
         busy_tries: 3,
@@ -55,6 +55,11 @@ fn patience() -> Patience {
         alive: Duration::from_millis(20),
         ..Patience::default()
     }
+}
+
+/// For tests of what stalls: short enough to wait for, long enough for what does not stall on a busy machine.
+fn impatience() -> Patience {
+    Patience { stall: Duration::from_millis(1_500), ..patience() }
 }
 
 fn node(number: u8) -> NodeId {
@@ -199,14 +204,25 @@ impl Fetcher {
         Self::in_dir(dir, opener)
     }
 
+    /// One that gives a stalled stream up while a test looks on.
+    fn impatient(opener: Opener) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        Self::with(dir, store, opener, impatience())
+    }
+
     fn in_dir(dir: tempfile::TempDir, opener: Opener) -> Self {
         let store = store(&dir);
         Self::with_store(dir, store, opener)
     }
 
     fn with_store(dir: tempfile::TempDir, store: BlobStore, opener: Opener) -> Self {
+        Self::with(dir, store, opener, patience())
+    }
+
+    fn with(dir: tempfile::TempDir, store: BlobStore, opener: Opener, patience: Patience) -> Self {
         let (results, inputs) = mpsc::channel(10_000);
-        let blobs = Blobs::start_with(store.clone(), opener, results, patience());
+        let blobs = Blobs::start_with(store.clone(), opener, results, patience);
         Self { dir, store, blobs, inputs }
     }
 

@@ -58,7 +58,7 @@ async fn a_cut_is_mended_and_a_lie_a_silence_and_an_absence_are_told() {
     let (mut lie, _) = parts(&Road::new(&[Pipe::Flip(5_000)]), &holder, 2 * GROUP, patience()).await;
     let error = lie.read(9, 1).await.unwrap_err();
     assert!(matches!(error, FetchError::WrongBytes { .. }), "{error}");
-    let (mut silent, _) = parts(&Road::new(&[Pipe::Stall(5_000)]), &holder, 2 * GROUP, patience()).await;
+    let (mut silent, _) = parts(&Road::new(&[Pipe::Stall(5_000)]), &holder, 2 * GROUP, impatience()).await;
     let error = silent.read(9, 1).await.unwrap_err();
     assert!(matches!(error, FetchError::Stream { .. }), "{error}");
     let road = Road::new(&[Pipe::Whole]);

@@ -48,7 +48,7 @@ async fn a_fetch_that_waits_for_this_node_says_that_it_is_alive() {
     let bytes = 4 * GROUP;
     let blob = (holder.store.put(&content(5, bytes)).unwrap(), bytes);
     let road = Road::new(&[Pipe::Stall(GROUP as u64), Pipe::Whole]);
-    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    let mut fetcher = Fetcher::impatient(road.opener(holder.accept()));
     (1..=2).for_each(|id| fetcher.start(id, &[blob]));
     // One of them brings the blob from a peer that stalls; the other waits its turn, and is heard of meanwhile.
     let mut heard = BTreeSet::new();
@@ -83,11 +83,12 @@ async fn a_stopped_fetch_is_not_answered_and_what_it_brought_stays() {
     let holder = Holder::new();
     let bytes = 10 * GROUP;
     let blob = (holder.store.put(&content(3, bytes)).unwrap(), bytes);
-    let road = Road::new(&[Pipe::Stall(6 * GROUP as u64), Pipe::Whole]);
-    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    let road = Road::new(&[Pipe::Stall(6 * GROUP as u64), Pipe::Stall(2 * GROUP as u64), Pipe::Whole]);
+    let mut fetcher = Fetcher::impatient(road.opener(holder.accept()));
     fetcher.start(1, &[blob]);
-    // Some groups are here: stop now.
-    while !matches!(fetcher.inputs.recv().await, Some(Input::FetchProgress { done, .. }) if done > 0) {}
+    // What the first stream brought is written before there is a second: stop when that one moves.
+    let moves = |input| matches!(input, Some(Input::FetchProgress { done, .. }) if done > 0);
+    while !moves(fetcher.inputs.recv().await) || road.opened() < 2 {}
     fetcher.blobs.stop(FetchId(1));
     fetcher.blobs.stop(FetchId(1));
     fetcher.start(2, &[blob]);

@@ -102,14 +102,14 @@ async fn a_stalled_stream_is_given_up_and_opened_once_more() {
     let bytes = 6 * GROUP;
     let blob = (holder.store.put(&content(5, bytes)).unwrap(), bytes);
     let road = Road::new(&[Pipe::Stall(2 * GROUP as u64), Pipe::Whole]);
-    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    let mut fetcher = Fetcher::impatient(road.opener(holder.accept()));
     assert_eq!(fetcher.fetch(&[blob]).await, Ok(()));
     assert_eq!(road.opened(), 2);
 
     let road = Road::new(&[Pipe::Stall(0)]);
-    let mut fetcher = Fetcher::new(road.opener(holder.accept()));
+    let mut fetcher = Fetcher::impatient(road.opener(holder.accept()));
     let error = fetcher.fetch(&[blob]).await.unwrap_err();
-    assert!(error.contains("no byte moved for 0.3 s"), "{error}");
+    assert!(error.contains("no byte moved for 1.5 s"), "{error}");
     assert_eq!(road.opened(), 2);
     assert_eq!(fetcher.store.used(), Bytes(0));
 }

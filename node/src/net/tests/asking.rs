@@ -19,7 +19,7 @@ fn query() -> Request {
 async fn two_nodes_ask_each_other() {
     for listen in ["/ip4/127.0.0.1/tcp/0", QUIC] {
         let (mut a, mut b) = (node(1).listen(&[]).start().await, node(2).listen(&[listen]).start().await);
-        let call = a.call(b.id, &b.addresses.clone(), query(), 10_000);
+        let call = a.call(b.id, &b.addresses.clone(), query(), 60_000);
         let inbound = b.query(a.id).await;
         b.net.handle.answer(inbound, Response::Lease(LeaseState::Waiting)).unwrap();
         assert!(matches!(a.answer_to(call).await, Ok(Answer::Lease(LeaseState::Waiting))));
@@ -27,7 +27,7 @@ async fn two_nodes_ask_each_other() {
         b.connected(a.id).await;
 
         // The other way, without an address, on what is held already.
-        let call = b.call(a.id, &[], query(), 10_000);
+        let call = b.call(a.id, &[], query(), 60_000);
         let inbound = a.query(b.id).await;
         a.net.handle.answer(inbound, Response::Lease(LeaseState::Finished)).unwrap();
         assert!(matches!(b.answer_to(call).await, Ok(Answer::Lease(LeaseState::Finished))));
@@ -55,7 +55,7 @@ async fn two_nodes_ask_each_other() {
 #[tokio::test]
 async fn a_round_trip_is_measured_soon() {
     let (mut a, b) = (node(1).start().await, node(2).start().await);
-    a.call(b.id, &b.addresses, query(), 10_000);
+    a.call(b.id, &b.addresses, query(), 60_000);
     let began = Instant::now();
     let round_trip = a
         .wait("a round trip", |input| match input {
@@ -63,7 +63,8 @@ async fn a_round_trip_is_measured_soon() {
             _ => None,
         })
         .await;
-    assert!(round_trip >= Millis(1) && began.elapsed() < Duration::from_secs(5));
+    assert!(round_trip >= Millis(1));
+    assert!(began.elapsed() < behaviour::PING_EVERY, "before the second one is due");
 }
 
 #[tokio::test]
@@ -71,7 +72,7 @@ async fn an_order_and_its_acceptance_pass_the_door() {
     let (mut a, mut b) = (node(1).start().await, node(2).start().await);
     let order = Signed::sign(order(1, b.id), &network(), &key(1));
     let hash = order.hash();
-    let call = a.call(b.id, &b.addresses.clone(), Request::Order(order.signed().clone()), 10_000);
+    let call = a.call(b.id, &b.addresses.clone(), Request::Order(order.signed().clone()), 60_000);
     let (inbound, seen) = b
         .wait("an order", |input| match input {
             Input::Peer { said: PeerInput::Order { inbound, order }, .. } => Some((*inbound, order.hash())),
@@ -91,7 +92,7 @@ async fn an_order_and_its_acceptance_pass_the_door() {
 async fn an_answer_signed_by_another_is_no_answer() {
     let (mut a, mut b) = (node(1).start().await, node(2).start().await);
     let order = Signed::sign(order(1, b.id), &network(), &key(1));
-    let call = a.call(b.id, &b.addresses.clone(), Request::Order(order.signed().clone()), 10_000);
+    let call = a.call(b.id, &b.addresses.clone(), Request::Order(order.signed().clone()), 60_000);
     let inbound = b
         .wait("an order", |input| match input {
             Input::Peer { said: PeerInput::Order { inbound, .. }, .. } => Some(*inbound),
@@ -109,7 +110,7 @@ async fn a_badly_signed_order_stays_outside_and_its_sender_is_shut_out() {
     let good = Signed::sign(order(1, b.id), &network(), &key(1));
     let bad = Signed::from_parts(good.signed().body_bytes().to_vec(), [7; 64]);
     let addresses = b.addresses.clone();
-    let call = a.call(b.id, &addresses, Request::Order(bad.clone()), 10_000);
+    let call = a.call(b.id, &addresses, Request::Order(bad.clone()), 60_000);
     match a.answer_to(call).await {
         Ok(Answer::Refused { reason: RefusalReason::Spec { message }, .. }) => {
             assert!(message.contains("signature"), "{message}");
@@ -117,7 +118,7 @@ async fn a_badly_signed_order_stays_outside_and_its_sender_is_shut_out() {
         other => panic!("{other:?}"),
     }
     for _ in 0..8 {
-        a.call(b.id, &addresses, Request::Order(bad.clone()), 10_000);
+        a.call(b.id, &addresses, Request::Order(bad.clone()), 60_000);
     }
     a.disconnected(b.id).await;
     b.disconnected(a.id).await;
@@ -130,29 +131,32 @@ async fn a_badly_signed_order_stays_outside_and_its_sender_is_shut_out() {
 #[tokio::test]
 async fn who_cannot_be_reached_is_said() {
     let mut a = node(1).start().await;
-    let call = a.call(id(9), &[], query(), 10_000);
+    let call = a.call(id(9), &[], query(), 60_000);
     assert!(matches!(a.answer_to(call).await, Err(CallError::Unreachable(_))));
-    // Nobody listens on a port that was just given back.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let call = a.call(id(9), &[format!("/ip4/127.0.0.1/tcp/{port}")], query(), 10_000);
+    let call = a.call(id(9), &[NOBODY.to_owned()], query(), 60_000);
     assert!(matches!(a.answer_to(call).await, Err(CallError::Unreachable(_))));
     for byte in 2..10 {
         // Among them ids that are no point of the curve, so that nobody can be them.
-        let call = a.call(NodeId([byte; 32]), &[], query(), 10_000);
+        let call = a.call(NodeId([byte; 32]), &[], query(), 60_000);
         assert!(matches!(a.answer_to(call).await, Err(CallError::Unreachable(_))));
     }
-    let call = a.call(a.id, &a.addresses.clone(), query(), 10_000);
+    let call = a.call(a.id, &a.addresses.clone(), query(), 60_000);
     assert!(matches!(a.answer_to(call).await, Err(CallError::Unreachable(_))), "nor does a node ask itself");
 }
 
 #[tokio::test]
 async fn a_silent_peer_times_out_and_its_late_answer_is_nothing() {
     let (mut a, mut b) = (node(1).start().await, node(2).start().await);
-    let call = a.call(b.id, &b.addresses.clone(), query(), 300);
+    // What it waits is for the answer, not for a connection.
+    let call = a.call(b.id, &b.addresses.clone(), query(), 60_000);
+    let inbound = b.query(a.id).await;
+    b.net.handle.answer(inbound, Response::Lease(LeaseState::Waiting)).unwrap();
+    assert!(a.answer_to(call).await.is_ok());
+    let call = a.call(b.id, &[], query(), 2_000);
     let inbound = b.query(a.id).await;
     assert!(matches!(a.answer_to(call).await, Err(CallError::TimedOut)));
     b.net.handle.answer(inbound, Response::Lease(LeaseState::Unknown)).unwrap();
-    let call = a.call(b.id, &[], query(), 10_000);
+    let call = a.call(b.id, &[], query(), 60_000);
     let inbound = b.query(a.id).await;
     b.net.handle.answer(inbound, Response::Lease(LeaseState::Waiting)).unwrap();
     assert!(matches!(a.answer_to(call).await, Ok(Answer::Lease(LeaseState::Waiting))));
@@ -171,7 +175,7 @@ async fn a_dead_peer_leaves_no_call_open() {
 async fn a_flood_of_questions_is_bounded() {
     const FLOOD: usize = 200;
     let (mut a, mut b) = (node(1).start().await, node(2).start().await);
-    let calls: Vec<_> = (0..FLOOD).map(|_| a.call(b.id, &b.addresses.clone(), query(), 20_000)).collect();
+    let calls: Vec<_> = (0..FLOOD).map(|_| a.call(b.id, &b.addresses.clone(), query(), 60_000)).collect();
     let mut open = Vec::new();
     for _ in 0..ANSWERS_MAX {
         open.push(b.query(a.id).await);
@@ -255,7 +259,7 @@ async fn a_driver_that_does_not_listen_is_told_busy() {
     let a = node(1).start().await;
     let mut sent = 0;
     let busy = loop {
-        let call = a.net.handle.call(CallId(sent), id(9), Vec::new(), query(), Millis(10_000));
+        let call = a.net.handle.call(CallId(sent), id(9), Vec::new(), query(), Millis(60_000));
         sent += 1;
         if call.is_err() || sent > MOST {
             break call;

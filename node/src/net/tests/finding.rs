@@ -3,7 +3,6 @@
 use super::{samples::*, *};
 use crate::clock::wall;
 use ion_protocol::{UnixMillis, job::Needs, message::LeaseState};
-use std::time::Instant;
 
 #[tokio::test]
 async fn an_advert_reaches_everybody_through_gossip() {
@@ -102,7 +101,7 @@ async fn a_restarted_node_finds_the_network_without_its_bootstrap() {
     let bootstrap_address = bootstrap.addresses[0].clone();
     let mut first = first.start().await;
     // It hears of the other through the DHT, or is called by it.
-    let call = first.call(other.id, &other.addresses, Request::Adverts { max: 1 }, 10_000);
+    let call = first.call(other.id, &other.addresses, Request::Adverts { max: 1 }, 60_000);
     assert!(first.answer_to(call).await.is_ok());
     let known = tokio::time::timeout(DEADLINE, async {
         let mut again = tokio::time::interval(Duration::from_millis(50));
@@ -123,27 +122,33 @@ async fn a_restarted_node_finds_the_network_without_its_bootstrap() {
     again.bootstrap = vec![bootstrap_address];
     let mut again = again.start().await;
     again.connected(other.id).await;
-    let call = again.call(other.id, &[], Request::Adverts { max: 1 }, 10_000);
+    let call = again.call(other.id, &[], Request::Adverts { max: 1 }, 60_000);
     assert!(again.answer_to(call).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_bootstrap_that_does_not_answer_delays_nothing() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let began = Instant::now();
+    // One takes a connection and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut setup = node(1);
     setup.bootstrap = vec![
-        format!("/ip4/127.0.0.1/tcp/{port}"),
+        NOBODY.into(),
+        format!("/ip4/127.0.0.1/tcp/{}", silent.local_addr().unwrap().port()),
         "/ip4/192.0.2.1/tcp/4001".into(),
         "/dns4/nobody.invalid/tcp/4001".into(),
     ];
     let mut a = setup.start().await;
-    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
+    let (called, _) = tokio::time::timeout(DEADLINE, silent.accept()).await.unwrap().unwrap();
+    called.readable().await.unwrap();
+    let mut heard = [0; 1024];
+    while let Ok(bytes) = called.try_read(&mut heard) {
+        assert_ne!(bytes, 0, "its start waited until this call was given up");
+    }
     // It is a full node meanwhile.
     let mut b = node(2).boot(&a).start().await;
     b.connected(a.id).await;
     a.connected(b.id).await;
-    let call = b.call(a.id, &[], Request::Query { job: JOB, attempt: ion_protocol::Attempt(1) }, 10_000);
+    let call = b.call(a.id, &[], Request::Query { job: JOB, attempt: ion_protocol::Attempt(1) }, 60_000);
     let inbound = a.query(b.id).await;
     a.net.handle.answer(inbound, Response::Lease(LeaseState::Unknown)).unwrap();
     assert!(b.answer_to(call).await.is_ok());
@@ -151,8 +156,11 @@ async fn a_bootstrap_that_does_not_answer_delays_nothing() {
 
 #[tokio::test]
 async fn a_bootstrap_that_comes_late_is_found() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    // Bound, the port is given to nobody else; whoever names it can listen there all the same.
+    let kept = tokio::net::TcpSocket::new_v4().unwrap();
+    kept.set_reuseaddr(true).unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = format!("/ip4/127.0.0.1/tcp/{}", kept.local_addr().unwrap().port());
     let mut early = node(1);
     early.bootstrap = vec![address.clone()];
     let mut early = early.start().await;

@@ -21,7 +21,9 @@ use std::{
 };
 
 /// Everything a test waits for happens within this, or the test fails.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
+/// Where nobody listens: no port of a user's, and never given out.
+const NOBODY: &str = "/ip4/127.0.0.1/tcp/1";
 /// Inputs between the net and a test's driver: small, so that waiting for room happens.
 const INPUTS: usize = 8;
 
