@@ -12,11 +12,11 @@ use ion_node::workers::{BackendChoice, CudaState, Here, Patience};
 use ion_protocol::{BlobHash, Bytes, Millis, NodeId, fault::Fault, hardware::Engine, limits, states::States};
 use ion_scheduler::input::WorkId;
 use rustix::process::{Pid, Signal};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use workers::{
     programs::{self, empty, endless, out_of_bounds, says, scale},
-    rig::{CARD, Cards, ION, Rig, fake, stub_driver, unhurried},
+    rig::{CARD, Cards, ION, PATIENCE, Rig, fake, stub_driver, unhurried},
 };
 
 const MIB: u64 = 1 << 20;
@@ -105,9 +105,7 @@ async fn every_fault_of_a_program_is_told_and_the_next_job_runs() {
 
     let mut spec = endless(&rig.blobs);
     spec.limits.run = Millis(300);
-    let began = Instant::now();
     assert_eq!(rig.run(spec).await.unwrap_err(), Fault::RunTime { limit: Millis(300) });
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     rig.expect_good().await;
 
     let offered = rig.report.devices[0].memory;
@@ -195,7 +193,7 @@ async fn a_full_disk_ends_the_job_and_not_the_node() {
 /// nobody listens to meanwhile, nor the job's limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_disk_is_no_silence_and_no_time_of_the_run() {
-    let patience = Patience { silence: Duration::from_secs(2), ..Patience::default() };
+    let patience = Patience { silence: Duration::from_secs(5), ..unhurried() };
     let mut rig = Rig::start_with(ION, BackendChoice::Cpu, patience).await;
     // More than is held between the pipe and the disk.
     let (mut spec, expected) = scale(&rig.blobs, 512 * 1024);
@@ -211,8 +209,7 @@ async fn a_slow_disk_is_no_silence_and_no_time_of_the_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_is_killed_crashes_or_hangs_is_told_as_such() {
-    let patience = Patience { silence: Duration::from_secs(2), ..Patience::default() };
-    let mut rig = Rig::start_with(ION, BackendChoice::Cpu, patience).await;
+    let mut rig = Rig::start(ION).await;
     for (signal, words) in [(Signal::KILL, "SIGKILL"), (Signal::ABORT, "SIGABRT"), (Signal::SEGV, "SIGSEGV")]
     {
         let work = rig.begin(endless(&rig.blobs));
@@ -222,13 +219,13 @@ async fn a_child_that_is_killed_crashes_or_hangs_is_told_as_such() {
         assert!(matches!(&fault, Fault::WorkerCrashed { how } if how.contains(words)), "{fault:?}");
         rig.expect_good().await;
     }
+    let patience = Patience { silence: Duration::from_secs(5), ..unhurried() };
+    let mut rig = Rig::start_with(ION, BackendChoice::Cpu, patience).await;
     let work = rig.begin(endless(&rig.blobs));
     rig.progress(work).await;
     rig.signal_busy_child(work, Signal::STOP).await;
-    let began = Instant::now();
     let fault = rig.end(work).await.unwrap_err();
-    assert!(matches!(fault, Fault::WorkerHung { silent } if silent >= Millis(1900)), "{fault:?}");
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(matches!(fault, Fault::WorkerHung { silent } if silent >= Millis(5_000)), "{fault:?}");
     rig.expect_good().await;
 }
 
@@ -295,7 +292,7 @@ async fn cards_are_watched_and_own_children_are_told_from_others() {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap_or_else(|_| panic!("{what}"));
+        tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("{what}"));
     };
     let card = |celsius, others| Facts { readings: readings(celsius), others };
     until("as long as none of ours was seen, the numbers may be others", card(55, None)).await;
@@ -314,7 +311,7 @@ async fn without_the_library_nothing_is_known_and_nobody_goes_on_asking() {
     let (to, mut sights) = mpsc::channel(1);
     rig.handle.watch(vec![CARD.to_owned()], to);
     let seen = async { (sights.recv().await, sights.recv().await) };
-    let seen = tokio::time::timeout(Duration::from_secs(30), seen).await.expect("an answer in time");
+    let seen = tokio::time::timeout(PATIENCE, seen).await.expect("an answer in time");
     if seen.1.is_some() {
         return eprintln!("skipped: NVIDIA's management library is installed here");
     }
@@ -324,17 +321,16 @@ async fn without_the_library_nothing_is_known_and_nobody_goes_on_asking() {
 /// Starts a node on a fake that passes probes on to the real program and otherwise does `behaviour` as long as the file
 /// `bad` is beside it; gives the fault of one job and then expects a good one.
 async fn fault_of(behaviour: &str) -> Fault {
+    fault_within(unhurried(), behaviour).await
+}
+
+/// The same, with a patience that is to end.
+async fn fault_within(patience: Patience, behaviour: &str) -> Fault {
     let fake = fake(&format!(
         "case $2 in --probe) exec {ION} \"$@\";; esac\necho $$ >> $0.pids\n[ -e $0.bad ] || exec {ION} \"$@\"\n{behaviour}"
     ));
     let bad = format!("{}.bad", fake.path());
     std::fs::write(&bad, "").unwrap();
-    let patience = Patience {
-        start: Duration::from_secs(6),
-        silence: Duration::from_secs(3),
-        load: Duration::from_secs(30),
-        ..Patience::default()
-    };
     let mut rig = Rig::start_with(fake.path(), BackendChoice::Cpu, patience).await;
     let mut spec = empty(&rig.blobs);
     spec.limits.run = Millis(1000);
@@ -385,9 +381,11 @@ async fn programs_that_are_no_workers_are_told_as_what_they_are() {
     assert!(matches!(&fault, Fault::WorkerProtocol { message } if message.contains("flood")), "{fault:?}");
     let fault = fault_of(&format!("{ready}{progress}cat /dev/zero >&2")).await;
     assert!(matches!(&fault, Fault::Output { .. }), "{fault:?}");
-    let fault = fault_of("exec sleep 60").await;
+    let late = Patience { start: Duration::from_secs(6), ..unhurried() };
+    let fault = fault_within(late, "exec sleep 600").await;
     assert!(matches!(&fault, Fault::WorkerHung { .. }), "{fault:?}");
-    let fault = fault_of(&format!("{ready}{progress}exec sleep 60")).await;
+    let silent = Patience { silence: Duration::from_secs(5), ..unhurried() };
+    let fault = fault_within(silent, &format!("{ready}{progress}exec sleep 600")).await;
     assert!(matches!(&fault, Fault::WorkerHung { .. }), "{fault:?}");
     // Alive, and never done.
     let alive = format!("{ready}{progress}{started}while :; do {progress}sleep 0.2; done");
@@ -500,20 +498,6 @@ async fn what_a_kernel_prints_comes_with_its_report() {
     assert_eq!(rig.run(says(&rig.blobs)).await.unwrap().printed, "hi 7\n");
     // The child that said it serves the next job of its tenant, which says nothing.
     assert_eq!(rig.run(empty(&rig.blobs)).await.unwrap().printed, "");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn empty_kernels_follow_each_other_quickly() {
-    let mut rig = Rig::start(ION).await;
-    let mut times: Vec<Duration> = Vec::new();
-    for _ in 0..20 {
-        let began = Instant::now();
-        rig.run(empty(&rig.blobs)).await.unwrap();
-        times.push(began.elapsed());
-    }
-    times.sort_unstable();
-    eprintln!("empty kernel, fresh child each: p50 {:?}, longest {:?}", times[10], times[19]);
-    assert!(times[10] < Duration::from_secs(2), "{times:?}");
 }
 
 /// What is committed to is the memory after every launch but the last, and a run is as good where it can't be kept.

@@ -10,11 +10,12 @@ use ion_testnet::{
         log::{Deadline, Mark},
         network::Network,
         node::Role,
+        script,
     },
     jobs::{JOB_SECONDS, Job},
     programs::{Program, walk::Walk},
 };
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+use std::{fs, net::TcpListener};
 
 /// Exit code of `ion` when the node itself is in trouble.
 const NODE_TROUBLE: i32 = 3;
@@ -70,8 +71,7 @@ const HANGS: &str = "#!/bin/sh\necho 'starting: opening the journal' >&2\nexec 9
 fn a_start_that_hangs_is_told_with_its_stage_and_where_its_process_waits() {
     let files = tempfile::tempdir().unwrap();
     let (script, told) = (files.path().join("ion"), files.path().join("told"));
-    fs::write(&script, HANGS).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    script::write(&script, HANGS).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &told, rustix::fs::Mode::RWXU).unwrap();
     let mut cluster = Cluster::new(Ion::new(script), "ion-bad-").unwrap();
     let node = cluster.add("silent", Role::Light, "cpu", &[]);
@@ -101,10 +101,9 @@ fn a_port_in_use_is_told_with_the_flag_that_helps() {
 #[test]
 fn bootstraps_that_do_not_answer_do_not_keep_a_node_from_the_one_that_does() {
     let mut network = network(1);
-    // One takes connections and says nothing; nobody listens at the other.
+    // One takes connections and says nothing; nobody listens at the other, which is no port of a user's.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let dead = [silent.local_addr().unwrap().port(), closed].map(|port| format!("/ip4/127.0.0.1/tcp/{port}"));
+    let dead = [silent.local_addr().unwrap().port(), 1].map(|port| format!("/ip4/127.0.0.1/tcp/{port}"));
     let cluster = &mut network.cluster;
     let lonely = cluster.add("lonely", Role::Light, "cpu", &dead);
     cluster.start_ready(lonely).unwrap();

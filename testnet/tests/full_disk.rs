@@ -11,12 +11,13 @@ use ion_testnet::{
         log::{Deadline, Mark, Said},
         network::Network,
         node::Role,
+        script,
     },
     jobs::{JOB_SECONDS, Job},
     programs::{Program, walk::Walk},
     receipts,
 };
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
+use std::collections::BTreeSet;
 
 /// No file may grow, and none be written anew.
 const FULL: Option<u64> = Some(0);
@@ -151,8 +152,7 @@ fn a_first_start_without_room_says_so_and_leaves_nothing_that_the_next_stumbles_
     let mut cluster = Cluster::new(ion(), "ion-full-").unwrap();
     let script = cluster.dir().join("ion-on-a-full-disk");
     let program = cluster.ion.path().display();
-    fs::write(&script, format!("#!/bin/sh\nulimit -f 0\nexec '{program}' \"$@\"\n")).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    script::write(&script, &format!("#!/bin/sh\nulimit -f 0\nexec '{program}' \"$@\"\n")).unwrap();
     let node = cluster.add("node", Role::Light, "cpu", &[]);
     let ended = Ion::new(script).finish(&cluster[node].spec.data_dir, ["node", "--light"]).unwrap();
     assert_eq!(ended.code, Some(NODE_TROUBLE), "{ended:?}");

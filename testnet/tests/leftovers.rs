@@ -1,6 +1,7 @@
 //! Nothing is left behind, however this program ends. The node is played by a script that runs for ever and holds a
 //! pipe open: the pipe ends when the last of its processes is gone.
 
+use ion_testnet::cluster::script;
 use rustix::{
     fs::{CWD, Mode},
     process::{Pid, Signal, kill_process},
@@ -8,7 +9,6 @@ use rustix::{
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Lines, Read},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
 };
@@ -36,8 +36,7 @@ struct Up {
 fn up(then: &str) -> (Up, File) {
     let files = tempfile::tempdir().unwrap();
     let script = files.path().join("ion");
-    fs::write(&script, LISTEN.to_owned() + then).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    script::write(&script, &(LISTEN.to_owned() + then)).unwrap();
     let pipe = files.path().join("alive");
     rustix::fs::mkfifoat(CWD, &pipe, Mode::RWXU).unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_ion-testnet"))

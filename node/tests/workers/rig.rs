@@ -28,15 +28,16 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-/// Patience of a machine that does many things at once: a probe measures rates, and may stand in line.
+/// Patience of a machine that does many things at once: a probe measures rates, and may stand in line, and so may a word of
+/// a child's. Only what is to hang is held to a time.
 pub fn unhurried() -> Patience {
-    Patience { driver: Duration::from_secs(120), ..Patience::default() }
+    Patience { driver: Duration::from_secs(120), silence: PATIENCE, ..Patience::default() }
 }
 
 /// The real program.
 pub const ION: &str = env!("CARGO_BIN_EXE_ion");
 /// No test waits longer for one fact.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 const MIB: u64 = 1 << 20;
 
 /// Blobs as files in a directory.
@@ -323,9 +324,12 @@ impl Fake {
 /// A shell script with this text; its arguments are `worker` and so on.
 pub fn fake(script: &str) -> Fake {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("fake");
-    fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\nexport PATH\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let (draft, path) = (dir.path().join("draft"), dir.path().join("fake"));
+    fs::write(&draft, format!("#!/bin/sh\nPATH=/usr/bin:/bin\nexport PATH\n{script}\n")).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by another process: a child that another test starts meanwhile would hold it open a moment longer, and the
+    // system runs no file that is open for writing.
+    assert!(Command::new("cp").arg("-p").args([&draft, &path]).status().unwrap().success());
     Fake { path: path.to_str().unwrap().to_owned(), _dir: dir }
 }
 

@@ -6,8 +6,8 @@
 //! launch in the middle is another, so that all that comes after follows from it, and only that launch is false. Two more lie
 //! about the device: how quick it is, and whose.
 
-use crate::cluster::{Cluster, log::Mark};
-use anyhow::{Context, Result, bail, ensure};
+use crate::cluster::{Cluster, log::Mark, script};
+use anyhow::{Context, Result, bail};
 use ion_protocol::{
     codec,
     hardware::{Device, Engine},
@@ -19,7 +19,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{self, Read, Write},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     str::FromStr,
@@ -89,11 +89,8 @@ pub fn start(cluster: &mut Cluster, node: usize, testnet: &Path, lie: Lie) -> Re
     let ion = cluster.ion.path().to_owned();
     let dir = cluster.subdir(&format!("liar-{node}"))?;
     let copy = dir.join("ion");
-    // By another process: whatever this one starts meanwhile would hold the copy open for writing, and what is written
-    // can't be started.
-    let copied = Command::new("cp").arg(&ion).arg(&copy).status().context("a copy of ion")?;
-    ensure!(copied.success(), "a copy of ion: {copied}");
-    let script = format!(
+    script::copy(&ion, &copy)?;
+    let text = format!(
         "#!/bin/sh\ncd '{}'\nexec '{}' {VERB} {} '{}' \"$@\"\n",
         cluster.dir().display(),
         testnet.display(),
@@ -102,10 +99,9 @@ pub fn start(cluster: &mut Cluster, node: usize, testnet: &Path, lie: Lie) -> Re
     );
     // The system calls a running program whose file was replaced by another name, so both must be the liar's.
     let names = [copy.clone(), dir.join("ion (deleted)")];
-    let drafts = names.each_ref().map(|name| name.with_extension("draft"));
+    let drafts = names.each_ref().map(|name| name.with_extension("script"));
     for draft in &drafts {
-        fs::write(draft, &script)?;
-        fs::set_permissions(draft, fs::Permissions::from_mode(0o755))?;
+        script::write(draft, &text)?;
     }
     fs::rename(&drafts[1], &names[1])?;
     let mark = cluster[node].start(&copy)?;

@@ -10,6 +10,7 @@ pub mod ion;
 pub mod log;
 pub mod network;
 pub mod node;
+pub mod script;
 
 use anyhow::{Context, Result};
 use ion::Ion;
