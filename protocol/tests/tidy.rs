@@ -11,13 +11,14 @@ use std::{
 const FILE_LINES_MAX: usize = 600;
 
 /// Package, where its name may stand in Rust code, and what gives a use of it away.
-const DOORS: [(&str, &[&str], &[&str]); 10] = [
+const DOORS: [(&str, &[&str], &[&str]); 11] = [
     ("bincode", &["protocol/src/codec.rs"], &["bincode::", "use bincode"]),
     ("ed25519-dalek", &["protocol/src/key.rs"], &["ed25519_dalek"]),
     ("libp2p", &["node/src/net/"], &["libp2p::", "use libp2p"]),
     ("sled", &["node/src/ledger/store.rs"], &["sled::", "use sled"]),
     ("cudarc", &["gpu/src/cuda/"], &["cudarc::", "use cudarc"]),
     ("cranelift", &["gpu/src/cpu/"], &["cranelift_", "use cranelift"]),
+    ("rayon", &["gpu/src/cpu/crew.rs"], &["rayon_core::", "use rayon_core"]),
     ("clap", &["node/src/cli/", "testnet/src/main.rs"], &["clap::", "use clap"]),
     ("landlock", &["gpu/src/worker/files.rs"], &["landlock::", "use landlock"]),
     ("seccompiler", &["gpu/src/worker/calls.rs"], &["seccompiler::", "use seccompiler"]),

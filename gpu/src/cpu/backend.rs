@@ -7,6 +7,7 @@
 use super::{
     bare,
     block::Extents,
+    crew::Crew,
     decode::{Addresses, EXPANDED_MAX, decode},
     grid,
     jit::{self, Ready, Rows},
@@ -28,7 +29,7 @@ use ion_protocol::{
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Instant,
@@ -41,7 +42,7 @@ const CODES_KEPT_MAX: usize = 2 * EXPANDED_MAX;
 /// Runs programs on all cores: as machine code where the processor is one it can be made for.
 #[derive(Debug, Clone)]
 pub struct CpuBackend {
-    cores: usize,
+    crew: Arc<Crew>,
     engine: Engine,
     at_once: bool,
 }
@@ -50,7 +51,7 @@ impl Default for CpuBackend {
     fn default() -> Self {
         let engine = jit::engine();
         CpuBackend {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            crew: Arc::new(Crew::new(std::thread::available_parallelism().map_or(1, usize::from))),
             engine,
             at_once: false,
         }
@@ -60,7 +61,7 @@ impl Default for CpuBackend {
 impl CpuBackend {
     /// With this many cores, at least one.
     pub fn with_cores(cores: usize) -> Self {
-        CpuBackend { cores: cores.max(1), ..CpuBackend::default() }
+        CpuBackend { crew: Arc::new(Crew::new(cores)), ..CpuBackend::default() }
     }
 
     /// Translating every kernel before its first instruction, however little it does: for tests, and for measuring.
@@ -156,7 +157,7 @@ struct Run<'a> {
     kernels: HashMap<(u16, &'a str), Ready>,
     limits: &'a RunLimits,
     stop: Stop<'a>,
-    cores: usize,
+    crew: &'a Crew,
     engine: Engine,
     at_once: bool,
     /// Instructions of all launches so far, and those of them that were interpreted.
@@ -207,7 +208,7 @@ impl<'a> Run<'a> {
             extents: Extents { grid: launch.grid, block: launch.block, dynamic_shared: launch.shared_bytes },
             params: &params,
             stop: self.stop,
-            cores: self.cores,
+            crew: self.crew,
             spent: self.spent,
             interpreted: &self.interpreted,
             fuel: self.limits.fuel,
@@ -252,7 +253,7 @@ impl Backend for CpuBackend {
             kernels: HashMap::new(),
             limits,
             stop,
-            cores: self.cores,
+            crew: &self.crew,
             engine: self.engine,
             at_once: self.at_once,
             spent: 0,

@@ -8,6 +8,7 @@
 use super::{
     block::Extents,
     code::Kernel,
+    crew::Crew,
     decode::{self, Addresses, decode},
     grid,
     memory::Global,
@@ -56,13 +57,17 @@ pub fn first_values(module: &Module, addresses: [u64; 2], into: [&mut [u8]; 2]) 
 }
 
 /// A kernel ready to be launched.
-pub struct Bare(Kernel);
+pub struct Bare {
+    kernel: Kernel,
+    crew: Crew,
+}
 
 impl Bare {
     /// A kernel of `module`, whose variables begin at `addresses`.
     pub fn new(module: &Module, function: &Function, addresses: [u64; 2]) -> Result<Self, Fault> {
         let addresses = Addresses { global: addresses[0], constant: addresses[1] };
-        decode(module, function, addresses).map(Bare).map_err(|refused| refused.fault("module"))
+        let kernel = decode(module, function, addresses).map_err(|refused| refused.fault("module"))?;
+        Ok(Bare { kernel, crew: Crew::new(std::thread::available_parallelism().map_or(1, usize::from)) })
     }
 
     /// Runs all blocks of `[grid, block]`, and gives what they printed. A window's address is its position, from 1, times
@@ -80,14 +85,14 @@ impl Bare {
         let cancel = AtomicBool::new(false);
         let (interpreted, printed) = (AtomicU64::new(0), Mutex::new(Printed::default()));
         let launch = grid::Launch {
-            kernel: &self.0,
+            kernel: &self.kernel,
             tier: None,
             // SAFETY: the caller's promise.
             global: &unsafe { Global::of(windows) },
             extents: Extents { grid, block, dynamic_shared },
             params,
             stop: Stop::new(&cancel, Millis(u64::MAX)),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            crew: &self.crew,
             spent: 0,
             interpreted: &interpreted,
             fuel: None,

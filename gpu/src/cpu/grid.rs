@@ -10,6 +10,7 @@
 use super::{
     block::{Block, Breakage, Extents, Halt, NoRoom},
     code::Kernel,
+    crew::Crew,
     jit::Tier,
     memory::Global,
     print::Printed,
@@ -51,7 +52,7 @@ pub struct Launch<'a, 'g> {
     pub extents: Extents,
     pub params: &'a [u8],
     pub stop: Stop<'a>,
-    pub cores: usize,
+    pub crew: &'a Crew,
     /// Instructions executed by the program before, and how many it may.
     pub spent: u64,
     pub fuel: Option<u64>,
@@ -151,15 +152,8 @@ impl Launch<'_, '_> {
     /// thread.
     pub fn run(&self, beat: &mut dyn FnMut()) -> Result<u64, Fault> {
         let shared = Shared::new(self.spent);
-        let helpers = self.at_once()? - 1;
-        std::thread::scope(|scope| {
-            for _ in 0..helpers {
-                // A core that cannot be had is done without.
-                let work = || self.work(&shared, &mut || {});
-                let _ = std::thread::Builder::new().name("ion-cpu".into()).spawn_scoped(scope, work);
-            }
-            self.work(&shared, beat);
-        });
+        let others = self.at_once()? - 1;
+        self.crew.run(others as usize, || self.work(&shared, &mut || {}), || self.work(&shared, beat));
         let tally = shared.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
         match tally.failed {
             Some(failed) => self.budget(failed.spent).and(Err(failed.fault)),
@@ -174,12 +168,12 @@ impl Launch<'_, '_> {
             return Err(Fault::Memory { needed: Bytes(needed), limit: Bytes(STATE_BYTES_MAX) });
         }
         let room = STATE_BYTES_MAX / needed.max(1);
-        Ok(room.min(self.cores as u64).min(self.extents.blocks()).max(1))
+        Ok(room.min(self.crew.cores() as u64).min(self.extents.blocks()).max(1))
     }
 
     /// Blocks that a core takes at a time.
     fn dealt(&self) -> u64 {
-        (self.extents.blocks() / (DEALS * self.cores as u64)).clamp(1, DEALT_MAX)
+        (self.extents.blocks() / (DEALS * self.crew.cores() as u64)).clamp(1, DEALT_MAX)
     }
 
     fn budget(&self, spent: u64) -> Result<(), Fault> {

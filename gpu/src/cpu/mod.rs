@@ -8,6 +8,7 @@
 //! backend  a program: buffers, steps, report        decode   checked PTX -> Code, once a kernel
 //! grid     a launch: blocks dealt to cores          block    warps, barriers, shared and local memory
 //! warp     32 lanes, divergence                     lanes    registers and loops over lanes
+//! crew     the cores that run blocks
 //! sparse   memory of which only what is touched exists, for replay
 //! reach    what a launch can write at all            pieces   what of a program's memory is where, for that and replay
 //! bare     a launch on memory that somebody else keeps
@@ -27,6 +28,7 @@ pub(crate) mod code;
 pub(crate) mod collective;
 mod compare;
 mod convert;
+mod crew;
 pub(crate) mod decode;
 mod float;
 pub(crate) mod grid;

@@ -132,7 +132,7 @@ impl Warp {
             }
             if let Some(machine) = &mut s.native
                 && let Some(native) = machine.unit.at(self.pc)
-                && let Some(seat) = self.native(native, machine.context, left, s.makes_way)
+                && let Some(seat) = self.native(native, machine, left, s.makes_way)
             {
                 *s.executed += u64::from(seat.executed);
                 left -= seat.executed;
@@ -231,16 +231,23 @@ impl Warp {
     }
 
     /// Runs a region of machine code, if it may run now. Gives what it left in the seat; `None`: it did nothing.
-    fn native(&mut self, native: &Native, context: &mut Context, left: u32, makes_way: u32) -> Option<Seat> {
+    fn native(
+        &mut self,
+        native: &Native,
+        machine: &mut Machine<'_>,
+        left: u32,
+        makes_way: u32,
+    ) -> Option<Seat> {
         let region = &native.region;
         // A group that waits within the region has to be joined there, and a turn ends where it ends.
-        let joins = self.next > region.last || region.waits.binary_search(&self.next).is_ok();
+        let joins = self.next > region.last || machine.unit.is_left_at(self.next);
         if region.total > left || !joins || self.patience > 0 {
             return None;
         }
         if self.split && !self.is_uniform(region) {
             return None;
         }
+        let context = &mut *machine.context;
         context.turn(left, makes_way, self.next);
         let mut seat = context.seat(&mut self.frame, self.mask, self.first_thread);
         // SAFETY: the context was made for this block and kernel and the seat for this warp's frame, which like the

@@ -8,11 +8,10 @@
 //!     then once: what had to wait (shadow, uniform registers, predicates), stores
 //! ```
 //!
-//! All passes must leave by the same exit after the same number of instructions, or the region bails, or begins again
-//! (`build/again`). Results that
-//! overwrite what the region began with wait in the shadow as long as it may bail. A wide region has one pass, so nothing
-//! waits in it: it writes back where it ends and where it settles. After a warp that has come to the end of its turn the next one
-//! follows; one that has not goes on elsewhere before any other may run.
+//! All passes must leave by the same exit after the same number of instructions, or the region begins again
+//! (`build/again`), or bails. Results that overwrite what the region began with wait in the shadow as long as it may bail. A
+//! wide region has one pass, so nothing waits in it: it writes back where it ends and where it settles. After a warp that has
+//! come to the end of its turn the next one follows; one that has not goes on elsewhere before any other may run.
 //! Never: translates an instruction; that is `emit/`.
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
@@ -33,7 +32,7 @@ use super::{
     effects::{Effects, Reg},
     emit::{Emitter, NARROW, Ops, Val, WIDE, may_be_large, may_wrap, own, scalar},
     flow::Flow,
-    region::{BAILED, Exit, Plan, Region, diverges, is_varying},
+    region::{BAILED, Exit, Plan, Region, diverges, ends_apart, is_varying},
 };
 use crate::cpu::{
     code::{Code, Kernel, Kind, NONE},
@@ -261,7 +260,6 @@ impl Builder<'_, '_> {
         Some(Region {
             total: self.plan.total,
             last: self.plan.last,
-            waits: self.waits(self.e.flow.blocks[self.plan.entry].start, self.plan.last).to_vec(),
             pass: self.e.ops.lanes(),
             uniform_slots: slots.into_iter().map(|reg| (reg, self.wide(reg))).collect(),
             uniform_preds: preds.into_iter().map(|reg| reg - self.e.kernel.slots).collect(),
@@ -403,8 +401,7 @@ impl Builder<'_, '_> {
         self.e.ops.b.switch_to_block(body);
         self.e.ends.clear();
         let last = &kernel.codes[block.end as usize - 1];
-        let diverges = diverges(kernel, self.e.classes, block.end - 1)
-            && !(self.plan.wide && (flow.leaves_loop(b) || flow.detour(b).is_some()));
+        let diverges = ends_apart(kernel, flow, self.e.classes, self.plan.wide, b);
         let stores = if self.plan.wide { block.end } else { block.stores };
         let len = stores - block.start - u32::from(diverges);
         let count = self.e.ops.b.use_var(self.shared.count);

@@ -12,7 +12,10 @@ use super::{
     emit::translates,
 };
 use crate::cpu::code::{Code, Kernel, Kind, NONE};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// Instructions of a kernel that is translated; larger ones would take seconds and are mostly cold.
 pub const CODES_MAX: usize = 1 << 15;
@@ -85,8 +88,8 @@ pub struct Flow {
     pinned: Set,
     /// Where lanes may wait for others of their warp: behind each branch on which they may differ. In order.
     pub waits: Vec<u32>,
-    /// Where loops end, by their first instructions.
-    loops: BTreeMap<u32, u32>,
+    /// The innermost loop around each block: from its head to behind the last branch back there.
+    around: Vec<Option<Range<u32>>>,
 }
 
 impl Flow {
@@ -110,8 +113,8 @@ impl Flow {
         }
         let live = vec![pinned.clone(); blocks.len()];
         let waits = Vec::new();
-        let mut flow =
-            Flow { blocks, begins, effects, widths, live, pinned, waits, loops: loops(&kernel.codes) };
+        let around = around(&kernel.codes, &blocks);
+        let mut flow = Flow { blocks, begins, effects, widths, live, pinned, waits, around };
         settle(|| flow.find_live())?;
         Some(flow)
     }
@@ -154,13 +157,6 @@ impl Flow {
         set
     }
 
-    /// The innermost loop around a block: from its head to behind the last branch back there.
-    fn around(&self, b: usize) -> Option<(u32, u32)> {
-        let at = self.blocks[b].start;
-        let around = self.loops.iter().map(|(head, end)| (*head, *end));
-        around.filter(|(head, end)| (*head..*end).contains(&at)).min_by_key(|(head, end)| end - head)
-    }
-
     /// Whether a block ends with a branch out of the innermost loop around it, or on within.
     pub fn leaves_loop(&self, b: usize) -> bool {
         let next = &self.blocks[b].next;
@@ -191,7 +187,7 @@ impl Flow {
 
     /// Whether the innermost loop around a block goes on with an instruction.
     pub fn stays_in_loop(&self, b: usize, pc: u32) -> bool {
-        self.around(b).is_some_and(|(head, end)| (head..end).contains(&pc))
+        self.around[b].as_ref().is_some_and(|around| around.contains(&pc))
     }
 
     /// Registers that a block reads or writes.
@@ -236,16 +232,26 @@ fn is_native(kernel: &Kernel, i: &Code, effects: &Effects, widths: &[u8]) -> boo
     effects.reads.iter().chain(&effects.writes).all(plain) && translates(kernel, i)
 }
 
-fn loops(codes: &[Code]) -> BTreeMap<u32, u32> {
-    let mut loops = BTreeMap::new();
+/// The shortest loop around each block.
+fn around(codes: &[Code], blocks: &[Block]) -> Vec<Option<Range<u32>>> {
+    let mut ends = BTreeMap::new();
     for (pc, i) in (0..).zip(codes) {
         if let Kind::Branch(head) = i.kind
             && head <= pc
         {
-            loops.insert(head, pc + 1);
+            ends.insert(head, pc + 1);
         }
     }
-    loops
+    // Those around the block that is looked at, shortest first.
+    let mut open = BTreeSet::new();
+    let around = blocks.iter().map(|block| {
+        open.extend(ends.get(&block.start).map(|end| (end - block.start, *end)));
+        while open.first().is_some_and(|(_, end)| *end <= block.start) {
+            open.pop_first();
+        }
+        open.first().map(|(len, end)| end - len..*end)
+    });
+    around.collect()
 }
 
 fn is_joint(i: &Code) -> bool {

@@ -7,8 +7,8 @@
 //! stores come last, and everything by which lanes see each other stands between regions. A *wide* region takes all lanes
 //! in one pass, so they may see each other in it, and may store and go on: what is written is then *settled*, and undoing leads back to there, no further.
 //!
-//! Never: takes a branch on which lanes differ; one on which they may well differ ends a region. Nor an exit: lanes leave
-//! between regions.
+//! Never: takes a branch on which lanes differ, but a short one ([`Flow::detour`]); one on which they may well differ ends a
+//! region as a rule ([`ends_apart`]). Nor an exit: lanes leave between regions.
 //! Limits: [`REGION_CODES_MAX`].
 //! Tests: `gpu/tests/cpu_engines.rs`.
 
@@ -63,8 +63,6 @@ pub struct Region {
     /// Lanes of a pass.
     pub pass: usize,
     pub last: u32,
-    /// Where in it lanes may wait that the others are to join: it is left there.
-    pub waits: Vec<u32>,
     /// Registers that must be the same in all active lanes: slot and width, and predicates.
     pub uniform_slots: Vec<(u32, bool)>,
     pub uniform_preds: Vec<u32>,
@@ -117,11 +115,10 @@ impl Plan {
             plan.total += len;
             plan.last = plan.last.max(block.end - 1);
             let acts = block.stores < block.end && !wide;
-            let apart = diverges(kernel, classes, block.end - 1);
-            let leaves = apart && flow.leaves_loop(b);
-            if acts || apart && !(wide && (leaves || flow.detour(b).is_some())) {
+            if acts || ends_apart(kernel, flow, classes, wide, b) {
                 continue;
             }
+            let leaves = diverges(kernel, classes, block.end - 1) && flow.leaves_loop(b);
             plan.parts |= leaves;
             let stays = |pc: &u32| !leaves || flow.stays_in_loop(b, *pc);
             let next = block.next.iter().copied().filter(stays).filter_map(|pc| flow.at(pc));
@@ -163,6 +160,13 @@ impl Plan {
 pub fn diverges(kernel: &Kernel, classes: &Classes, pc: u32) -> bool {
     let i = &kernel.codes[pc as usize];
     is_varying(kernel, classes, pc) && !classes.agreeable(kernel.slots + i.guard)
+}
+
+/// Whether a region ends with a block because lanes may well differ on its branch. A wide one goes on where some leave a loop,
+/// as long as none does, and where all are together again after a short way.
+pub fn ends_apart(kernel: &Kernel, flow: &Flow, classes: &Classes, wide: bool, b: usize) -> bool {
+    let followed = wide && (flow.leaves_loop(b) || flow.detour(b).is_some());
+    !followed && diverges(kernel, classes, flow.blocks[b].end - 1)
 }
 
 /// Whether an instruction is a branch or an exit whose condition may differ from lane to lane.

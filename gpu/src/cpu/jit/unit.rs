@@ -73,6 +73,8 @@ pub struct Unit {
     /// Slots that a thread may read before it has written them, and whether there are such predicates.
     pub early_slots: Vec<u32>,
     pub early_preds: bool,
+    /// Where regions are left if lanes wait there that the others are to join.
+    waits: Vec<u32>,
     module: Option<JITModule>,
 }
 
@@ -163,12 +165,26 @@ impl Unit {
         let early_slots = early.flat_map(slots).filter(|slot| !classes[0].fixed(*slot)).collect();
         let early_preds = (kernel.slots..kernel.slots + kernel.preds).any(|reg| live.has(reg));
         let sites = so_far.sites;
-        Some(Unit { begins, regions, shadow, sites, early_slots, early_preds, module: Some(module) })
+        Some(Unit {
+            begins,
+            regions,
+            shadow,
+            sites,
+            early_slots,
+            early_preds,
+            waits: flow.waits,
+            module: Some(module),
+        })
     }
 
     /// Whether a thread may read anything before it has written it.
     pub fn is_early(&self) -> bool {
         self.early_preds || !self.early_slots.is_empty()
+    }
+
+    /// Whether a region is left at this instruction if lanes wait there.
+    pub fn is_left_at(&self, pc: u32) -> bool {
+        self.waits.binary_search(&pc).is_ok()
     }
 
     /// The region that begins at this instruction.
