@@ -155,8 +155,8 @@ fn rows_that_leave_their_memory_tell_the_first_thread_outside() {
                     .filter(|n| *n < threads)
                     .chain([threads])
                 {
-                    let elements = (outside * apart).max(1) as usize;
-                    // A buffer is not empty: it is left at the beginning then.
+                    // A buffer is not empty: at 0 it is the first thread alone that is outside, before the beginning.
+                    let elements = if outside == 0 { threads * apart } else { outside * apart } as usize;
                     let first = if outside == 0 { u32::MAX } else { 0 };
                     let mut bench = Bench::new(&text, "k").grid([1; 3], [threads, 1, 1]).arg(u32_arg(first));
                     bench.shared = (elements * size) as u32;
