@@ -265,17 +265,9 @@ impl Warp {
                 .even_slots
                 .iter()
                 .all(|(slot, wide, stride)| self.is_even(*slot, *wide, *stride, region.pass))
-            && region.uniform_slots.iter().all(|(slot, wide)| {
-                // All lanes are looked at, some at once, rather than one after the other until one differs.
-                if *wide {
-                    let all = self.frame.wides(*slot);
-                    let differs = |n: usize| self.mask & BIT[n] != 0 && all[n] != all[first];
-                    !(0..LANES).fold(false, |any, n| any | differs(n))
-                } else {
-                    let all = self.frame.words(*slot);
-                    let differs = |n: usize| self.mask & BIT[n] != 0 && all[n] != all[first];
-                    !(0..LANES).fold(false, |any, n| any | differs(n))
-                }
+            && region.uniform_slots.iter().all(|(slot, wide)| match wide {
+                true => is_one(self.frame.wides(*slot), self.mask, first),
+                false => is_one(self.frame.words(*slot), self.mask, first),
             })
     }
 
@@ -553,4 +545,11 @@ fn in_space(area: Area, address: u64) -> bool {
         Area::Shared | Area::Local | Area::Param => found == tag(area),
         Area::Global | Area::Const | Area::Generic => found == 0,
     }
+}
+
+/// Whether all lanes of a mask hold what `first` does. All are looked at, some at once, rather than one after the other until
+/// one differs.
+fn is_one<T: PartialEq>(all: &[T; LANES], mask: u32, first: usize) -> bool {
+    let differs = |n: usize| mask & BIT[n] != 0 && all[n] != all[first];
+    !(0..LANES).fold(false, |any, n| any | differs(n))
 }

@@ -150,8 +150,7 @@ pub fn build(
         Kind::Load { .. } | Kind::Exit => true,
         _ => may_be_large(i) || may_wrap(i) && classes.stride(i.d).is_some(),
     };
-    let followed = |n: u32| is_varying(kernel, classes, n) && !diverges(kernel, classes, n);
-    let follows = codes().any(|n| followed(n as u32));
+    let follows = codes().any(|n| is_followed(kernel, classes, n as u32));
     let loads = !plan.wide && (follows || codes().any(|n| bails(&kernel.codes[n])));
     let regs = |pick: fn(&Effects) -> &Vec<(Reg, u8)>| -> BTreeSet<Reg> {
         codes().flat_map(|n| pick(&flow.effects[n])).map(|(reg, _)| *reg).collect()
@@ -192,13 +191,19 @@ fn acts(i: &Code) -> bool {
     matches!(i.kind, Kind::Store { .. } | Kind::Atomic { .. })
 }
 
+/// Whether passes follow a branch or an exit on which lanes may differ, since they nearly always agree.
+fn is_followed(kernel: &Kernel, classes: &Classes, n: u32) -> bool {
+    is_varying(kernel, classes, n) && !diverges(kernel, classes, n)
+}
+
 /// Where lanes wait that have left a loop of the region before others: behind the branches that close such loops.
 fn joins(kernel: &Kernel, flow: &Flow, classes: &Classes, plan: &Plan) -> BTreeSet<u32> {
     let ends = plan.blocks.iter().map(|b| &flow.blocks[*b]);
-    let parts = |n: u32| is_varying(kernel, classes, n) && !diverges(kernel, classes, n);
     ends.filter(|block| {
         let Kind::Branch(target) = kernel.codes[block.end as usize - 1].kind else { return false };
-        parts(block.end - 1) && target <= block.start && flow.at(target).is_some_and(|to| plan.has(to))
+        is_followed(kernel, classes, block.end - 1)
+            && target <= block.start
+            && flow.at(target).is_some_and(|to| plan.has(to))
     })
     .map(|block| block.end)
     .collect()

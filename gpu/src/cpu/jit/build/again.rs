@@ -84,12 +84,7 @@ impl Builder<'_, '_> {
         let Some(stop) = self.stop(b) else { return };
         let count = self.e.ops.b.use_var(self.shared.count);
         let here = self.e.ops.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, count, stop);
-        let (leave, on) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
-        self.e.ops.b.ins().brif(here, leave, &[], on, &[]);
-        self.e.ops.b.switch_to_block(leave);
-        self.e.ops.b.set_cold_block(leave);
-        self.leave_at_end(b);
-        self.e.ops.b.switch_to_block(on);
+        self.leave_at_end_if(b, here);
     }
 
     /// The count at which to stop at the branch that ends a block, if that may be.

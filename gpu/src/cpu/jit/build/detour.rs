@@ -43,13 +43,9 @@ impl Builder<'_, '_> {
         let start = self.e.flow.blocks[last].start;
         if !self.waits(self.e.flow.blocks[b].end - 1, start).is_empty() {
             // Others that wait for a way go it together with those that take it.
-            let (apart, on) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
             let join = self.e.field(Field::Join);
             let wait = self.e.ops.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, join, i64::from(start));
-            self.e.ops.b.ins().brif(wait, apart, &[], on, &[]);
-            self.e.ops.b.switch_to_block(apart);
-            self.leave_at_end(b);
-            self.e.ops.b.switch_to_block(on);
+            self.leave_at_end_if(b, wait);
         }
         let active = self.e.pass().bits;
         let taking = self.e.guard_bits(branch);

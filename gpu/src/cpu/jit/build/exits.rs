@@ -8,7 +8,7 @@
 
 use super::{super::region::Exit, Builder};
 use crate::cpu::code::Code;
-use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::{InstBuilder, Value};
 
 impl Builder<'_, '_> {
     /// Goes past the exit that ends a block if no lane takes it.
@@ -17,6 +17,11 @@ impl Builder<'_, '_> {
         if !self.plan.wide && self.varying(self.e.kernel.slots + exit.guard) {
             return self.e.bail_if(leaving);
         }
+        self.leave_at_end_if(b, leaving);
+    }
+
+    /// Leaves the region at what ends a block where `leaving` is not zero, and goes on where it is.
+    pub(super) fn leave_at_end_if(&mut self, b: usize, leaving: Value) {
         let (ends, on) = (self.e.ops.b.create_block(), self.e.ops.b.create_block());
         self.e.ops.b.ins().brif(leaving, ends, &[], on, &[]);
         self.e.ops.b.switch_to_block(ends);
